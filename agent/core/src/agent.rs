@@ -1,0 +1,529 @@
+//! The whole agent: routes inputs to its machines and composes what they say; has no rules itself.
+//!
+//! The machines (membership, board, roster of tasks, ledger, keeper) never call one another.
+
+mod writing;
+mod spreading;
+mod joining;
+mod slots;
+mod commands;
+mod telling;
+
+use crate::{
+    cluster::{
+        board::Board,
+        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Verdict},
+        clock::Clock,
+        membership::{Finding, Membership},
+        message::Message,
+        record::Record,
+        repair,
+    },
+    effect::{Effect, Effects, Send, Via},
+    event::HostStanding,
+    host::ledger::Ledger,
+    ids::{HostId, Incarnation, ServiceId, TaskId},
+    input::Input,
+    rng::Rng,
+    schedule::keeper::{Keeper, keeper_of},
+    task::{
+        roster::Roster,
+        runtime::{Observed, RuntimeCommand, RuntimeEvent},
+        status::StopCode,
+    },
+    time::{Mono, Now, Span, Wall},
+};
+use joining::Joining;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+pub use crate::timings::Timings;
+
+/// Between looks for what has become too old to keep.
+const HOUSEKEEPING: Span = Span::from_secs(10);
+
+/// What an agent is told about itself when it starts.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    pub host: HostId,
+    /// Greater than that of every earlier start.
+    pub incarnation: Incarnation,
+    pub cluster: String,
+    pub name: String,
+    /// Where other agents reach this one.
+    pub address: SocketAddr,
+    /// First peers to try.
+    pub seeds: Vec<SocketAddr>,
+    pub zone: Option<String>,
+    pub attributes: BTreeMap<String, String>,
+    pub capacity: Capacity,
+    pub fingerprint: u64,
+    pub agent_version: String,
+    pub timings: Timings,
+}
+
+#[derive(Debug)]
+pub struct Agent {
+    config: AgentConfig,
+    started: Now,
+    /// When this host first registered, as its own disk has it.
+    registered_at: Wall,
+    rng: Rng,
+    clock: Clock,
+    board: Board,
+    membership: Membership,
+    joining: Joining,
+    roster: Roster,
+    ledger: Ledger,
+    keeper: Keeper,
+    incarnation: Incarnation,
+    status: HostStatus,
+    runtime: RuntimeStatus,
+    /// Known while the runtime answers.
+    runtime_version: Option<String>,
+    /// Changed in this step, with whom it came from; spread when the step ends.
+    outbox: Vec<(Arc<Record>, Option<HostId>)>,
+    /// Changed in this step; remembered when the step ends.
+    unsaved: Vec<Arc<Record>>,
+    /// Services whose records changed in this step.
+    dirty: BTreeSet<ServiceId>,
+    all_dirty: bool,
+    /// Copies whose successor was seen to serve, with their service and since when.
+    giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
+    next_repair: Mono,
+    next_housekeeping: Mono,
+    next_compare: Mono,
+    events: u64,
+}
+
+impl Agent {
+    /// Starts from what the disk held (nothing at first boot); asks for its first effects.
+    pub fn resume(
+        config: AgentConfig,
+        saved: Vec<Arc<Record>>,
+        seed: u64,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Self {
+        let mut rng = Rng::new(seed);
+        let (me, timings) = (config.host, config.timings.clone());
+        let seeds: Vec<_> = config
+            .seeds
+            .iter()
+            .copied()
+            .filter(|s| *s != config.address)
+            .collect();
+        let probing = Rng::new(rng.next_u64());
+        let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
+        let mut agent = Self {
+            started: now,
+            registered_at: now.wall,
+            clock: Clock::new(me),
+            board: Board::default(),
+            membership: Membership::new(me, timings.clone(), seeds, probing, now),
+            joining: Joining::new(now, saved.is_empty()),
+            roster: Roster::new(config.cluster.clone(), me, timings.clone()),
+            ledger: Ledger::new(config.capacity),
+            keeper: Keeper::default(),
+            incarnation: config.incarnation,
+            status: HostStatus::Active,
+            runtime: RuntimeStatus::Unavailable {
+                reason: "not asked yet".to_owned(),
+            },
+            runtime_version: None,
+            outbox: Vec::new(),
+            unsaved: Vec::new(),
+            dirty: BTreeSet::new(),
+            all_dirty: true,
+            giving_way: BTreeMap::new(),
+            next_repair: now.mono + repair_phase,
+            next_housekeeping: now.mono + HOUSEKEEPING,
+            next_compare: now.mono + timings.compare_interval,
+            events: 0,
+            rng,
+            config,
+        };
+        agent.restore(now, saved);
+        agent.publish_host(now, fx);
+        agent.look_for_peers(now, fx);
+        agent.settle(now, fx);
+        agent
+    }
+
+    /// Fills the board from the disk, and remembers which tasks ran here.
+    fn restore(&mut self, now: Now, saved: Vec<Arc<Record>>) {
+        let me = self.config.host;
+        for record in saved {
+            self.clock.observe(record.version.stamp);
+            if let (true, Some(Body::Host(report))) = (record.key == Key::Host(me), &record.body) {
+                self.incarnation = self.incarnation.max(record.version.epoch + 1);
+                self.registered_at = report.registered_at;
+            }
+            self.board.merge(&record);
+        }
+        let hosts: Vec<HostId> = self.board.hosts().map(|(host, ..)| host).collect();
+        for host in hosts {
+            self.membership.on_board(now, &self.board, host);
+        }
+        // Also those that have stopped: their containers may still be there.
+        let mine = self.board.tasks_on(me);
+        let mine: Vec<_> = mine.map(|(task, report)| (task, report.clone())).collect();
+        for (task, report) in mine {
+            let definition = self.board.definition(report.definition).cloned();
+            if let Some(definition) = definition.as_ref().filter(|_| report.last.is_live()) {
+                self.ledger.adopt(task, definition.needs());
+            }
+            self.roster.remember(task, report, definition);
+        }
+    }
+
+    /// One advance: takes notice of `input` and pushes what is to be done about it.
+    ///
+    /// # Panics
+    /// If the effects of the step before were not drained.
+    pub fn step(&mut self, now: Now, input: Input, fx: &mut Effects) {
+        assert!(
+            fx.is_empty(),
+            "the effects of the last step were not drained"
+        );
+        self.membership.on_time(now);
+        match input {
+            Input::Wake => self.on_wake(now, fx),
+            Input::Message {
+                from,
+                address,
+                message,
+            } => {
+                self.on_message(now, from, address, message, fx);
+            }
+            Input::Runtime(event) => self.on_runtime(now, event, fx),
+            Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Shutdown => {
+                self.status = HostStatus::Restarting;
+                self.publish_host(now, fx);
+            }
+        }
+        self.settle(now, fx);
+    }
+
+    /// When the agent wants to be woken. Pulled after each step; nothing needs to be cancelled.
+    pub fn deadline(&self) -> Option<Mono> {
+        let always = self
+            .membership
+            .deadline()
+            .min(self.next_repair)
+            .min(self.next_housekeeping)
+            .min(self.next_compare);
+        [
+            self.joining.deadline(),
+            self.roster.deadline(),
+            self.keeper.deadline(),
+            self.giving_way_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .chain([always])
+        .min()
+    }
+
+    fn on_wake(&mut self, now: Now, fx: &mut Effects) {
+        let mut findings = Vec::new();
+        self.membership.on_wake(now, fx, &mut findings);
+        self.on_findings(now, findings, fx);
+        self.look_for_peers(now, fx);
+        self.roster.on_wake(now, fx);
+        self.dirty.append(&mut self.keeper.on_wake(now));
+        self.on_giving_way_wake(now);
+        if now.mono >= self.next_repair {
+            self.next_repair = now.mono + self.config.timings.repair_interval;
+            let up = self.membership.up();
+            if let Some(peer) = self.rng.index(up.len()).map(|index| up[index]) {
+                let message = Message::Summary {
+                    root: self.board.root(),
+                };
+                self.send_to(peer, message, fx);
+            }
+        }
+        if now.mono >= self.next_compare {
+            self.next_compare = now.mono + self.config.timings.compare_interval;
+            if self.runtime_version.is_some() {
+                fx.push(Effect::Runtime(RuntimeCommand::List));
+            }
+        }
+        if now.mono >= self.next_housekeeping {
+            self.next_housekeeping = now.mono + HOUSEKEEPING;
+            self.keep_house(now, fx);
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        now: Now,
+        from: HostId,
+        address: SocketAddr,
+        message: Message,
+        fx: &mut Effects,
+    ) {
+        if from == self.config.host {
+            // Our own words, or a clone's: its host record will tell, by way of the others.
+            return;
+        }
+        let mut findings = Vec::new();
+        let known = self.membership.on_heard(now, from, fx, &mut findings);
+        // Only these begin a conversation: two hosts that each hold the other for down must not go
+        // on answering one another's answers.
+        let begins = matches!(
+            message,
+            Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
+        );
+        match message {
+            Message::Probe { sequence } => self.membership.on_probe(from, address, sequence, fx),
+            Message::Ack { sequence } => self.membership.on_ack(now, from, sequence),
+            Message::Alarm {
+                subject,
+                incarnation,
+            } => {
+                let accused = (subject, incarnation);
+                self.membership
+                    .on_alarm(now, from, accused, fx, &mut findings);
+            }
+            Message::Alive {
+                subject,
+                incarnation,
+            } => {
+                self.membership.on_alive(now, subject, incarnation);
+            }
+            Message::Records(records) => {
+                for record in records {
+                    self.take(now, &record, Some(from), fx);
+                }
+            }
+            Message::Summary { .. }
+            | Message::Buckets(_)
+            | Message::Holdings { .. }
+            | Message::Fetch(_) => self.on_comparison(from, address, &message, fx),
+            Message::CatchUp => self.on_catch_up(from, address, fx),
+            Message::Blank => self.on_blank(now, address, fx),
+            Message::Page { records, last } => self.on_page(now, from, records, last, fx),
+        }
+        self.on_findings(now, findings, fx);
+        if begins {
+            self.on_stranger(from, address, known, fx);
+        }
+    }
+
+    /// One step of a repair: boards are compared by hashes, and what differs is sent or asked for.
+    fn on_comparison(
+        &self,
+        from: HostId,
+        address: SocketAddr,
+        message: &Message,
+        fx: &mut Effects,
+    ) {
+        let mut reply = |message: Message| {
+            let (to, host, via) = (address, Some(from), via(&message));
+            fx.push(Effect::Send(Send {
+                to,
+                host,
+                via,
+                message,
+            }));
+        };
+        match message {
+            Message::Summary { root } => {
+                repair::answer_summary(&self.board, *root)
+                    .into_iter()
+                    .for_each(reply);
+            }
+            Message::Buckets(theirs) => {
+                repair::answer_buckets(&self.board, theirs)
+                    .into_iter()
+                    .for_each(reply);
+            }
+            Message::Holdings { buckets, held } => {
+                let difference = repair::compare(&self.board, buckets, held);
+                if !difference.lacking.is_empty() {
+                    reply(Message::Fetch(difference.lacking));
+                }
+                repair::pack(difference.newer).into_iter().for_each(reply);
+            }
+            Message::Fetch(hashes) => {
+                // As a set: asking a hundred times for one record brings it once.
+                let wanted: BTreeSet<u64> = hashes.iter().copied().collect();
+                let found = wanted
+                    .into_iter()
+                    .filter_map(|hash| self.board.by_key_hash(hash));
+                repair::pack(found.cloned().collect())
+                    .into_iter()
+                    .for_each(reply);
+            }
+            _ => {}
+        }
+    }
+
+    /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
+    /// compared.
+    fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
+        let down = self.board.is_down(from);
+        if known && !down {
+            return;
+        }
+        let verdict = self.board.record(&Key::Verdict(from)).filter(|_| down);
+        let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
+        for message in told.into_iter().chain([Message::Summary {
+            root: self.board.root(),
+        }]) {
+            let via = Via::Datagram;
+            fx.push(Effect::Send(Send {
+                to: address,
+                host: Some(from),
+                via,
+                message,
+            }));
+        }
+    }
+
+    fn on_findings(&mut self, now: Now, findings: Vec<Finding>, fx: &mut Effects) {
+        for finding in findings {
+            match finding {
+                Finding::Suspected(host) => {
+                    self.tell_host(now, host, HostStanding::Suspect, "it does not answer", fx);
+                }
+                Finding::Cleared(host) => {
+                    self.tell_host(now, host, HostStanding::Up, "it answers again", fx);
+                }
+                Finding::Down {
+                    host,
+                    incarnation,
+                    votes,
+                    silent,
+                } => {
+                    // Another observer may have written the same while we counted.
+                    if !self.board.is_down(host) {
+                        let body = Body::Verdict(Verdict {
+                            votes,
+                            silent_ms: silent.as_ms(),
+                        });
+                        self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Containers were found. What the roster has let go or never knew, the board may remember: how
+    /// the task ended, or that its service is gone.
+    fn recall(&mut self, now: Now, found: &[Observed], fx: &mut Effects) {
+        for labels in found.iter().map(|observed| &observed.labels) {
+            let (me, task) = (self.config.host, labels.task);
+            if self.roster.get(task).is_none() {
+                match self.board.task_at(me, task).cloned() {
+                    Some(report) => {
+                        let definition = self.board.definition(report.definition).cloned();
+                        self.roster.remember(task, report, definition);
+                    }
+                    None => self.roster.adopt(now, labels),
+                }
+            }
+            let slot = labels.slot.as_ref();
+            if let Some(slot) = slot.filter(|slot| self.board.is_service_gone(slot.service)) {
+                let reason = format!("(service {}) was deleted", slot.service_name);
+                let code = StopCode::ServiceSchedulerInitiated;
+                self.roster.stop(now, task, code, &reason, fx);
+            }
+        }
+    }
+
+    fn on_runtime(&mut self, now: Now, event: RuntimeEvent, fx: &mut Effects) {
+        match &event {
+            RuntimeEvent::Available { version } => {
+                // What ran before may have ended unseen: nothing is vouched for until it is
+                // compared.
+                let reason = "its containers are being compared".to_owned();
+                self.runtime = RuntimeStatus::Unavailable { reason };
+                self.runtime_version = Some(version.clone());
+            }
+            RuntimeEvent::Unavailable { reason } => {
+                self.runtime_version = None;
+                self.runtime = RuntimeStatus::Unavailable {
+                    reason: reason.clone(),
+                };
+            }
+            // Whether a task that was found has stopped already, the peers may know better.
+            RuntimeEvent::Listed(_) if !self.joining.is_done() => return,
+            RuntimeEvent::Listed(found) => {
+                self.recall(now, found, fx);
+                if let Some(version) = self.runtime_version.clone() {
+                    self.all_dirty = true;
+                    self.runtime = RuntimeStatus::Available { version };
+                }
+            }
+            _ => {}
+        }
+        self.roster.on_runtime(now, event, fx);
+        self.publish_host(now, fx);
+    }
+
+    fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {
+        if let Some(to) = self.membership.address(host) {
+            let via = via(&message);
+            fx.push(Effect::Send(Send {
+                to,
+                host: Some(host),
+                via,
+                message,
+            }));
+        }
+    }
+}
+
+/// What others may ask between steps.
+impl Agent {
+    pub const fn board(&self) -> &Board {
+        &self.board
+    }
+
+    pub const fn config(&self) -> &AgentConfig {
+        &self.config
+    }
+
+    pub fn me(&self) -> (HostId, Option<&HostReport>) {
+        (
+            self.config.host,
+            self.board.host(self.config.host).map(|(_, report)| report),
+        )
+    }
+
+    /// Has a full copy of the board, or has looked for a peer in vain.
+    pub const fn is_caught_up(&self) -> bool {
+        self.joining.is_done()
+    }
+
+    /// How this agent sees a host at the moment.
+    pub fn standing(&self, host: HostId) -> HostStanding {
+        if host == self.config.host {
+            return HostStanding::Up;
+        }
+        self.membership.standing(host).unwrap_or(HostStanding::Down)
+    }
+
+    /// Who decides for a service, as this agent sees it.
+    pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
+        keeper_of(&self.board, service)
+    }
+}
+
+/// Small and losable by datagram, the rest by stream.
+fn via(message: &Message) -> Via {
+    if repair::fits_datagram(message) {
+        Via::Datagram
+    } else {
+        Via::Stream
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! What people order: each command becomes records, is on disk, and then is answered.
+
+use super::Agent;
+use crate::{
+    cluster::body::{Body, Key, Label, ServiceCount, ServiceRevision, ServiceSettings, StopOrder},
+    command::{Command, CommandId, Outcome, Refusal},
+    effect::{Effect, Effects},
+    ids::{Digest, ServiceId, TaskId},
+    limits,
+    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    time::Now,
+};
+
+impl Agent {
+    pub(super) fn on_command(
+        &mut self,
+        now: Now,
+        id: CommandId,
+        command: Command,
+        fx: &mut Effects,
+    ) {
+        let result = self.carry_out(now, command, fx);
+        self.persist(fx);
+        fx.push(Effect::Reply { id, result });
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Now,
+        command: Command,
+        fx: &mut Effects,
+    ) -> Result<Outcome, Refusal> {
+        if !self.joining.is_done() {
+            let seconds = now.mono.since(self.started.mono).as_ms() / 1_000;
+            return Err(Refusal::NotCaughtUp { seconds });
+        }
+        match command {
+            Command::RegisterTaskDefinition(definition) => Ok(self.register(now, definition, fx)),
+            Command::CreateService {
+                name,
+                definition,
+                desired,
+                client_token,
+            } => {
+                let asked = ServiceSettings {
+                    name,
+                    created_at: now.wall,
+                    client_token,
+                };
+                self.create_service(now, asked, &definition, desired, fx)
+            }
+            Command::UpdateService {
+                service,
+                desired,
+                definition,
+            } => self.update_service(now, &service, desired, definition.as_ref(), fx),
+            Command::DeleteService { service, force } => {
+                self.delete_service(now, &service, force, fx)
+            }
+            Command::StopTask { task, reason } => self.stop_task(now, task, reason, fx),
+        }
+    }
+
+    fn register(&mut self, now: Now, definition: TaskDefinition, fx: &mut Effects) -> Outcome {
+        let (family, digest) = (definition.family.clone(), definition.digest());
+        if self.board.definition(digest).is_none() {
+            self.write(
+                now,
+                Key::Definition(digest),
+                0,
+                Some(Body::Definition(definition)),
+                fx,
+            );
+        }
+        let revision = self.write_label(now, &family, digest, fx);
+        Outcome::Registered {
+            family,
+            revision,
+            definition: digest,
+        }
+    }
+
+    /// Gives a definition the family's next number.
+    pub(super) fn write_label(
+        &mut self,
+        now: Now,
+        family: &str,
+        definition: Digest,
+        fx: &mut Effects,
+    ) -> u32 {
+        let revision = self
+            .board
+            .latest_revision(family)
+            .map_or(1, |last| last.saturating_add(1));
+        let key = Key::Label {
+            family: family.to_owned(),
+            revision,
+        };
+        let label = Label {
+            definition,
+            registered_at: now.wall,
+        };
+        // The complement: of two that take the same number, the earlier one is the higher version.
+        self.write(
+            now,
+            key,
+            u64::MAX - now.wall.0,
+            Some(Body::Label(label)),
+            fx,
+        );
+        revision
+    }
+
+    fn create_service(
+        &mut self,
+        now: Now,
+        asked: ServiceSettings,
+        definition: &DefinitionRef,
+        desired: u32,
+        fx: &mut Effects,
+    ) -> Result<Outcome, Refusal> {
+        if let Some(service) = self.board.service_named(&asked.name) {
+            let token = &service.settings.client_token;
+            return if !token.is_empty() && *token == asked.client_token {
+                Ok(Outcome::Created(service.id))
+            } else {
+                Err(Refusal::ServiceExists(asked.name))
+            };
+        }
+        let revision = self.resolve(definition)?;
+        if self.board.services().count() >= limits::SERVICES_MAX {
+            let max = limits::SERVICES_MAX as u64;
+            return Err(Refusal::Limit {
+                what: "the number of services",
+                max,
+            });
+        }
+        check_count(desired)?;
+        let id = ServiceId::mint(self.config.host, &mut self.rng);
+        self.write_count(now, id, desired, fx);
+        self.write_revision(now, id, revision, fx);
+        self.write(
+            now,
+            Key::ServiceSettings(id),
+            0,
+            Some(Body::ServiceSettings(asked)),
+            fx,
+        );
+        Ok(Outcome::Created(id))
+    }
+
+    fn update_service(
+        &mut self,
+        now: Now,
+        name: &str,
+        desired: Option<u32>,
+        definition: Option<&DefinitionRef>,
+        fx: &mut Effects,
+    ) -> Result<Outcome, Refusal> {
+        let (id, _) = self.find_service(name)?;
+        let revision = definition.map(|wanted| self.resolve(wanted)).transpose()?;
+        if let Some(desired) = desired {
+            check_count(desired)?;
+            self.write_count(now, id, desired, fx);
+        }
+        if let Some(revision) = revision {
+            self.write_revision(now, id, revision, fx);
+        }
+        Ok(Outcome::Updated(id))
+    }
+
+    fn delete_service(
+        &mut self,
+        now: Now,
+        name: &str,
+        force: bool,
+        fx: &mut Effects,
+    ) -> Result<Outcome, Refusal> {
+        let (id, desired) = self.find_service(name)?;
+        if desired > 0 && !force {
+            return Err(Refusal::StillScaled {
+                name: name.to_owned(),
+                desired,
+            });
+        }
+        self.delete_records(now, id, fx);
+        Ok(Outcome::Deleted(id))
+    }
+
+    /// Epoch 1: a deletion stands above whatever was written at the same time elsewhere.
+    pub(super) fn delete_records(&mut self, now: Now, id: ServiceId, fx: &mut Effects) {
+        for key in [
+            Key::ServiceSettings(id),
+            Key::ServiceCount(id),
+            Key::ServiceRevision(id),
+        ] {
+            self.write(now, key, 1, None, fx);
+        }
+        // The settings are no longer there to say which service changed.
+        self.dirty.insert(id);
+    }
+
+    fn stop_task(
+        &mut self,
+        now: Now,
+        task: TaskId,
+        reason: String,
+        fx: &mut Effects,
+    ) -> Result<Outcome, Refusal> {
+        let (_, report) = self.board.task(task).ok_or(Refusal::NoSuchTask(task))?;
+        if report.last.is_live() {
+            let order = Body::StopOrder(StopOrder { reason });
+            self.write(now, Key::StopOrder(task), 0, Some(order), fx);
+        }
+        Ok(Outcome::StopOrdered(task))
+    }
+
+    fn find_service(&self, name: &str) -> Result<(ServiceId, u32), Refusal> {
+        let service = self.board.service_named(name);
+        let service = service.ok_or_else(|| Refusal::NoSuchService(name.to_owned()))?;
+        Ok((service.id, service.desired))
+    }
+
+    fn resolve(&self, wanted: &DefinitionRef) -> Result<ServiceRevision, Refusal> {
+        let missing = || Refusal::NoSuchDefinition(wanted.to_string());
+        self.board.resolve(wanted).ok_or_else(missing)
+    }
+
+    fn write_count(&mut self, now: Now, id: ServiceId, desired: u32, fx: &mut Effects) {
+        let body = Body::ServiceCount(ServiceCount { desired });
+        self.write(now, Key::ServiceCount(id), 0, Some(body), fx);
+    }
+
+    fn write_revision(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        revision: ServiceRevision,
+        fx: &mut Effects,
+    ) {
+        let body = Body::ServiceRevision(revision);
+        self.write(now, Key::ServiceRevision(id), 0, Some(body), fx);
+    }
+}
+
+const fn check_count(desired: u32) -> Result<(), Refusal> {
+    if desired > limits::DESIRED_COUNT_MAX {
+        let max = limits::DESIRED_COUNT_MAX as u64;
+        return Err(Refusal::Limit {
+            what: "the desired count of one service",
+            max,
+        });
+    }
+    Ok(())
+}

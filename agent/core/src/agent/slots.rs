@@ -1,0 +1,262 @@
+//! Serving and keeping: this host acts on the slots that name it, and decides those it keeps.
+
+use super::Agent;
+use crate::{
+    cluster::body::{Body, HostStatus, Key, RuntimeStatus, Slot, TaskReport},
+    effect::Effects,
+    ids::{Generation, ServiceId, SlotIndex, TaskId},
+    schedule::{
+        copy::{Fate, fate, serves},
+        keeper::keeper_of,
+    },
+    task::{
+        runtime::SlotLabel,
+        status::{StopCode, TaskStatus},
+    },
+    time::{Mono, Now, Span},
+};
+use std::collections::BTreeSet;
+
+/// A copy gives way when its successor has served for so long, as far as this host knows: what
+/// comes by way of others may be out of date, and the news that corrects it is seldom far behind.
+const CONFIRMED_AFTER: Span = Span::from_ms(500);
+
+/// A slot that names this host and that no task of ours serves yet.
+struct Offer {
+    index: SlotIndex,
+    generation: Generation,
+    slot: Slot,
+    service_name: String,
+}
+
+impl Agent {
+    pub(super) fn every_service(&self) -> BTreeSet<ServiceId> {
+        let known = self.board.services().map(|service| service.id);
+        let known = known.chain(self.board.shadowed_services());
+        let running = self
+            .roster
+            .iter()
+            .filter_map(|task| task.report.slot.as_ref());
+        known.chain(running.map(|slot| slot.service)).collect()
+    }
+
+    /// Does with this host's copies of a service what its slots say, and takes up new offers.
+    pub(super) fn serve(&mut self, now: Now, service: ServiceId, fx: &mut Effects) {
+        if !self.may_speak() {
+            return;
+        }
+        let mine: Vec<(TaskId, SlotLabel)> = self
+            .roster
+            .iter()
+            .filter(|task| !task.is_stopping())
+            .filter_map(|task| Some((task.id, task.report.slot.clone()?)))
+            .filter(|(_, label)| label.service == service)
+            .collect();
+        for (task, label) in mine {
+            let fate = fate(&self.board, self.config.host, task, &label);
+            if !matches!(fate, Fate::GiveWay { .. }) {
+                self.giving_way.remove(&task);
+            }
+            match fate {
+                Fate::Serve => self.mark(task, label.generation, false),
+                Fate::TakeOver(generation) => self.mark(task, generation, false),
+                Fate::Replaced => self.mark(task, label.generation, true),
+                Fate::Stop { reason } => self.stop_copy(now, task, &reason, fx),
+                Fate::GiveWay { reason } => {
+                    let (_, since) = *self.giving_way.entry(task).or_insert((service, now.mono));
+                    if now.mono >= since + CONFIRMED_AFTER {
+                        self.giving_way.remove(&task);
+                        self.stop_copy(now, task, &reason, fx);
+                    }
+                }
+            }
+        }
+        let able = self.status == HostStatus::Active
+            && matches!(self.runtime, RuntimeStatus::Available { .. });
+        if able {
+            for offer in self.offers(service) {
+                self.take_up(now, service, offer, fx);
+            }
+        }
+    }
+
+    /// What this host says of its tasks is true: it has compared them with what runs, and knows
+    /// what its peers last heard of them.
+    fn may_speak(&self) -> bool {
+        self.joining.is_done() && self.roster.has_compared()
+    }
+
+    fn stop_copy(&mut self, now: Now, task: TaskId, reason: &str, fx: &mut Effects) {
+        let code = StopCode::ServiceSchedulerInitiated;
+        self.roster.stop(now, task, code, reason, fx);
+    }
+
+    /// When a copy that gives way is to be looked at again.
+    pub(super) fn giving_way_deadline(&self) -> Option<Mono> {
+        self.giving_way
+            .values()
+            .map(|(_, since)| *since + CONFIRMED_AFTER)
+            .min()
+    }
+
+    pub(super) fn on_giving_way_wake(&mut self, now: Now) {
+        let goes_on = |task: &TaskId| self.roster.get(*task).is_some_and(|t| !t.is_stopping());
+        self.giving_way.retain(|task, _| goes_on(task));
+        let due = self
+            .giving_way
+            .values()
+            .filter(|(_, since)| now.mono >= *since + CONFIRMED_AFTER);
+        self.dirty.extend(due.map(|(service, _)| *service));
+    }
+
+    fn mark(&mut self, task: TaskId, generation: Generation, replaced: bool) {
+        let report = self.roster.get(task).map(|task| &task.report);
+        let label = report.and_then(|report| report.slot.as_ref());
+        if label.is_some_and(|label| label.generation == generation)
+            && report.is_some_and(|report| report.replaced == replaced)
+        {
+            return;
+        }
+        if let Some(task) = self.roster.get_mut(task) {
+            task.report.replaced = replaced;
+            if let Some(label) = &mut task.report.slot {
+                label.generation = generation;
+            }
+        }
+    }
+
+    fn offers(&self, id: ServiceId) -> Vec<Offer> {
+        let Some(service) = self.board.service(id) else {
+            return Vec::new();
+        };
+        let me = self.config.host;
+        let served = |index: SlotIndex, generation: Generation, slot: &Slot| {
+            self.board.tasks_of(id).any(|(on, task, report)| {
+                on == me && (slot.adopted == Some(task) || serves(report, index, generation))
+            })
+        };
+        let open = self.board.slots(id).filter(|(index, generation, slot)| {
+            slot.host == Some(me) && *index < service.desired && !served(*index, *generation, slot)
+        });
+        let offer = |(index, generation, slot): (SlotIndex, Generation, &Slot)| Offer {
+            index,
+            generation,
+            slot: slot.clone(),
+            service_name: service.settings.name.clone(),
+        };
+        open.map(offer).collect()
+    }
+
+    /// The host has the last word: it starts the task, or says why not.
+    fn take_up(&mut self, now: Now, service: ServiceId, offer: Offer, fx: &mut Effects) {
+        let revision = offer.slot.revision;
+        let Some(definition) = self.board.definition(revision.definition).cloned() else {
+            // It comes by repair, and then the offer is looked at again.
+            return;
+        };
+        let task = TaskId::mint(self.config.host, &mut self.rng);
+        let label = SlotLabel {
+            service,
+            service_name: offer.service_name,
+            index: offer.index,
+            generation: offer.generation,
+        };
+        let mut report = TaskReport::begin(revision, Some(label), now.wall);
+        match self.ledger.reserve(task, &definition.needs()) {
+            Ok(()) => self.roster.start(task, report, definition, fx),
+            Err(no_room) => {
+                report.desired = TaskStatus::Stopped;
+                report.last = TaskStatus::Stopped;
+                report.stop_code = Some(StopCode::TaskFailedToStart);
+                report.stopped_reason = no_room.to_string();
+                report.refused = true;
+                report.stopped_at = Some(now.wall);
+                self.write_task(now, task, report, fx);
+            }
+        }
+    }
+
+    fn write_task(&mut self, now: Now, task: TaskId, report: TaskReport, fx: &mut Effects) {
+        let key = Key::Task(self.config.host, task);
+        self.write(now, key, self.incarnation, Some(Body::Task(report)), fx);
+    }
+
+    /// Tells the board of each task that changed, and takes what has stopped off the ledger.
+    pub(super) fn publish_tasks(&mut self, now: Now, fx: &mut Effects) {
+        if !self.may_speak() || !self.roster.has_changed() {
+            return;
+        }
+        let changed = self.roster.take_changed();
+        for id in changed {
+            let Some(task) = self.roster.get(id) else {
+                continue;
+            };
+            let (report, needs) = (task.report.clone(), task.definition().map(|d| d.needs()));
+            match (report.last.is_live(), needs) {
+                (false, _) => self.ledger.release(id),
+                (true, Some(needs)) => self.ledger.adopt(id, needs),
+                (true, None) => {}
+            }
+            let told = self.board.task_at(self.config.host, id) == Some(&report)
+                && (self.board.is_fresh(self.config.host, id) || !report.last.is_live());
+            if !told {
+                self.write_task(now, id, report, fx);
+            }
+        }
+        self.close_lost(now, fx);
+        self.publish_host(now, fx);
+    }
+
+    /// A task that our own record calls live, but of which nothing is left, has ended unseen.
+    fn close_lost(&mut self, now: Now, fx: &mut Effects) {
+        if !self.roster.has_compared() {
+            return;
+        }
+        let lost = self
+            .board
+            .tasks_on(self.config.host)
+            .filter(|(task, report)| report.last.is_live() && self.roster.get(*task).is_none());
+        let lost: Vec<_> = lost.map(|(task, report)| (task, report.clone())).collect();
+        for (task, mut report) in lost {
+            report.desired = TaskStatus::Stopped;
+            report.last = TaskStatus::Stopped;
+            report
+                .stop_code
+                .get_or_insert(StopCode::EssentialContainerExited);
+            if report.stopped_reason.is_empty() {
+                report.stopped_reason = "its containers were gone when the agent looked".to_owned();
+            }
+            report.stopped_at = Some(now.wall);
+            self.write_task(now, task, report, fx);
+        }
+    }
+
+    /// If this host is the service's keeper: writes what its plan decides.
+    pub(super) fn keep(&mut self, now: Now, id: ServiceId, fx: &mut Effects) {
+        let mine = self.joining.is_done() && keeper_of(&self.board, id) == Some(self.config.host);
+        let Some(service) = self.board.service(id).filter(|_| mine) else {
+            if mine && self.board.shadowed_services().any(|other| other == id) {
+                // Two sides created a service of one name: the earlier one stays.
+                self.delete_records(now, id, fx);
+            }
+            if self.board.is_service_gone(id) {
+                self.keeper.bury(id);
+            } else {
+                self.keeper.forget(id);
+            }
+            return;
+        };
+        let returning = self.membership.returning(now);
+        for decision in self.keeper.plan(now, &self.board, service, &returning) {
+            let key = Key::Slot(decision.service, decision.index);
+            self.tell_decision(now, &decision, fx);
+            self.write(
+                now,
+                key,
+                decision.generation,
+                Some(Body::Slot(decision.slot)),
+                fx,
+            );
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What the hosts know of one another: the board that they share, and who of them is there.
+
+pub mod body;
+pub mod record;
+pub mod clock;
+pub mod board;
+pub mod message;
+pub mod repair;
+pub mod membership;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,292 @@
+//! What the records say: keys, and a body for each kind.
+
+use crate::{
+    ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
+    spec::task_definition::TaskDefinition,
+    task::{
+        runtime::{PortBinding, SlotLabel},
+        status::{Health, StopCode, TaskStatus},
+    },
+    time::Wall,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::SocketAddr};
+
+/// What a record is about, who writes it, and what the epoch of its version means.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// Anyone, once; epoch 0.
+    Definition(Digest),
+    /// Anyone; epoch is the complement of the wall time, so that the earlier stamp keeps the
+    /// number.
+    Label { family: String, revision: u32 },
+    /// Anyone; epoch 0 while the service lives, 1 for its tombstone: ids are never used again, so a
+    /// deletion is final, whatever was written at the same time elsewhere.
+    ServiceCount(ServiceId),
+    /// As [`Key::ServiceCount`].
+    ServiceRevision(ServiceId),
+    /// As [`Key::ServiceCount`].
+    ServiceSettings(ServiceId),
+    /// That host only; epoch is its incarnation.
+    Host(HostId),
+    /// That host only; epoch is its incarnation.
+    Task(HostId, TaskId),
+    /// Anyone; epoch 0. A person's order to stop one task.
+    StopOrder(TaskId),
+    /// The host's observers; epoch is the incarnation judged.
+    Verdict(HostId),
+    /// The service's keeper; epoch is the generation.
+    Slot(ServiceId, SlotIndex),
+    /// Of a later version of Holdfast: kept and passed on, not understood.
+    Unknown { kind: u8, key: Vec<u8> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    Definition(TaskDefinition),
+    Label(Label),
+    ServiceCount(ServiceCount),
+    ServiceRevision(ServiceRevision),
+    ServiceSettings(ServiceSettings),
+    Host(HostReport),
+    Task(TaskReport),
+    StopOrder(StopOrder),
+    Verdict(Verdict),
+    Slot(Slot),
+    Unknown(Vec<u8>),
+}
+
+/// `family:revision` is a label on a definition's digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    pub definition: Digest,
+    pub registered_at: Wall,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceCount {
+    pub desired: u32,
+}
+
+/// Which definition the service's tasks run; the label is for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRevision {
+    pub definition: Digest,
+    pub family: String,
+    pub revision: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSettings {
+    pub name: String,
+    pub created_at: Wall,
+    /// Makes a repeated `CreateService` harmless; empty where the client gave none.
+    pub client_token: String,
+}
+
+/// What a host says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReport {
+    pub name: String,
+    pub address: SocketAddr,
+    pub zone: Option<String>,
+    pub attributes: BTreeMap<String, String>,
+    pub capacity: Capacity,
+    pub used: Capacity,
+    pub status: HostStatus,
+    /// Has a full copy of the board, so it may be keeper and be given slots.
+    pub caught_up: bool,
+    pub runtime: RuntimeStatus,
+    /// Tells two machines apart that were started from one image with one identity.
+    pub fingerprint: u64,
+    pub agent_version: String,
+    pub registered_at: Wall,
+    /// When its agent started; of two agents with one identity the later one is the clone.
+    pub started_at: Wall,
+}
+
+/// CPU units (1024 a core) and MiB of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    pub cpu: u32,
+    pub memory_mib: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostStatus {
+    Active,
+    /// The agent was asked to stop and left its tasks running; it is expected back.
+    Restarting,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RuntimeStatus {
+    Available { version: String },
+    Unavailable { reason: String },
+}
+
+/// What a host says of one of its tasks; kept for an hour after the task stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskReport {
+    pub definition: Digest,
+    pub family: String,
+    pub revision: u32,
+    /// The slot that the task serves, at the generation it serves it in.
+    pub slot: Option<SlotLabel>,
+    pub desired: TaskStatus,
+    pub last: TaskStatus,
+    pub health: Health,
+    pub stop_code: Option<StopCode>,
+    pub stopped_reason: String,
+    /// The host never started anything: it refused the offer, and says why in `stopped_reason`.
+    pub refused: bool,
+    /// The slot was given to another task without this one being asked; it runs on until the
+    /// keeper has chosen which of the two to keep.
+    pub replaced: bool,
+    pub created_at: Wall,
+    pub started_at: Option<Wall>,
+    pub stopping_at: Option<Wall>,
+    pub stopped_at: Option<Wall>,
+    pub containers: Vec<ContainerReport>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerReport {
+    pub name: String,
+    pub image: String,
+    /// The container runtime's id; empty until the container exists.
+    pub runtime_id: String,
+    pub status: ContainerStatus,
+    pub exit_code: Option<i64>,
+    pub reason: String,
+    pub ports: Vec<PortBinding>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ContainerStatus {
+    Pending,
+    Running,
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopOrder {
+    pub reason: String,
+}
+
+/// "This host, at this incarnation, is down", agreed by its observers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub votes: Vec<HostId>,
+    pub silent_ms: u64,
+}
+
+/// Who runs a slot. The generation is the epoch of the record's version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// `None`: no host can run it; `reason` says which filter refused how many.
+    pub host: Option<HostId>,
+    pub revision: ServiceRevision,
+    /// A task that runs on `host` already and takes the slot over as it is.
+    pub adopted: Option<TaskId>,
+    /// Tasks that serve the slot until the host named has reported its task RUNNING, then stop.
+    pub superseded: Vec<Placement>,
+    pub order: HandOver,
+    /// Failures in a row that led here; decides how long the next replacement waits.
+    pub failures: u32,
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Placement {
+    pub host: HostId,
+    pub task: TaskId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HandOver {
+    StartFirst,
+    StopFirst,
+}
+
+impl TaskReport {
+    /// A task that was just accepted, or just found: nothing is known of its containers yet.
+    pub fn begin(revision: ServiceRevision, slot: Option<SlotLabel>, now: Wall) -> Self {
+        Self {
+            definition: revision.definition,
+            family: revision.family,
+            revision: revision.revision,
+            slot,
+            desired: TaskStatus::Running,
+            last: TaskStatus::Provisioning,
+            health: Health::Unknown,
+            stop_code: None,
+            stopped_reason: String::new(),
+            refused: false,
+            replaced: false,
+            created_at: now,
+            started_at: None,
+            stopping_at: None,
+            stopped_at: None,
+            containers: Vec::new(),
+        }
+    }
+}
+
+// The kinds are numbers on the wire and on disk: never renumber, never reuse.
+macro_rules! kinds {
+    ($($number:literal $kind:ident $pattern:pat => $key:expr, $read:ty => $make:expr;)*) => {
+        impl Key {
+            /// The kind's number and the key's canonical bytes.
+            pub fn to_wire(&self) -> (u8, Vec<u8>) {
+                match self {
+                    $($pattern => (
+                        $number,
+                        postcard::to_allocvec(&$key).expect("a key always encodes"),
+                    ),)*
+                    Self::Unknown { kind, key } => (*kind, key.clone()),
+                }
+            }
+
+            pub fn from_wire(kind: u8, bytes: &[u8]) -> Result<Self, postcard::Error> {
+                match kind {
+                    $($number => postcard::from_bytes::<$read>(bytes).map($make),)*
+                    _ => Ok(Self::Unknown { kind, key: bytes.to_vec() }),
+                }
+            }
+        }
+
+        impl Body {
+            pub fn to_wire(&self) -> Vec<u8> {
+                match self {
+                    $(Self::$kind(body) =>
+                        postcard::to_allocvec(body).expect("a body always encodes"),)*
+                    Self::Unknown(bytes) => bytes.clone(),
+                }
+            }
+
+            pub fn from_wire(kind: u8, bytes: &[u8]) -> Result<Self, postcard::Error> {
+                match kind {
+                    $($number => postcard::from_bytes(bytes).map(Self::$kind),)*
+                    _ => Ok(Self::Unknown(bytes.to_vec())),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    1 Definition Self::Definition(digest) => digest, Digest => Self::Definition;
+    2 Label Self::Label { family, revision } => (family, revision),
+        (String, u32) => |(family, revision)| Self::Label { family, revision };
+    3 ServiceCount Self::ServiceCount(service) => service, ServiceId => Self::ServiceCount;
+    4 ServiceRevision Self::ServiceRevision(service) => service, ServiceId => Self::ServiceRevision;
+    5 ServiceSettings Self::ServiceSettings(service) => service, ServiceId => Self::ServiceSettings;
+    6 Host Self::Host(host) => host, HostId => Self::Host;
+    7 Task Self::Task(host, task) => (host, task),
+        (HostId, TaskId) => |(host, task)| Self::Task(host, task);
+    8 StopOrder Self::StopOrder(task) => task, TaskId => Self::StopOrder;
+    9 Verdict Self::Verdict(host) => host, HostId => Self::Verdict;
+    10 Slot Self::Slot(service, index) => (service, index),
+        (ServiceId, SlotIndex) => |(service, index)| Self::Slot(service, index);
+}

@@ -1,0 +1,209 @@
+//! What agents say to one another, and its bounded, total, versioned form as bytes.
+
+use crate::{
+    cluster::record::{Record, RecordError, Version},
+    ids::{HostId, Incarnation},
+    limits,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Version of the wire format; a message of another one is refused, by name.
+pub const WIRE_VERSION: u8 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// "Are you there?"
+    Probe { sequence: u32 },
+    /// "I am", to the probe of that number.
+    Ack { sequence: u32 },
+    /// To the co-observers: "I hear nothing from `subject`"; a vote as long as it is repeated.
+    Alarm {
+        subject: HostId,
+        incarnation: Incarnation,
+    },
+    /// To who raised an alarm: "I do hear `subject`"; takes its vote back.
+    Alive {
+        subject: HostId,
+        incarnation: Incarnation,
+    },
+    /// Records that changed, or that the receiver lacked.
+    Records(Vec<Arc<Record>>),
+    /// The XOR of all record hashes; answered with `Buckets` where ours differs.
+    Summary { root: u64 },
+    /// The XOR of the record hashes in each bucket.
+    Buckets(Vec<u64>),
+    /// All keys of the differing buckets, with their versions.
+    Holdings {
+        buckets: Vec<u8>,
+        held: Vec<(u64, Version)>,
+    },
+    /// "Send me the records with these key hashes."
+    Fetch(Vec<u64>),
+    /// "Send me your whole board"; answered with `Page`s.
+    CatchUp,
+    /// To `CatchUp`: "I have no board either: this is my first start."
+    Blank,
+    /// A part of the whole board; the last one says so.
+    Page {
+        records: Vec<Arc<Record>>,
+        last: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    #[error("a message of wire version {got}; this agent speaks {WIRE_VERSION}")]
+    WireVersion { got: u8 },
+    #[error("an empty message")]
+    Empty,
+    #[error("not a message")]
+    Frame(#[source] postcard::Error),
+    #[error("a message with {got} entries is over the limit of {max}")]
+    TooMany { got: usize, max: usize },
+    #[error("a message with a bad record")]
+    Record(#[source] RecordError),
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireMessage {
+    Probe {
+        sequence: u32,
+    },
+    Ack {
+        sequence: u32,
+    },
+    Alarm {
+        subject: HostId,
+        incarnation: Incarnation,
+    },
+    Alive {
+        subject: HostId,
+        incarnation: Incarnation,
+    },
+    Records(Vec<Vec<u8>>),
+    Summary {
+        root: u64,
+    },
+    Buckets(Vec<u64>),
+    Holdings {
+        buckets: Vec<u8>,
+        held: Vec<(u64, Version)>,
+    },
+    Fetch(Vec<u64>),
+    CatchUp,
+    Page {
+        records: Vec<Vec<u8>>,
+        last: bool,
+    },
+    Blank,
+}
+
+impl Message {
+    pub fn encode(&self) -> Vec<u8> {
+        let pack = |records: &[Arc<Record>]| records.iter().map(|r| r.encode()).collect();
+        let wire = match self {
+            Self::Probe { sequence } => WireMessage::Probe {
+                sequence: *sequence,
+            },
+            Self::Ack { sequence } => WireMessage::Ack {
+                sequence: *sequence,
+            },
+            Self::Alarm {
+                subject,
+                incarnation,
+            } => WireMessage::Alarm {
+                subject: *subject,
+                incarnation: *incarnation,
+            },
+            Self::Alive {
+                subject,
+                incarnation,
+            } => WireMessage::Alive {
+                subject: *subject,
+                incarnation: *incarnation,
+            },
+            Self::Records(records) => WireMessage::Records(pack(records)),
+            Self::Summary { root } => WireMessage::Summary { root: *root },
+            Self::Buckets(hashes) => WireMessage::Buckets(hashes.clone()),
+            Self::Holdings { buckets, held } => WireMessage::Holdings {
+                buckets: buckets.clone(),
+                held: held.clone(),
+            },
+            Self::Fetch(hashes) => WireMessage::Fetch(hashes.clone()),
+            Self::CatchUp => WireMessage::CatchUp,
+            Self::Blank => WireMessage::Blank,
+            Self::Page { records, last } => WireMessage::Page {
+                records: pack(records),
+                last: *last,
+            },
+        };
+        postcard::to_extend(&wire, vec![WIRE_VERSION]).expect("a message always encodes")
+    }
+
+    /// Reads a message back; total. What it allocates is bounded by the length of `bytes`, which
+    /// the transport bounds by [`limits::FRAME_BYTES_MAX`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        let (&version, rest) = bytes.split_first().ok_or(MessageError::Empty)?;
+        if version != WIRE_VERSION {
+            return Err(MessageError::WireVersion { got: version });
+        }
+        let wire: WireMessage = postcard::from_bytes(rest).map_err(MessageError::Frame)?;
+        Ok(match wire {
+            WireMessage::Probe { sequence } => Self::Probe { sequence },
+            WireMessage::Ack { sequence } => Self::Ack { sequence },
+            WireMessage::Alarm {
+                subject,
+                incarnation,
+            } => Self::Alarm {
+                subject,
+                incarnation,
+            },
+            WireMessage::Alive {
+                subject,
+                incarnation,
+            } => Self::Alive {
+                subject,
+                incarnation,
+            },
+            WireMessage::Records(records) => Self::Records(unpack(records)?),
+            WireMessage::Summary { root } => Self::Summary { root },
+            WireMessage::Buckets(hashes) => {
+                at_most(hashes.len(), limits::BUCKETS)?;
+                Self::Buckets(hashes)
+            }
+            WireMessage::Holdings { buckets, held } => {
+                at_most(buckets.len(), limits::BUCKETS)?;
+                at_most(held.len(), 2 * limits::HOLDINGS_MAX)?;
+                Self::Holdings { buckets, held }
+            }
+            WireMessage::Fetch(hashes) => {
+                at_most(hashes.len(), 2 * limits::HOLDINGS_MAX)?;
+                Self::Fetch(hashes)
+            }
+            WireMessage::CatchUp => Self::CatchUp,
+            WireMessage::Blank => Self::Blank,
+            WireMessage::Page { records, last } => Self::Page {
+                records: unpack(records)?,
+                last,
+            },
+        })
+    }
+}
+
+fn unpack(records: Vec<Vec<u8>>) -> Result<Vec<Arc<Record>>, MessageError> {
+    at_most(records.len(), limits::RECORDS_PER_MESSAGE_MAX)?;
+    records
+        .iter()
+        .map(|bytes| Record::decode(bytes))
+        .collect::<Result<_, _>>()
+        .map_err(MessageError::Record)
+}
+
+fn at_most(got: usize, max: usize) -> Result<(), MessageError> {
+    if got > max {
+        Err(MessageError::TooMany { got, max })
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! What the board's tests share: records of all kinds, generated so that many are about one thing.
+
+mod board;
+mod membership;
+mod message;
+mod repair;
+
+use super::{
+    body::{
+        Body, Capacity, HandOver, HostReport, HostStatus, Key, Label, Placement, RuntimeStatus,
+        ServiceCount, ServiceRevision, ServiceSettings, Slot, StopOrder, TaskReport, Verdict,
+    },
+    record::{Record, Stamp, Version},
+};
+use crate::{
+    ids::{Digest, HostId, ServiceId, TaskId},
+    rng::Rng,
+    spec::task_definition::TaskDefinition,
+    task::{
+        runtime::SlotLabel,
+        status::{Health, TaskStatus},
+    },
+    time::Wall,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+const SEEDS: u64 = 200;
+const NAMES: [&str; 2] = ["api", "web"];
+
+/// Tells one story with many seeds. The last one printed is the one that failed.
+fn with_seeds(story: impl Fn(&mut Rng)) {
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        story(&mut Rng::new(seed));
+    }
+}
+
+fn host_id(number: u64) -> HostId {
+    HostId(u128::from(number + 1) << 96)
+}
+
+/// Few keys and few versions, so that records meet one another.
+fn generated(rng: &mut Rng) -> Arc<Record> {
+    let key = generated_key(rng);
+    let version = Version {
+        epoch: rng.below(2),
+        stamp: Stamp {
+            wall: Wall(rng.below(4)),
+            counter: rng.below(2) as u32,
+            author: host_id(rng.below(3)),
+        },
+    };
+    // One version of one record has one body, or it would not be one version.
+    let bare = Record::new(key.clone(), version, None);
+    let mut rng = Rng::new(bare.hash());
+    let body = (rng.below(4) > 0).then(|| generated_body(&key, &mut rng));
+    Record::new(key, version, body)
+}
+
+fn generated_records(rng: &mut Rng, most: u64) -> Vec<Arc<Record>> {
+    (0..rng.below(most + 1)).map(|_| generated(rng)).collect()
+}
+
+fn generated_key(rng: &mut Rng) -> Key {
+    let service = ServiceId(u128::from(rng.below(4)));
+    let host = host_id(rng.below(3));
+    let task = TaskId(host.0 | u128::from(rng.below(3)));
+    match rng.below(11) {
+        0 => Key::Definition(Digest([rng.below(3) as u8; 32])),
+        1 => Key::Label {
+            family: NAMES[rng.below(2) as usize].to_owned(),
+            revision: rng.below(3) as u32,
+        },
+        2 => Key::ServiceCount(service),
+        3 => Key::ServiceRevision(service),
+        4 => Key::ServiceSettings(service),
+        5 => Key::Host(host),
+        6 => Key::Task(host, task),
+        7 => Key::StopOrder(task),
+        8 => Key::Verdict(host),
+        9 => Key::Slot(service, rng.below(3) as u32),
+        _ => Key::Unknown {
+            kind: 200,
+            key: vec![rng.below(3) as u8],
+        },
+    }
+}
+
+fn generated_body(key: &Key, rng: &mut Rng) -> Body {
+    let name = NAMES[rng.below(2) as usize].to_owned();
+    let definition = Digest([rng.below(3) as u8; 32]);
+    match key {
+        Key::Definition(_) => Body::Definition(TaskDefinition {
+            family: name,
+            containers: Vec::new(),
+            volumes: Vec::new(),
+        }),
+        Key::Label { .. } => Body::Label(Label {
+            definition,
+            registered_at: Wall(rng.below(9)),
+        }),
+        Key::ServiceCount(_) => Body::ServiceCount(ServiceCount {
+            desired: rng.below(9) as u32,
+        }),
+        Key::ServiceRevision(_) => Body::ServiceRevision(revision(definition, &name)),
+        Key::ServiceSettings(_) => Body::ServiceSettings(ServiceSettings {
+            name,
+            created_at: Wall(rng.below(3)),
+            client_token: String::new(),
+        }),
+        Key::Host(_) => Body::Host(host_report(&name)),
+        Key::Task(..) => Body::Task(task_report(rng)),
+        Key::StopOrder(_) => Body::StopOrder(StopOrder { reason: name }),
+        Key::Verdict(_) => Body::Verdict(Verdict {
+            votes: vec![host_id(rng.below(3))],
+            silent_ms: rng.below(5_000),
+        }),
+        Key::Slot(..) => Body::Slot(Slot {
+            host: (rng.below(2) == 0).then(|| host_id(rng.below(3))),
+            revision: revision(definition, &name),
+            adopted: None,
+            superseded: vec![Placement {
+                host: host_id(rng.below(3)),
+                task: TaskId(7),
+            }],
+            order: HandOver::StartFirst,
+            failures: rng.below(3) as u32,
+            reason: name,
+        }),
+        Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
+    }
+}
+
+fn revision(definition: Digest, family: &str) -> ServiceRevision {
+    ServiceRevision {
+        definition,
+        family: family.to_owned(),
+        revision: 1,
+    }
+}
+
+fn host_report(name: &str) -> HostReport {
+    HostReport {
+        name: name.to_owned(),
+        address: "10.0.0.1:7400".parse().expect("it is an address"),
+        zone: Some("a".to_owned()),
+        attributes: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        capacity: Capacity {
+            cpu: 4_096,
+            memory_mib: 8_192,
+        },
+        used: Capacity::default(),
+        status: HostStatus::Active,
+        caught_up: true,
+        runtime: RuntimeStatus::Available {
+            version: "28".to_owned(),
+        },
+        fingerprint: 7,
+        agent_version: "0.1.0".to_owned(),
+        registered_at: Wall(1),
+        started_at: Wall(1),
+    }
+}
+
+fn task_report(rng: &mut Rng) -> TaskReport {
+    let slot = SlotLabel {
+        service: ServiceId(u128::from(rng.below(4))),
+        service_name: "web".to_owned(),
+        index: rng.below(3) as u32,
+        generation: rng.below(3),
+    };
+    TaskReport {
+        definition: Digest([1; 32]),
+        family: "web".to_owned(),
+        revision: 1,
+        slot: (rng.below(4) > 0).then_some(slot),
+        desired: TaskStatus::Running,
+        last: TaskStatus::Running,
+        health: Health::Unknown,
+        stop_code: None,
+        stopped_reason: String::new(),
+        refused: false,
+        replaced: rng.below(2) == 0,
+        created_at: Wall(1),
+        started_at: Some(Wall(2)),
+        stopping_at: None,
+        stopped_at: None,
+        containers: Vec::new(),
+    }
+}

@@ -1,0 +1,257 @@
+//! The algebra of the board: merging in any order gives the same, and its indexes say the same.
+
+use super::{generated, generated_records, with_seeds};
+use crate::{
+    cluster::{
+        board::{Board, Merge},
+        body::{Body, Key},
+        record::{Record, Stamp, Version},
+    },
+    ids::{HostId, ServiceId, TaskId},
+    limits,
+    rng::Rng,
+    time::Wall,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+fn board(records: &[Arc<Record>]) -> Board {
+    let mut board = Board::default();
+    merge_all(&mut board, records);
+    board
+}
+
+fn merge_all(board: &mut Board, records: &[Arc<Record>]) {
+    for record in records {
+        board.merge(record);
+    }
+}
+
+/// What `one` says and what `other` says.
+fn union(one: &Board, other: &Board) -> Board {
+    let mut union = one.clone();
+    other.records().for_each(|record| {
+        union.merge(record);
+    });
+    union
+}
+
+/// All that a board holds, and all by which boards are compared.
+fn contents(board: &Board) -> (Vec<Vec<u8>>, u64, Vec<u64>) {
+    let records = board.records().map(|record| record.encode()).collect();
+    (records, board.root(), board.bucket_hashes())
+}
+
+#[test]
+fn merging_is_commutative_associative_and_idempotent() {
+    with_seeds(|rng| {
+        let [a, b, c] = [(); 3].map(|()| board(&generated_records(rng, 60)));
+        let all = contents(&union(&a, &union(&b, &c)));
+        assert_eq!(contents(&union(&union(&a, &b), &c)), all, "(a b) c");
+        assert_eq!(contents(&union(&c, &union(&b, &a))), all, "c (b a)");
+        assert_eq!(
+            contents(&union(&b, &union(&a, &b))),
+            contents(&union(&a, &b))
+        );
+        let mut again = a.clone();
+        for record in a.records() {
+            assert!(matches!(again.merge(record), Merge::Known), "{record:?}");
+        }
+        assert_eq!(contents(&again), contents(&a));
+    });
+}
+
+#[test]
+fn the_higher_version_is_kept_and_the_other_is_told_so() {
+    with_seeds(|rng| {
+        let mut board = Board::default();
+        for record in generated_records(rng, 60) {
+            let ours = board.record(&record.key).cloned();
+            let higher = ours.as_ref().is_none_or(|o| o.version < record.version);
+            match board.merge(&record) {
+                Merge::Taken { replaced } => {
+                    assert!(higher, "{record:?} over {ours:?}");
+                    assert_eq!(replaced, ours);
+                }
+                Merge::Known => assert_eq!(ours.map(|ours| ours.version), Some(record.version)),
+                Merge::Older { ours: kept } => {
+                    assert!(kept.version > record.version);
+                    assert_eq!(Some(kept), ours);
+                }
+            }
+            assert_eq!(
+                board.by_key_hash(record.key_hash),
+                board.record(&record.key)
+            );
+        }
+    });
+}
+
+#[test]
+fn hashes_are_equal_where_contents_are_and_nowhere_else() {
+    with_seeds(|rng| {
+        let records = generated_records(rng, 40);
+        let one = board(&records);
+        let mut other = one.clone();
+        // One more record, or a later version of one, or nothing new.
+        other.merge(&generated(rng));
+        let same = contents(&one).0 == contents(&other).0;
+        assert_eq!(one.root() == other.root(), same);
+        for number in 0..limits::BUCKETS {
+            let bucket = |board: &Board| -> Vec<_> {
+                board
+                    .bucket(number)
+                    .map(|(hash, r)| (hash, r.encode()))
+                    .collect()
+            };
+            let hashes = [&one, &other].map(|board| board.bucket_hashes()[number]);
+            let same = bucket(&one) == bucket(&other);
+            assert_eq!(hashes[0] == hashes[1], same, "bucket {number}");
+        }
+    });
+}
+
+#[test]
+fn when_all_is_deleted_and_buried_nothing_is_left_not_even_in_the_hashes() {
+    with_seeds(|rng| {
+        let mut board = board(&generated_records(rng, 60));
+        let keys: Vec<Key> = board.records().map(|record| record.key.clone()).collect();
+        let wall = Wall(1_000);
+        let version = Version {
+            epoch: 9,
+            stamp: Stamp {
+                wall,
+                counter: 0,
+                author: HostId(1),
+            },
+        };
+        for key in keys.iter().cloned() {
+            board.merge(&Record::new(key, version, None));
+        }
+        assert_eq!(board.len(), keys.len());
+        assert!(
+            board.bury(Wall(wall.0 + limits::TOMBSTONE_MS)).is_empty(),
+            "too soon"
+        );
+        let buried = board.bury(Wall(wall.0 + limits::TOMBSTONE_MS + 1));
+        assert_eq!(buried.len(), keys.len());
+        assert_eq!(contents(&board), (vec![], 0, vec![0; limits::BUCKETS]));
+        check_indexes(&board);
+    });
+}
+
+#[test]
+fn what_lives_is_never_buried() {
+    with_seeds(|rng| {
+        let mut board = board(&generated_records(rng, 60));
+        let live = |board: &Board| board.records().filter(|r| r.body.is_some()).count();
+        let before = live(&board);
+        board.bury(Wall(u64::MAX));
+        assert_eq!((live(&board), board.len()), (before, before));
+        check_indexes(&board);
+    });
+}
+
+#[test]
+fn the_indexes_say_what_a_look_at_every_record_says() {
+    with_seeds(|rng| {
+        let mut board = Board::default();
+        for record in generated_records(rng, 150) {
+            board.merge(&record);
+        }
+        check_indexes(&board);
+    });
+}
+
+/// Every index against a look at every record.
+fn check_indexes(board: &Board) {
+    let live = || {
+        board
+            .records()
+            .filter_map(|r| Some((&r.key, r.body.as_ref()?)))
+    };
+    for service in (0..4).map(ServiceId) {
+        let scanned = live().filter_map(|(key, body)| match (key, body) {
+            (Key::Task(host, task), Body::Task(report)) => {
+                let of = report.slot.as_ref().map(|slot| slot.service);
+                (of == Some(service)).then_some((*host, *task, report))
+            }
+            _ => None,
+        });
+        assert!(board.tasks_of(service).eq(scanned), "tasks of {service:?}");
+    }
+    let scanned = live().filter(|(key, _)| matches!(key, Key::Task(..)));
+    assert_eq!(board.tasks().count(), scanned.count());
+    for (host, task, report) in board.tasks() {
+        assert_eq!(board.task(task), Some((host, report)));
+    }
+    check_gone_tasks(board);
+    check_services(board);
+}
+
+fn check_gone_tasks(board: &Board) {
+    for record in board.records().filter(|record| record.body.is_none()) {
+        if let Key::Task(host, task) = record.key {
+            assert_eq!(board.task(task), None);
+            assert_eq!(board.task_at(host, task), None);
+        }
+    }
+    assert_eq!(board.task(TaskId(u128::MAX)), None);
+}
+
+fn check_services(board: &Board) {
+    let mut named: BTreeMap<&str, Vec<(Wall, ServiceId)>> = BTreeMap::new();
+    for record in board.records() {
+        if let (Key::ServiceSettings(id), Some(Body::ServiceSettings(settings))) =
+            (&record.key, &record.body)
+        {
+            let ids = named.entry(&settings.name).or_default();
+            ids.push((settings.created_at, *id));
+        }
+    }
+    named.values_mut().for_each(|ids| ids.sort_unstable());
+    let shadowed: Vec<_> = named
+        .values()
+        .flat_map(|ids| &ids[1..])
+        .map(|(_, id)| *id)
+        .collect();
+    assert_eq!(board.shadowed_services().collect::<Vec<_>>(), shadowed);
+    for id in (0..4).map(ServiceId) {
+        let first = named.values().any(|ids| ids[0].1 == id);
+        let has = |key| {
+            board
+                .record(&key)
+                .is_some_and(|record| record.body.is_some())
+        };
+        let whole = first && has(Key::ServiceCount(id)) && has(Key::ServiceRevision(id));
+        assert_eq!(board.service(id).is_some(), whole, "{id:?}");
+        let known = board.record(&Key::ServiceSettings(id)).is_some();
+        assert_eq!(board.is_service_gone(id), known && !first, "{id:?}");
+    }
+    for service in board.services() {
+        assert_eq!(named[service.settings.name.as_str()][0].1, service.id);
+        let by_name = board.service_named(&service.settings.name);
+        assert_eq!(by_name.map(|found| found.id), Some(service.id));
+    }
+}
+
+#[test]
+fn a_label_means_the_latest_revision_that_is_left() {
+    with_seeds(|rng: &mut Rng| {
+        let board = board(&generated_records(rng, 150));
+        for family in super::NAMES {
+            let scanned = board.records().filter_map(|record| match &record.key {
+                Key::Label {
+                    family: of,
+                    revision,
+                } if of == family => record.body.is_some().then_some(*revision),
+                _ => None,
+            });
+            assert_eq!(board.latest_revision(family), scanned.max());
+        }
+        assert!(
+            board
+                .labels()
+                .all(|(family, revision, label)| { board.label(family, revision) == Some(label) })
+        );
+    });
+}

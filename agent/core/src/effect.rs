@@ -1,0 +1,70 @@
+//! Everything that an agent can ask for: the closed set of effects, drained in order every step.
+
+use crate::{
+    cluster::{message::Message, record::Record},
+    command::{CommandId, Outcome, Refusal},
+    event::Event,
+    ids::HostId,
+    task::runtime::RuntimeCommand,
+};
+use std::{net::SocketAddr, sync::Arc};
+
+#[derive(Clone, Debug)]
+pub enum Effect {
+    Send(Send),
+    Runtime(RuntimeCommand),
+    /// A barrier: nothing that follows in this step leaves the host before these are on disk.
+    Persist(Vec<Arc<Record>>),
+    /// To be written soon; nothing waits for it, and its loss costs a repair, never a promise.
+    Remember(Vec<Arc<Record>>),
+    /// To be removed from the disk soon; the board no longer has these.
+    Forget(Vec<Arc<Record>>),
+    Reply {
+        id: CommandId,
+        result: Result<Outcome, Refusal>,
+    },
+    Emit(Event),
+    /// The agent must not go on; the driver ends the process with this reason.
+    Fatal {
+        reason: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Send {
+    pub to: SocketAddr,
+    /// Who is meant; `None` when only the address is known. Another host at it drops the message.
+    pub host: Option<HostId>,
+    pub via: Via,
+    pub message: Message,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// May be lost, repeated and reordered; at most [`crate::limits::DATAGRAM_BYTES_MAX`].
+    Datagram,
+    /// In order while the connection lasts; lost with it.
+    Stream,
+}
+
+/// The effects of one step: the core may only push, a driver may only drain.
+#[derive(Debug, Default)]
+pub struct Effects(Vec<Effect>);
+
+impl Effects {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
+        self.0.drain(..)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,161 @@
+//! One type for each kind of id, so that no two of them can be mixed up.
+
+use crate::rng::{Rng, mix};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// A machine; made at first boot, never in an image.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct HostId(pub u128);
+
+/// One run of a task definition. Its first eight hex digits are the short id of the host that
+/// minted it, so that whoever does not know the task knows whom to ask.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct TaskId(pub u128);
+
+/// A service from its creation to its deletion; a new service of the same name has a new id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct ServiceId(pub u128);
+
+/// SHA-256 over the canonical form of a task definition: what it *is*, whatever it is called.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Digest(pub [u8; 32]);
+
+/// Which of a service's copies.
+pub type SlotIndex = u32;
+
+/// How often a slot was given to a host; only grows. It is the epoch of the slot record.
+pub type Generation = u64;
+
+/// Grows with each start of an agent and with each false verdict that it refutes.
+pub type Incarnation = u64;
+
+/// An id was not written as 32 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an id: ids are 32 hexadecimal digits")]
+pub struct IdError(pub String);
+
+macro_rules! id {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:08x})"), self.0 >> 96)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+                match u128::from_str_radix(text, 16) {
+                    Ok(number) if digits => Ok(Self(number)),
+                    _ => Err(IdError(text.to_owned())),
+                }
+            }
+        }
+
+        impl $name {
+            /// One word that stands for the id in rendezvous scores.
+            pub const fn word(self) -> u64 {
+                mix(self.0 as u64 ^ mix((self.0 >> 64) as u64))
+            }
+        }
+    };
+}
+id!(HostId);
+id!(TaskId);
+id!(ServiceId);
+
+impl HostId {
+    /// The first eight hex digits, as people see them in tables and as task ids carry them.
+    pub const fn short(self) -> u32 {
+        (self.0 >> 96) as u32
+    }
+}
+
+impl TaskId {
+    pub fn mint(host: HostId, rng: &mut Rng) -> Self {
+        Self(minted_by(host, rng))
+    }
+
+    /// The short id of the host that minted this task.
+    pub const fn minter(self) -> u32 {
+        (self.0 >> 96) as u32
+    }
+}
+
+impl ServiceId {
+    pub fn mint(host: HostId, rng: &mut Rng) -> Self {
+        Self(minted_by(host, rng))
+    }
+}
+
+fn minted_by(host: HostId, rng: &mut Rng) -> u128 {
+    let low = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+    (u128::from(host.short()) << 96) | (low >> 32)
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Digest({:02x}{:02x}{:02x}{:02x})",
+            self.0[0], self.0[1], self.0[2], self.0[3]
+        )
+    }
+}
+
+impl FromStr for Digest {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let bad = || IdError(text.to_owned());
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(bad());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| bad())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_back_as_they_were_written_and_nothing_else_does() {
+        let id = HostId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in [
+            "",
+            "0123",
+            "+123456789abcdef0123456789abcdef0",
+            &"g".repeat(32),
+        ] {
+            assert_eq!(bad.parse::<HostId>(), Err(IdError(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_task_id_says_who_minted_it() {
+        let host = HostId(0xdead_beef << 96);
+        let task = TaskId::mint(host, &mut Rng::new(1));
+        assert_eq!(task.minter(), host.short());
+        assert!(task.to_string().starts_with("deadbeef"));
+    }
+}

@@ -1,0 +1,29 @@
+//! Everything that can happen to an agent: the closed set of inputs of a step.
+
+use crate::{
+    cluster::message::Message,
+    command::{Command, CommandId},
+    ids::HostId,
+    task::runtime::RuntimeEvent,
+};
+use std::net::SocketAddr;
+
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The deadline has come.
+    Wake,
+    /// An authenticated message of this cluster, addressed to this host or to whoever is at its
+    /// address.
+    Message {
+        from: HostId,
+        address: SocketAddr,
+        message: Message,
+    },
+    Runtime(RuntimeEvent),
+    Command {
+        id: CommandId,
+        command: Command,
+    },
+    /// The agent is about to end and leave its tasks running; it is expected back.
+    Shutdown,
+}

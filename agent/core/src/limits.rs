@@ -1,0 +1,53 @@
+//! Every limit on what a peer, a user or time can grow, with its unit last in the name.
+
+use crate::time::Span;
+
+// What people send.
+pub const FAMILY_BYTES_MAX: usize = 255;
+pub const SERVICE_NAME_BYTES_MAX: usize = 255;
+pub const CONTAINERS_PER_TASK_MAX: usize = 10;
+pub const DEFINITION_BYTES_MAX: usize = 64 * 1024;
+pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+pub const DESIRED_COUNT_MAX: u32 = 5_000;
+pub const SERVICES_MAX: usize = 5_000;
+pub const REASON_BYTES_MAX: usize = 1_024;
+pub const DESCRIBE_TASKS_MAX: usize = 100;
+pub const DESCRIBE_SERVICES_MAX: usize = 10;
+
+// What travels.
+pub const DATAGRAM_BYTES_MAX: usize = 1_200;
+/// What of a datagram is left for a message, after the envelope's header, nonce and tag.
+pub const DATAGRAM_MESSAGE_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - 128;
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+pub const RECORD_BYTES_MAX: usize = 128 * 1024;
+pub const RECORDS_PER_MESSAGE_MAX: usize = 4_096;
+pub const PAGE_BYTES_MAX: usize = 256 * 1024;
+/// An incarnation this far beyond our clock (in ms), or a generation this far beyond ours, is
+/// refused.
+pub const EPOCH_AHEAD_MAX: u64 = 1 << 32;
+/// A stamp further ahead of our own clock than this is refused.
+pub const STAMP_AHEAD_MS_MAX: u64 = 5 * 60 * 1_000;
+
+/// Key hashes with versions that one `Holdings` lists, about 30 bytes each.
+pub const HOLDINGS_MAX: usize = 16_384;
+/// Peers that get a changed record at once from its author, and from each host that it is new to.
+pub const FANOUT_AUTHOR: usize = 6;
+pub const FANOUT_FORWARD: usize = 3;
+/// Observers of each host (K), after Rapid (Suresh et al., USENIX ATC'18).
+pub const OBSERVERS: usize = 10;
+/// First peers that a starting agent asks at once for the board; all of them where they are few.
+pub const CATCH_UP_PEERS: usize = 3;
+pub const FANOUT_SEEDS: usize = 10;
+
+// What a board holds.
+pub const RECORDS_MAX: usize = 1_000_000;
+pub const TOMBSTONE_MS: u64 = 72 * 3_600 * 1_000;
+pub const STOPPED_TASK_KEPT_MS: u64 = 3_600 * 1_000;
+pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
+
+// How long we wait.
+pub const STOP_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
+pub const STOP_TIMEOUT_MAX: Span = Span::from_secs(120);
+
+// How the board is compared.
+pub const BUCKETS: usize = 64;

@@ -1,0 +1,10 @@
+//! Who runs what: the keeper's plan for a service, and the host's own rule for its copies.
+
+pub mod copy;
+pub mod place;
+mod pace;
+mod view;
+pub mod keeper;
+
+#[cfg(test)]
+mod tests;

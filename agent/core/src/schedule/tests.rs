@@ -1,0 +1,228 @@
+//! Scenes for whoever schedules: a board on which hosts, one service and its copies are put.
+
+mod copy;
+mod place;
+mod keeper;
+
+use crate::{
+    cluster::{
+        board::{Board, Service},
+        body::{
+            Body, Capacity, HandOver, HostReport, HostStatus, Key, Placement, RuntimeStatus,
+            ServiceCount, ServiceRevision, ServiceSettings, Slot, TaskReport, Verdict,
+        },
+        record::{Record, Stamp, Version},
+    },
+    ids::{Digest, Generation, HostId, ServiceId, SlotIndex, TaskId},
+    spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    task::{
+        runtime::SlotLabel,
+        status::{Health, TaskStatus},
+    },
+    time::Wall,
+};
+use std::collections::BTreeMap;
+
+const SERVICE: ServiceId = ServiceId(5);
+
+#[derive(Default)]
+struct Scene {
+    board: Board,
+    written: u64,
+}
+
+fn host_id(number: u64) -> HostId {
+    HostId(u128::from(number) << 96)
+}
+
+/// The copy of a slot on a host; its generation tells it from others there.
+fn task_id(host: u64, generation: Generation) -> TaskId {
+    TaskId(host_id(host).0 | u128::from(generation))
+}
+
+/// Needs 512 MiB and half a core, and the ports.
+fn definition(family: &str, ports: &[u16]) -> TaskDefinition {
+    let port = |&host_port: &u16| PortMapping {
+        container_port: 80,
+        host_port,
+        protocol: Protocol::Tcp,
+    };
+    let container = Container {
+        name: "main".to_owned(),
+        image: "web:1".to_owned(),
+        command: vec![],
+        entry_point: vec![],
+        environment: BTreeMap::new(),
+        cpu: 512,
+        memory_mib: 512,
+        essential: true,
+        ports: ports.iter().map(port).collect(),
+        mounts: vec![],
+        stop_timeout_s: None,
+    };
+    let (family, containers) = (family.to_owned(), vec![container]);
+    TaskDefinition {
+        family,
+        containers,
+        volumes: vec![],
+    }
+}
+
+fn revision(definition: Digest, revision: u32) -> ServiceRevision {
+    ServiceRevision {
+        definition,
+        family: "web".to_owned(),
+        revision,
+    }
+}
+
+impl Scene {
+    /// Each later write wins over those before it.
+    fn put(&mut self, key: Key, epoch: u64, body: Option<Body>) {
+        self.written += 1;
+        let stamp = Stamp {
+            wall: Wall(self.written),
+            ..Stamp::default()
+        };
+        self.board
+            .merge(&Record::new(key, Version { epoch, stamp }, body));
+    }
+
+    fn host(&mut self, number: u64) {
+        self.host_with(number, |_| {});
+    }
+
+    fn host_with(&mut self, number: u64, change: impl FnOnce(&mut HostReport)) {
+        let mut report = HostReport {
+            name: format!("h{number}"),
+            address: "10.0.0.1:7400".parse().expect("it is an address"),
+            zone: None,
+            attributes: BTreeMap::new(),
+            capacity: Capacity {
+                cpu: 4_096,
+                memory_mib: 8_192,
+            },
+            used: Capacity::default(),
+            status: HostStatus::Active,
+            caught_up: true,
+            runtime: RuntimeStatus::Available {
+                version: "28".to_owned(),
+            },
+            fingerprint: 0,
+            agent_version: String::new(),
+            registered_at: Wall(0),
+            started_at: Wall(0),
+        };
+        change(&mut report);
+        self.put(Key::Host(host_id(number)), 1, Some(Body::Host(report)));
+    }
+
+    fn down(&mut self, number: u64) {
+        let body = Body::Verdict(Verdict {
+            votes: vec![],
+            silent_ms: 2_000,
+        });
+        self.put(Key::Verdict(host_id(number)), 1, Some(body));
+    }
+
+    /// The service `web`, of this many tasks of this revision.
+    fn service(&mut self, desired: u32, number: u32, ports: &[u16]) -> Digest {
+        let definition = definition(&format!("web{number}"), ports);
+        let digest = definition.digest();
+        self.put(
+            Key::Definition(digest),
+            0,
+            Some(Body::Definition(definition)),
+        );
+        let settings = ServiceSettings {
+            name: "web".to_owned(),
+            created_at: Wall(0),
+            client_token: String::new(),
+        };
+        let revision = revision(digest, number);
+        self.put(
+            Key::ServiceSettings(SERVICE),
+            0,
+            Some(Body::ServiceSettings(settings)),
+        );
+        self.put(
+            Key::ServiceRevision(SERVICE),
+            0,
+            Some(Body::ServiceRevision(revision)),
+        );
+        let count = ServiceCount { desired };
+        self.put(
+            Key::ServiceCount(SERVICE),
+            0,
+            Some(Body::ServiceCount(count)),
+        );
+        digest
+    }
+
+    fn the_service(&self) -> Service<'_> {
+        self.board.service(SERVICE).expect("there is a service")
+    }
+
+    fn slot(&mut self, index: SlotIndex, generation: Generation, slot: Slot) {
+        self.put(
+            Key::Slot(SERVICE, index),
+            generation,
+            Some(Body::Slot(slot)),
+        );
+    }
+
+    /// The host runs a copy, healthy unless changed.
+    fn copy(
+        &mut self,
+        host: u64,
+        label: SlotLabel,
+        definition: Digest,
+        change: impl FnOnce(&mut TaskReport),
+    ) -> TaskId {
+        let task = task_id(host, label.generation << 32 | u64::from(label.index));
+        let mut report = TaskReport {
+            definition,
+            family: "web".to_owned(),
+            revision: 1,
+            slot: Some(label),
+            desired: TaskStatus::Running,
+            last: TaskStatus::Running,
+            health: Health::Unknown,
+            stop_code: None,
+            stopped_reason: String::new(),
+            refused: false,
+            replaced: false,
+            created_at: Wall(0),
+            started_at: Some(Wall(10)),
+            stopping_at: None,
+            stopped_at: None,
+            containers: vec![],
+        };
+        change(&mut report);
+        self.put(Key::Task(host_id(host), task), 1, Some(Body::Task(report)));
+        task
+    }
+}
+
+fn label(index: SlotIndex, generation: Generation) -> SlotLabel {
+    let service_name = "web".to_owned();
+    SlotLabel {
+        service: SERVICE,
+        service_name,
+        index,
+        generation,
+    }
+}
+
+/// Given to the host, start-first, after nobody.
+fn slot_on(host: u64, revision: ServiceRevision) -> Slot {
+    Slot {
+        host: Some(host_id(host)),
+        revision,
+        adopted: None,
+        superseded: Vec::<Placement>::new(),
+        order: HandOver::StartFirst,
+        failures: 0,
+        reason: "so it was decided".to_owned(),
+    }
+}

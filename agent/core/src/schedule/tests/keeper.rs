@@ -1,0 +1,230 @@
+//! The keeper: the same plan from the same board, pauses after failures, and a pace of hand-overs.
+
+use super::{SERVICE, Scene, host_id, label, revision, slot_on};
+use crate::{
+    ids::Generation,
+    schedule::keeper::{Decision, Keeper},
+    task::status::{StopCode, TaskStatus},
+    time::{Mono, Now, Span, Wall},
+};
+use std::collections::BTreeSet;
+
+fn at(ms: u64) -> Now {
+    let mono = Mono(0) + Span::from_ms(ms);
+    Now {
+        mono,
+        wall: Wall(ms),
+    }
+}
+
+fn plan(keeper: &mut Keeper, scene: &Scene, ms: u64) -> Vec<Decision> {
+    keeper.plan(at(ms), &scene.board, scene.the_service(), &BTreeSet::new())
+}
+
+fn write(scene: &mut Scene, decisions: &[Decision]) {
+    for decision in decisions {
+        scene.slot(decision.index, decision.generation, decision.slot.clone());
+    }
+}
+
+/// Three hosts, and a service of this many tasks.
+fn scene(desired: u32) -> Scene {
+    let mut scene = Scene::default();
+    for host in 1..=3 {
+        scene.host(host);
+    }
+    scene.service(desired, 1, &[]);
+    scene
+}
+
+/// As [`scene`], and each slot is served.
+fn serving(desired: u32) -> Scene {
+    let mut scene = scene(desired);
+    let decisions = plan(&mut Keeper::default(), &scene, 0);
+    write(&mut scene, &decisions);
+    take_up(&mut scene, &decisions);
+    scene
+}
+
+/// The hosts named run what they were given.
+fn take_up(scene: &mut Scene, decisions: &[Decision]) {
+    for decision in decisions {
+        let host = decision.slot.host.expect("there is room");
+        let label = label(decision.index, decision.generation);
+        let definition = decision.slot.revision.definition;
+        scene.copy((host.0 >> 96) as u64, label, definition, |_| {});
+    }
+}
+
+#[test]
+fn two_keepers_with_one_board_decide_alike_and_what_is_written_needs_no_more() {
+    let mut scene = scene(8);
+    let one = plan(&mut Keeper::default(), &scene, 0);
+    let other = plan(&mut Keeper::default(), &scene, 77_000);
+    assert_eq!(one, other);
+    assert_eq!(one.len(), 8);
+    for host in 1..=3 {
+        let given = one
+            .iter()
+            .filter(|d| d.slot.host == Some(host_id(host)))
+            .count();
+        assert!((2..=3).contains(&given), "{given} of 8 to host {host}");
+    }
+    let mut keeper = Keeper::default();
+    write(&mut scene, &one);
+    assert_eq!(plan(&mut keeper, &scene, 0), []);
+    take_up(&mut scene, &one);
+    assert_eq!(plan(&mut keeper, &scene, 100_000), []);
+}
+
+#[test]
+fn the_slots_of_a_lost_host_go_to_the_others_and_no_others_move() {
+    let mut scene = serving(9);
+    scene.down(2);
+    let decisions = plan(&mut Keeper::default(), &scene, 20_000);
+    let lost: Vec<_> = scene
+        .board
+        .slots(SERVICE)
+        .filter(|(_, _, slot)| slot.host == Some(host_id(2)))
+        .map(|(index, ..)| index)
+        .collect();
+    assert_eq!(decisions.iter().map(|d| d.index).collect::<Vec<_>>(), lost);
+    for decision in decisions {
+        assert_ne!(decision.slot.host, Some(host_id(2)));
+        assert_eq!((decision.generation, decision.slot.failures), (2, 0));
+        assert_eq!(decision.slot.reason, "host h2 is down");
+    }
+}
+
+/// How long after its failure a slot that failed so often before is handed over.
+fn pause_ms(failures_before: u32) -> u64 {
+    let mut scene = scene(1);
+    let web = scene.the_service().revision.definition;
+    let mut slot = slot_on(1, revision(web, 1));
+    slot.failures = failures_before;
+    scene.slot(0, 1, slot);
+    scene.copy(1, label(0, 1), web, |report| {
+        (report.last, report.desired) = (TaskStatus::Stopped, TaskStatus::Stopped);
+        report.stop_code = Some(StopCode::EssentialContainerExited);
+        report.stopped_at = report.started_at;
+    });
+    let (mut keeper, start) = (Keeper::default(), 100_000);
+    let mut ms = start;
+    loop {
+        let decisions = plan(&mut keeper, &scene, ms);
+        if let [decision] = &decisions[..] {
+            assert_eq!(decision.slot.failures, failures_before + 1);
+            return ms - start;
+        }
+        ms = keeper.deadline().expect("it comes back to it").0 / 1_000;
+        assert_eq!(
+            keeper.on_wake(at(ms)).into_iter().collect::<Vec<_>>(),
+            [SERVICE]
+        );
+    }
+}
+
+#[test]
+fn the_first_failure_is_made_good_at_once_and_later_ones_ever_more_slowly() {
+    let pauses: Vec<u64> = (0..12).map(|before| pause_ms(before) / 1_000).collect();
+    assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+}
+
+#[test]
+fn hasty_hand_overs_are_slowed_down_and_none_is_forgotten() {
+    let mut scene = scene(1);
+    let web = scene.the_service().revision.definition;
+    let (mut keeper, mut ms, mut generation) = (Keeper::default(), 100_000, 1);
+    let mut times = Vec::new();
+    while times.len() < 8 {
+        // Somebody gives the slot to a host that is down, again and again.
+        scene.slot(0, generation, slot_on(2, revision(web, 1)));
+        scene.down(2);
+        let decisions = plan(&mut keeper, &scene, ms);
+        if let [decision] = &decisions[..] {
+            times.push(ms - 100_000);
+            generation = decision.generation + 1;
+        } else {
+            ms = keeper.deadline().expect("it comes back to it").0 / 1_000;
+            keeper.on_wake(at(ms));
+        }
+    }
+    assert_eq!(times, [0, 0, 0, 400, 1_200, 2_800, 6_000, 12_400]);
+}
+
+#[test]
+fn an_older_definition_is_rolled_a_quarter_at_a_time() {
+    let mut scene = serving(8);
+    let new = scene.service(8, 2, &[]);
+    let (mut keeper, mut ms, mut rounds) = (Keeper::default(), 100_000, 0);
+    loop {
+        let decisions = plan(&mut keeper, &scene, ms);
+        if decisions.is_empty() {
+            break;
+        }
+        assert_eq!(decisions.len(), 2, "a quarter of 8");
+        for decision in &decisions {
+            assert_eq!(decision.slot.revision.definition, new);
+            assert_eq!(
+                decision.slot.superseded.len(),
+                1,
+                "the old copy serves until then"
+            );
+            assert_eq!(
+                decision.slot.reason,
+                "(service web) moves from web:1 to web:2"
+            );
+        }
+        write(&mut scene, &decisions);
+        assert_eq!(
+            plan(&mut keeper, &scene, ms),
+            [],
+            "no more while these are under way"
+        );
+        take_up(&mut scene, &decisions);
+        assert_eq!(
+            plan(&mut keeper, &scene, ms),
+            [],
+            "nor while the old ones are there"
+        );
+        end_superseded(&mut scene, &decisions, new);
+        (ms, rounds) = (ms + 1_000, rounds + 1);
+    }
+    assert_eq!(rounds, 4);
+    let moved = scene
+        .board
+        .slots(SERVICE)
+        .filter(|(.., s)| s.revision.definition == new);
+    assert_eq!(moved.count(), 8);
+}
+
+fn end_superseded(scene: &mut Scene, decisions: &[Decision], new: crate::ids::Digest) {
+    for decision in decisions {
+        for old in &decision.slot.superseded {
+            let before: Generation = decision.generation - 1;
+            let host = (old.host.0 >> 96) as u64;
+            let ended = scene.copy(host, label(decision.index, before), new, |report| {
+                (report.last, report.desired) = (TaskStatus::Stopped, TaskStatus::Stopped);
+            });
+            assert_eq!(ended, old.task);
+        }
+    }
+}
+
+#[test]
+fn what_fits_nowhere_says_so_once_and_is_looked_at_again() {
+    let mut scene = Scene::default();
+    scene.host_with(1, |report| report.capacity.memory_mib = 300);
+    scene.service(1, 1, &[]);
+    let mut keeper = Keeper::default();
+    let decisions = plan(&mut keeper, &scene, 0);
+    let reason = "no host can run it: of 1 host 1 refused by memory (needs 512 MiB, most free 300)";
+    assert_eq!(decisions[0].slot.host, None);
+    assert_eq!(decisions[0].slot.reason, reason);
+    write(&mut scene, &decisions);
+    assert_eq!(plan(&mut keeper, &scene, 1), []);
+    assert_eq!(keeper.deadline(), Some(at(5_000).mono));
+    scene.host(2);
+    let decisions = plan(&mut keeper, &scene, 5_000);
+    assert_eq!(decisions[0].slot.host, Some(host_id(2)));
+}

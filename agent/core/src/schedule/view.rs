@@ -1,0 +1,155 @@
+//! One slot as its keeper sees it: what the board says of it, and the copies that run.
+
+use crate::{
+    cluster::{
+        board::{Board, Service},
+        body::{HandOver, Placement, ServiceRevision, Slot, TaskReport},
+    },
+    ids::{Generation, HostId, SlotIndex},
+    limits,
+    schedule::copy::{is_healthy, serves},
+    task::status::{StopCode, TaskStatus},
+};
+use std::{cmp::Reverse, collections::BTreeMap};
+
+/// One live copy of a slot on a host that is up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copy<'a> {
+    pub(super) at: Placement,
+    pub(super) report: &'a TaskReport,
+}
+
+/// Everything that one slot's decision looks at.
+pub(super) struct SlotView<'a> {
+    pub(super) board: &'a Board,
+    pub(super) service: Service<'a>,
+    pub(super) index: SlotIndex,
+    /// The highest generation that anybody has heard of.
+    pub(super) generation: Generation,
+    pub(super) copies: Vec<Copy<'a>>,
+    /// Copies whose host has come back and has not yet said that they still run.
+    pub(super) unconfirmed: Vec<Copy<'a>>,
+}
+
+impl<'a> SlotView<'a> {
+    pub(super) fn of(board: &'a Board, service: Service<'a>, index: SlotIndex) -> Self {
+        let mut generation = board
+            .slot(service.id, index)
+            .map_or(0, |(generation, _)| generation);
+        let (mut copies, mut unconfirmed) = (Vec::new(), Vec::new());
+        for (host, task, report) in board.tasks_of(service.id) {
+            let Some(label) = report.slot.as_ref().filter(|l| l.index == index) else {
+                continue;
+            };
+            generation = generation.max(label.generation);
+            let live = report.last.is_live() && report.desired == TaskStatus::Running;
+            let copy = Copy {
+                at: Placement { host, task },
+                report,
+            };
+            if live && board.is_fresh(host, task) {
+                copies.push(copy);
+            } else if live && board.is_up(host) {
+                unconfirmed.push(copy);
+            }
+        }
+        Self {
+            board,
+            service,
+            index,
+            generation,
+            copies,
+            unconfirmed,
+        }
+    }
+
+    /// The copy that serves the slot as it is now.
+    pub(super) fn current(
+        &self,
+        copies: &[Copy<'a>],
+        generation: Generation,
+        slot: &Slot,
+    ) -> Option<Copy<'a>> {
+        let serving = |copy: &&Copy<'_>| {
+            slot.host == Some(copy.at.host)
+                && slot.adopted.map_or_else(
+                    || serves(copy.report, self.index, generation),
+                    |adopted| adopted == copy.at.task,
+                )
+        };
+        copies.iter().find(serving).copied()
+    }
+
+    /// Two or more live copies, and not by our order: keep the oldest healthy one as it runs.
+    pub(super) fn reconcile(&self, slot: &Slot, current: Copy<'a>, unasked: &[Copy<'a>]) -> Slot {
+        let mut candidates = unasked.to_vec();
+        candidates.push(current);
+        let reason = "two copies of the slot ran; the oldest healthy one goes on".to_owned();
+        self.adopt(&candidates, &slot.superseded, reason)
+    }
+
+    /// The best of `candidates` takes the slot over as it runs; the others serve until it says so.
+    pub(super) fn adopt(
+        &self,
+        candidates: &[Copy<'a>],
+        before: &[Placement],
+        reason: String,
+    ) -> Slot {
+        let best = candidates.iter().min_by_key(|copy| {
+            let started = copy.report.started_at.map_or(u64::MAX, |at| at.0);
+            let vouched = self.board.is_vouched(copy.at.host, copy.at.task);
+            (
+                Reverse(vouched && is_healthy(copy.report)),
+                started,
+                copy.at.task,
+            )
+        });
+        let best = best.expect("there is a copy to adopt");
+        let mut superseded = self.still_live(before);
+        superseded.extend(candidates.iter().map(|copy| copy.at));
+        superseded.retain(|at| *at != best.at);
+        superseded.sort_unstable();
+        superseded.dedup();
+        superseded.truncate(limits::SUPERSEDED_PER_SLOT_MAX);
+        Slot {
+            host: Some(best.at.host),
+            revision: ServiceRevision {
+                definition: best.report.definition,
+                family: best.report.family.clone(),
+                revision: best.report.revision,
+            },
+            adopted: Some(best.at.task),
+            superseded,
+            order: HandOver::StartFirst,
+            failures: 0,
+            reason,
+        }
+    }
+
+    pub(super) fn still_live(&self, placements: &[Placement]) -> Vec<Placement> {
+        let known = self.copies.iter().chain(&self.unconfirmed);
+        let live = |at: &&Placement| known.clone().any(|copy| copy.at == **at);
+        placements.iter().filter(live).copied().collect()
+    }
+
+    pub(super) fn name_of(&self, host: HostId) -> String {
+        let name = self
+            .board
+            .host(host)
+            .map(|(_, report)| report.name.as_str());
+        name.map_or_else(|| format!("host {host}"), |name| format!("host {name}"))
+    }
+
+    /// How often each host refused or failed to start this slot in the last `failures` hand-overs.
+    pub(super) fn failed_to_start(&self, failures: u32) -> BTreeMap<HostId, u32> {
+        let after = self.generation.saturating_sub(u64::from(failures));
+        let mut failed = BTreeMap::new();
+        for (host, _, report) in self.board.tasks_of(self.service.id) {
+            let recent = serves(report, self.index, after + 1);
+            if recent && report.stop_code == Some(StopCode::TaskFailedToStart) {
+                *failed.entry(host).or_default() += 1;
+            }
+        }
+        failed
+    }
+}

@@ -1,0 +1,16 @@
+//! What people ask for, parsed: whatever has one of these types is valid.
+
+pub mod ecs_fields;
+pub mod error;
+mod parse;
+pub mod read;
+pub mod refuse;
+pub mod service;
+pub mod task_definition;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{SpecError, SpecErrors};
+pub use parse::parse_task_definition;
+pub use service::{parse_create_service, parse_update_service};

@@ -1,0 +1,241 @@
+//! The names of ECS's input fields, copied from botocore 1.44.5 (`ecs/2014-11-13/service-2.json`).
+//!
+//! Complete on purpose, served or not: a name that is missing here would be called a typing error
+//! where it is in truth something that Holdfast does not serve yet.
+
+/// The input of `RegisterTaskDefinition`.
+pub const REGISTER_TASK_DEFINITION: &[&str] = &[
+    "family",
+    "taskRoleArn",
+    "executionRoleArn",
+    "networkMode",
+    "containerDefinitions",
+    "volumes",
+    "placementConstraints",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "tags",
+    "pidMode",
+    "ipcMode",
+    "proxyConfiguration",
+    "inferenceAccelerators",
+    "ephemeralStorage",
+    "runtimePlatform",
+    "enableFaultInjection",
+    "trustedExecutionConfiguration",
+];
+
+/// The input of `CreateService`.
+pub const CREATE_SERVICE: &[&str] = &[
+    "cluster",
+    "serviceName",
+    "taskDefinition",
+    "availabilityZoneRebalancing",
+    "loadBalancers",
+    "serviceRegistries",
+    "desiredCount",
+    "clientToken",
+    "launchType",
+    "capacityProviderStrategy",
+    "platformVersion",
+    "role",
+    "deploymentConfiguration",
+    "placementConstraints",
+    "placementStrategy",
+    "networkConfiguration",
+    "healthCheckGracePeriodSeconds",
+    "schedulingStrategy",
+    "deploymentController",
+    "tags",
+    "enableECSManagedTags",
+    "propagateTags",
+    "enableExecuteCommand",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+    "gatewayConnectors",
+    "monitoring",
+];
+
+/// The input of `UpdateService`.
+pub const UPDATE_SERVICE: &[&str] = &[
+    "cluster",
+    "service",
+    "desiredCount",
+    "taskDefinition",
+    "capacityProviderStrategy",
+    "deploymentConfiguration",
+    "availabilityZoneRebalancing",
+    "networkConfiguration",
+    "placementConstraints",
+    "placementStrategy",
+    "platformVersion",
+    "forceNewDeployment",
+    "healthCheckGracePeriodSeconds",
+    "deploymentController",
+    "enableExecuteCommand",
+    "enableECSManagedTags",
+    "loadBalancers",
+    "propagateTags",
+    "serviceRegistries",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+    "gatewayConnectors",
+    "monitoring",
+];
+
+/// The input of `DescribeTaskDefinition`.
+pub const DESCRIBE_TASK_DEFINITION: &[&str] = &["taskDefinition", "include"];
+
+/// The input of `ListTaskDefinitions`.
+pub const LIST_TASK_DEFINITIONS: &[&str] =
+    &["familyPrefix", "status", "sort", "nextToken", "maxResults"];
+
+/// The input of `DeleteService`.
+pub const DELETE_SERVICE: &[&str] = &["cluster", "service", "force"];
+
+/// The input of `DescribeServices`.
+pub const DESCRIBE_SERVICES: &[&str] = &["cluster", "services", "include"];
+
+/// The input of `ListServices`.
+pub const LIST_SERVICES: &[&str] = &[
+    "cluster",
+    "nextToken",
+    "maxResults",
+    "launchType",
+    "schedulingStrategy",
+    "resourceManagementType",
+];
+
+/// The input of `ListTasks`.
+pub const LIST_TASKS: &[&str] = &[
+    "cluster",
+    "containerInstance",
+    "family",
+    "nextToken",
+    "maxResults",
+    "startedBy",
+    "serviceName",
+    "desiredStatus",
+    "launchType",
+    "daemonName",
+];
+
+/// The input of `DescribeTasks`.
+pub const DESCRIBE_TASKS: &[&str] = &["cluster", "tasks", "include"];
+
+/// The input of `StopTask`.
+pub const STOP_TASK: &[&str] = &["cluster", "task", "reason"];
+
+/// The input of `ListContainerInstances`.
+pub const LIST_CONTAINER_INSTANCES: &[&str] =
+    &["cluster", "filter", "nextToken", "maxResults", "status"];
+
+/// The input of `DescribeContainerInstances`.
+pub const DESCRIBE_CONTAINER_INSTANCES: &[&str] = &["cluster", "containerInstances", "include"];
+
+/// The shape `ContainerDefinition`.
+pub const CONTAINER_DEFINITION: &[&str] = &[
+    "name",
+    "image",
+    "repositoryCredentials",
+    "cpu",
+    "memory",
+    "memoryReservation",
+    "links",
+    "portMappings",
+    "essential",
+    "restartPolicy",
+    "entryPoint",
+    "command",
+    "environment",
+    "environmentFiles",
+    "mountPoints",
+    "volumesFrom",
+    "linuxParameters",
+    "secrets",
+    "dependsOn",
+    "startTimeout",
+    "stopTimeout",
+    "versionConsistency",
+    "hostname",
+    "user",
+    "workingDirectory",
+    "disableNetworking",
+    "privileged",
+    "readonlyRootFilesystem",
+    "dnsServers",
+    "dnsSearchDomains",
+    "extraHosts",
+    "dockerSecurityOptions",
+    "interactive",
+    "pseudoTerminal",
+    "dockerLabels",
+    "ulimits",
+    "logConfiguration",
+    "healthCheck",
+    "systemControls",
+    "resourceRequirements",
+    "firelensConfiguration",
+    "credentialSpecs",
+];
+
+/// The shape `PortMapping`.
+pub const PORT_MAPPING: &[&str] = &[
+    "containerPort",
+    "hostPort",
+    "protocol",
+    "name",
+    "appProtocol",
+    "containerPortRange",
+];
+
+/// The shape `MountPoint`.
+pub const MOUNT_POINT: &[&str] = &["sourceVolume", "containerPath", "readOnly"];
+
+/// The shape `Volume`.
+pub const VOLUME: &[&str] = &[
+    "name",
+    "host",
+    "dockerVolumeConfiguration",
+    "efsVolumeConfiguration",
+    "s3filesVolumeConfiguration",
+    "fsxWindowsFileServerVolumeConfiguration",
+    "configuredAtLaunch",
+];
+
+/// The shape `HostVolumeProperties`.
+pub const HOST_VOLUME_PROPERTIES: &[&str] = &["sourcePath"];
+
+/// The shape `KeyValuePair`.
+pub const KEY_VALUE_PAIR: &[&str] = &["name", "value"];
+
+/// Members of the answers `TaskDefinition` and `Service` that the inputs lack: whoever sends the
+/// answer of a `describe` call back is told so, instead of being told of a typing error.
+pub const ANSWERED: &[&str] = &[
+    "clusterArn",
+    "compatibilities",
+    "createdAt",
+    "createdBy",
+    "currentServiceDeployment",
+    "currentServiceRevisions",
+    "deleteRequestedAt",
+    "deployments",
+    "deregisteredAt",
+    "events",
+    "pendingCount",
+    "platformFamily",
+    "registeredAt",
+    "registeredBy",
+    "requiresAttributes",
+    "resourceManagementType",
+    "revision",
+    "roleArn",
+    "runningCount",
+    "serviceArn",
+    "status",
+    "taskDefinitionArn",
+    "taskSets",
+];

@@ -1,0 +1,148 @@
+//! What is taken for a task definition, and as what.
+
+use super::{check_definition, web_with};
+use crate::spec::{ecs_fields, parse_task_definition};
+use expect_test::expect;
+use serde_json::{Value, json};
+
+#[test]
+fn three_fields_make_a_container_and_ecs_fills_in_the_rest() {
+    check_definition(
+        web_with(json!({})),
+        expect![[r#"
+            TaskDefinition {
+                family: "web",
+                containers: [
+                    Container {
+                        name: "web",
+                        image: "nginx",
+                        command: [],
+                        entry_point: [],
+                        environment: {},
+                        cpu: 0,
+                        memory_mib: 128,
+                        essential: true,
+                        ports: [],
+                        mounts: [],
+                        stop_timeout_s: None,
+                    },
+                ],
+                volumes: [],
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_definition_exported_from_aws_is_told_of_ecs_own_additions() {
+    check_definition(
+        exported(),
+        expect![[r#"
+            compatibilities is part of ECS's answers, not of its requests; remove it
+            registeredAt is part of ECS's answers, not of its requests; remove it
+            registeredBy is part of ECS's answers, not of its requests; remove it
+            requiresAttributes is part of ECS's answers, not of its requests; remove it
+            revision is part of ECS's answers, not of its requests; remove it
+            status is part of ECS's answers, not of its requests; remove it
+            taskDefinitionArn is part of ECS's answers, not of its requests; remove it
+        "#]],
+    );
+}
+
+#[test]
+fn a_definition_exported_from_aws_is_taken_without_ecs_own_additions() {
+    let mut exported = exported();
+    let fields = exported.as_object_mut().expect("a definition is an object");
+    fields.retain(|name, _| !ecs_fields::ANSWERED.contains(&name.as_str()));
+    check_definition(
+        exported,
+        expect![[r#"
+            TaskDefinition {
+                family: "shop",
+                containers: [
+                    Container {
+                        name: "web",
+                        image: "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop:1.4.2",
+                        command: [
+                            "serve",
+                        ],
+                        entry_point: [],
+                        environment: {
+                            "EXTRA": "",
+                            "STAGE": "production",
+                        },
+                        cpu: 256,
+                        memory_mib: 512,
+                        essential: true,
+                        ports: [
+                            PortMapping {
+                                container_port: 8080,
+                                host_port: 0,
+                                protocol: Tcp,
+                            },
+                        ],
+                        mounts: [
+                            Mount {
+                                source_volume: "uploads",
+                                container_path: "/var/uploads",
+                                read_only: false,
+                            },
+                        ],
+                        stop_timeout_s: None,
+                    },
+                    Container {
+                        name: "statsd",
+                        image: "statsd/statsd:v0.10.2",
+                        command: [],
+                        entry_point: [],
+                        environment: {},
+                        cpu: 0,
+                        memory_mib: 64,
+                        essential: false,
+                        ports: [
+                            PortMapping {
+                                container_port: 8125,
+                                host_port: 8125,
+                                protocol: Udp,
+                            },
+                        ],
+                        mounts: [],
+                        stop_timeout_s: None,
+                    },
+                ],
+                volumes: [
+                    Volume {
+                        name: "uploads",
+                        host_path: "/srv/uploads",
+                    },
+                ],
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn what_asks_for_nothing_is_let_through() {
+    let quiet = json!({
+        "privileged": false, "healthCheck": null, "dnsServers": [], "dockerLabels": {},
+        "command": null, "cpu": null,
+    });
+    assert_eq!(
+        parse_task_definition(&web_with(quiet)),
+        parse_task_definition(&web_with(json!({})))
+    );
+    check_definition(
+        web_with(json!({"privileged": "", "user": 0})),
+        expect![[r#"
+            containerDefinitions[0].privileged is an ECS field that Holdfast does not
+                serve yet; remove it to send this request
+            containerDefinitions[0].user is an ECS field that Holdfast does not serve
+                yet; remove it to send this request
+        "#]],
+    );
+}
+
+/// What `aws ecs describe-task-definition --query taskDefinition` writes.
+fn exported() -> Value {
+    serde_json::from_str(include_str!("exported.json")).expect("the file is JSON")
+}

@@ -1,0 +1,167 @@
+//! One container of a task: what was asked of the runtime, and what to ask next.
+
+use crate::{
+    ids::TaskId,
+    task::runtime::{Exit, FailureKind, PortBinding, RuntimeCommand, RuntimeFailure},
+    time::{Mono, Now, Span},
+};
+
+/// Failed attempts at one call before the task is given up.
+const ATTEMPTS_MAX: u32 = 5;
+/// Between removals that fail; the container harms nobody meanwhile.
+const REMOVE_RETRY: Span = Span::from_secs(30);
+
+/// Where a container stands. It moves down this list, and may skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Known from before a restart; the next full comparison says where it stands.
+    Unknown,
+    Creating,
+    Created,
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    Removing,
+    Gone,
+}
+
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub name: String,
+    pub image: String,
+    pub essential: bool,
+    pub grace: Span,
+    pub phase: Phase,
+    /// Empty until the container exists.
+    pub runtime_id: String,
+    pub exit: Option<Exit>,
+    pub ports: Vec<PortBinding>,
+    /// Why it could not be made or started; empty otherwise.
+    pub reason: String,
+    attempts: u32,
+    retry_at: Option<Mono>,
+    /// The last full comparison found it behind what was asked for, or not at all.
+    behind: bool,
+}
+
+/// What a failed call means for the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterFailure {
+    TryAgain,
+    GiveUp,
+}
+
+impl Container {
+    pub const fn new(
+        name: String,
+        image: String,
+        essential: bool,
+        grace: Span,
+        phase: Phase,
+    ) -> Self {
+        Self {
+            name,
+            image,
+            essential,
+            grace,
+            phase,
+            runtime_id: String::new(),
+            exit: None,
+            ports: Vec::new(),
+            reason: String::new(),
+            attempts: 0,
+            retry_at: None,
+            behind: false,
+        }
+    }
+
+    pub const fn deadline(&self) -> Option<Mono> {
+        self.retry_at
+    }
+
+    /// Says once that the time of a retry has come.
+    pub fn take_retry(&mut self, now: Now) -> bool {
+        let due = self.retry_at.is_some_and(|at| now.mono >= at);
+        if due {
+            self.retry_at = None;
+        }
+        due
+    }
+
+    pub fn enter(&mut self, phase: Phase) {
+        assert!(
+            phase >= self.phase,
+            "{}: {:?} after {phase:?}",
+            self.name,
+            self.phase
+        );
+        if phase > self.phase {
+            (self.attempts, self.retry_at) = (0, None);
+        }
+        self.phase = phase;
+    }
+
+    /// Nothing of it runs or may come to run.
+    pub fn is_over(&self) -> bool {
+        self.phase >= Phase::Stopped
+    }
+
+    /// A comparison may have been made before our last command was carried out, so only the second
+    /// in a row that finds the container behind is believed: then the command or its answer is
+    /// lost.
+    pub fn lags(&mut self, behind: bool) -> bool {
+        let twice = behind && self.behind && self.retry_at.is_none();
+        self.behind = behind && !twice;
+        twice
+    }
+
+    pub fn start(&self, task: TaskId) -> RuntimeCommand {
+        let (container, runtime_id) = (self.name.clone(), self.runtime_id.clone());
+        RuntimeCommand::Start {
+            task,
+            container,
+            runtime_id,
+        }
+    }
+
+    pub fn stop(&self, task: TaskId) -> RuntimeCommand {
+        let (container, runtime_id) = (self.name.clone(), self.runtime_id.clone());
+        RuntimeCommand::Stop {
+            task,
+            container,
+            runtime_id,
+            grace: self.grace,
+        }
+    }
+
+    pub fn remove(&self, task: TaskId) -> RuntimeCommand {
+        let (container, runtime_id) = (self.name.clone(), self.runtime_id.clone());
+        RuntimeCommand::Remove {
+            task,
+            container,
+            runtime_id,
+        }
+    }
+
+    /// A create or start failed: again after a while (0.2 s, doubling), or not.
+    pub fn on_failure(&mut self, now: Now, failure: &RuntimeFailure) -> AfterFailure {
+        self.attempts += 1;
+        if failure.kind == FailureKind::Permanent || self.attempts >= ATTEMPTS_MAX {
+            self.reason.clone_from(&failure.reason);
+            return AfterFailure::GiveUp;
+        }
+        self.retry_at = Some(now.mono + Span::from_ms(100 << self.attempts));
+        AfterFailure::TryAgain
+    }
+
+    /// A stop failed: it is asked for again until the container is known to have ended.
+    pub fn on_stop_failure(&mut self, now: Now) {
+        self.attempts = (self.attempts + 1).min(ATTEMPTS_MAX);
+        self.retry_at = Some(now.mono + Span::from_ms(500 << self.attempts));
+    }
+
+    pub fn on_remove_failure(&mut self, now: Now) {
+        self.retry_at = Some(now.mono + REMOVE_RETRY);
+    }
+}

@@ -1,0 +1,299 @@
+//! How a story of one task is told: its steps, the status after each, and what was asked for.
+
+use crate::{
+    cluster::body::TaskReport,
+    effect::{Effect, Effects},
+    ids::{Digest, HostId, TaskId},
+    spec::task_definition::{Container, TaskDefinition},
+    task::{
+        machine::{Owner, Started, Task},
+        runtime::{
+            Exit, FailureKind, Labels, Observed, ObservedStatus, RuntimeCommand, RuntimeFailure,
+        },
+        status::{Health, StopCode, TaskStatus},
+    },
+    time::{Mono, Now, Wall},
+    timings::Timings,
+};
+use std::collections::BTreeMap;
+
+const TASK: TaskId = TaskId(7);
+pub(super) const OWNER: Owner<'static> = Owner {
+    cluster: "test",
+    host: HostId(1),
+};
+
+/// How the machine comes to know the task.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin {
+    /// It is new, and its containers are asked for at once.
+    New,
+    /// The disk remembers it with this status.
+    Disk(TaskStatus),
+    /// Only labels tell of it.
+    Labels,
+}
+
+pub(super) struct Story {
+    pub(super) task: Task,
+    now: Now,
+    pub(super) fx: Effects,
+    lines: String,
+}
+
+/// One essential container `web`; and `side`, which is not essential, where there are two.
+fn definition(names: &[&str]) -> TaskDefinition {
+    let container = |name: &&str| Container {
+        name: (*name).to_owned(),
+        image: format!("{name}:1"),
+        command: vec![],
+        entry_point: vec![],
+        environment: BTreeMap::new(),
+        cpu: 0,
+        memory_mib: 0,
+        essential: *name == "web",
+        ports: vec![],
+        mounts: vec![],
+        stop_timeout_s: None,
+    };
+    TaskDefinition {
+        family: "shop".to_owned(),
+        containers: names.iter().map(container).collect(),
+        volumes: vec![],
+    }
+}
+
+fn report(last: TaskStatus) -> TaskReport {
+    TaskReport {
+        definition: Digest([1; 32]),
+        family: "shop".to_owned(),
+        revision: 1,
+        slot: None,
+        desired: match last {
+            TaskStatus::Stopping | TaskStatus::Stopped => TaskStatus::Stopped,
+            _ => TaskStatus::Running,
+        },
+        last,
+        health: Health::Unknown,
+        stop_code: None,
+        stopped_reason: String::new(),
+        refused: false,
+        replaced: false,
+        created_at: Wall(0),
+        started_at: None,
+        stopping_at: None,
+        stopped_at: None,
+        containers: vec![],
+    }
+}
+
+impl Story {
+    pub(super) fn new(origin: Origin, names: &[&str]) -> Self {
+        let timings = Timings::default();
+        let now = Now {
+            mono: Mono(0),
+            wall: Wall(1_000),
+        };
+        let (mut fx, definition) = (Effects::new(), definition(names));
+        let task = match origin {
+            Origin::New => {
+                let report = report(TaskStatus::Provisioning);
+                let task = Task::new(TASK, report, definition, &timings);
+                task.go(OWNER, &mut fx);
+                task
+            }
+            Origin::Disk(last) => Task::remembered(TASK, report(last), Some(definition), &timings),
+            Origin::Labels => Task::from_labels(TASK, report(TaskStatus::Provisioning), &timings),
+        };
+        let mut story = Self {
+            task,
+            now,
+            fx,
+            lines: String::new(),
+        };
+        story.note(&format!("{origin:?}"));
+        story
+    }
+
+    pub(super) fn step(&mut self, step: &str) {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let (now, fx) = (self.now, &mut self.fx);
+        match words[..] {
+            ["created", name] => self.task.on_created(now, name, format!("id-{name}"), fx),
+            ["started", name] => self.task.on_started(now, name, started(name), fx),
+            ["exited", name, code] => self.task.on_exited(now, name, exit(code), fx),
+            ["failed", name, kind] => self.task.on_failed(now, name, &failure(kind), fx),
+            ["stop-failed", name] => self.task.on_stop_failed(now, name),
+            ["removed", name] => self.task.on_removed(now, name, fx),
+            ["remove-failed", name] => self.task.on_remove_failed(now, name),
+            ["stop"] => {
+                let code = StopCode::UserInitiated;
+                self.task.stop(now, code, "by hand", fx);
+            }
+            ["definition"] => self.task.on_definition(definition(&["web"])),
+            ["compare", ref found @ ..] => self.compare(found),
+            ["wake"] => self.wake(),
+            _ => panic!("what is {step:?}?"),
+        }
+        self.note(step);
+    }
+
+    /// A full comparison: what it found, and that there was nothing else.
+    fn compare(&mut self, found: &[&str]) {
+        let mut seen = Vec::new();
+        for found in found {
+            let (name, status) = found.split_once('=').expect("it is name=status");
+            seen.push(name);
+            self.task
+                .on_observed(self.now, observed(name, status), &mut self.fx);
+        }
+        self.task.on_missing(self.now, &seen, OWNER, &mut self.fx);
+    }
+
+    /// Lets the time pass that the task waits for.
+    fn wake(&mut self) {
+        let at = self.task.deadline().expect("it waits for something");
+        let passed = at.since(self.now.mono);
+        self.now = Now {
+            mono: at,
+            wall: Wall(self.now.wall.0 + passed.as_ms()),
+        };
+        self.task.on_wake(self.now, OWNER, &mut self.fx);
+    }
+
+    fn note(&mut self, step: &str) {
+        let asked: Vec<String> = self.fx.drain().map(|effect| told(&effect)).collect();
+        let status = self.task.report.last;
+        let line = format!("{step:<24} {status:<12} {}", asked.join(", "));
+        self.lines += line.trim_end();
+        self.lines.push('\n');
+    }
+
+    fn end(mut self) -> String {
+        let report = &self.task.report;
+        if let Some(code) = report.stop_code {
+            self.lines += &format!("{code}\n  {}\n", report.stopped_reason);
+        }
+        for container in &report.containers {
+            let code = container
+                .exit_code
+                .map_or("-".to_owned(), |code| code.to_string());
+            let (name, status, reason) = (&container.name, container.status, &container.reason);
+            self.lines += format!("{name} {status:?} {code} {reason}").trim_end();
+            self.lines.push('\n');
+        }
+        if let Some(at) = self.task.deadline() {
+            self.lines += &format!("wakes in {}\n", at.since(self.now.mono));
+        }
+        if self.task.is_gone() {
+            self.lines += "gone\n";
+        }
+        self.lines
+    }
+}
+
+fn told(effect: &Effect) -> String {
+    let Effect::Runtime(command) = effect else {
+        panic!("{effect:?}")
+    };
+    match command {
+        RuntimeCommand::Create(make) => {
+            assert_eq!((make.labels.task, make.labels.host), (TASK, OWNER.host));
+            format!("create {}", make.labels.container)
+        }
+        RuntimeCommand::Start {
+            container,
+            runtime_id,
+            ..
+        } => {
+            format!("start {container} ({runtime_id})")
+        }
+        RuntimeCommand::Stop {
+            container, grace, ..
+        } => {
+            format!("stop {container} in {} s", grace.as_ms() / 1_000)
+        }
+        RuntimeCommand::Remove { container, .. } => format!("remove {container}"),
+        RuntimeCommand::List => "list".to_owned(),
+    }
+}
+
+fn started(name: &str) -> Started {
+    let runtime_id = format!("id-{name}");
+    Started {
+        runtime_id,
+        since: Wall(2_000),
+        ports: vec![],
+    }
+}
+
+fn exit(code: &str) -> Exit {
+    let out_of_memory = code == "oom";
+    let code = if out_of_memory {
+        Some(137)
+    } else {
+        code.parse().ok()
+    };
+    Exit {
+        code,
+        out_of_memory,
+        at: Wall(3_000),
+    }
+}
+
+fn failure(kind: &str) -> RuntimeFailure {
+    let (kind, reason) = match kind {
+        "transient" => (FailureKind::Transient, "DockerTimeoutError: no answer"),
+        "permanent" => (
+            FailureKind::Permanent,
+            "CannotPullContainerError: no such image",
+        ),
+        other => panic!("what is {other:?}?"),
+    };
+    RuntimeFailure {
+        kind,
+        reason: reason.to_owned(),
+    }
+}
+
+fn observed(name: &str, status: &str) -> Observed {
+    let status = match status {
+        "created" => ObservedStatus::Created,
+        "running" => ObservedStatus::Running {
+            since: Wall(2_000),
+            ports: vec![],
+        },
+        code => ObservedStatus::Exited(exit(code)),
+    };
+    let labels = Labels {
+        cluster: OWNER.cluster.to_owned(),
+        host: OWNER.host,
+        task: TASK,
+        container: name.to_owned(),
+        essential: name == "web",
+        definition: Digest([1; 32]),
+        family: "shop".to_owned(),
+        revision: 1,
+        slot: None,
+    };
+    Observed {
+        runtime_id: format!("id-{name}"),
+        labels,
+        status,
+    }
+}
+
+/// Plays the script with every step's status; each that was told must be a legal move.
+pub(super) fn transcript(origin: Origin, names: &[&str], script: &str) -> String {
+    let mut story = Story::new(origin, names);
+    for step in script.split(';') {
+        let before = story.task.report.last;
+        story.step(step.trim());
+        let after = story.task.report.last;
+        assert!(
+            before == after || before.can_become(after),
+            "{step}: {before} to {after}"
+        );
+    }
+    story.end()
+}

@@ -1,0 +1,37 @@
+//! How long the agent waits for what.
+
+use crate::time::Span;
+
+/// All have defaults that suit a local network.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    pub probe_interval: Span,
+    pub suspect_after: Span,
+    pub down_after: Span,
+    pub restart_grace: Span,
+    /// How long a starting agent looks for a peer before it goes on alone.
+    pub alone_after: Span,
+    pub repair_interval: Span,
+    /// Between full comparisons of the tasks with what runs, which make lost events good.
+    pub compare_interval: Span,
+    /// How long stopped containers stay on the host, for their logs.
+    pub container_retention: Span,
+    /// Between SIGTERM and SIGKILL where the definition does not say.
+    pub stop_timeout: Span,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            probe_interval: Span::from_secs(1),
+            suspect_after: Span::from_ms(600),
+            down_after: Span::from_secs(2),
+            restart_grace: Span::from_secs(30),
+            alone_after: Span::from_secs(3),
+            repair_interval: Span::from_secs(1),
+            compare_interval: Span::from_secs(30),
+            container_retention: Span::from_secs(600),
+            stop_timeout: Span::from_secs(30),
+        }
+    }
+}
