@@ -1,0 +1,450 @@
+//! What an agent asks for, done: messages sent, records written, containers handled.
+
+use crate::{
+    checks::Site,
+    cluster::{Cluster, Delivery, Event},
+    planted::Planted,
+    runtime::{Chore, Finished, VERSION},
+    trace::{command_text, low, message_kind, message_word},
+};
+use holdfast_core::{
+    cluster::{
+        body::{Body, Key},
+        message::Message,
+        record::Record,
+    },
+    command::Outcome,
+    effect::{Effect, Send, Via},
+    event::{Event as Told, Happening},
+    ids::TaskId,
+    limits,
+    task::{
+        runtime::{RuntimeCommand, RuntimeEvent},
+        status::TaskStatus,
+    },
+};
+use std::sync::Arc;
+
+/// More messages than this for each host within one virtual second feed on themselves.
+const STORM: u64 = 20_000;
+
+impl Cluster {
+    pub(crate) fn apply(&mut self, place: usize, effect: Effect) {
+        match effect {
+            Effect::Send(send) => self.send(place, send),
+            Effect::Runtime(command) => self.command(place, command),
+            Effect::Persist(records) => {
+                let records = self.write(place, records, 11);
+                if self.options.planted != Some(Planted::DropPersist) {
+                    self.hosts[place].disk.persist(records);
+                }
+            }
+            Effect::Remember(records) => {
+                let records = self.write(place, records, 12);
+                let durable_at = self.now + self.rng.below(500_000);
+                self.hosts[place]
+                    .disk
+                    .remember(self.now, durable_at, records);
+            }
+            Effect::Forget(records) => {
+                self.trace.mix(self.now, place, 13);
+                let durable_at = self.now + self.rng.below(500_000);
+                self.hosts[place].disk.forget(self.now, durable_at, records);
+            }
+            Effect::Reply { id, result } => {
+                self.trace
+                    .mix(self.now, place, 14 ^ id.0 << 32 ^ u64::from(result.is_ok()));
+                self.on_reply(place, id, result);
+            }
+            Effect::Emit(told) => self.emit(place, told),
+            Effect::Fatal { reason } => {
+                self.trace.mix(self.now, place, 15);
+                self.fail(format!("h{place}'s agent gave up: {reason}"));
+            }
+        }
+    }
+
+    fn send(&mut self, from_place: usize, send: Send) {
+        let word = message_word(&send.message);
+        self.trace.mix(self.now, from_place, word);
+        self.stats.sent(from_place);
+        if self.stats.in_this_second(self.now) > STORM * self.hosts.len() as u64 {
+            let (kind, records) = message_kind(&send.message);
+            self.fail(format!(
+                "a storm: over {STORM} messages a host within a second; this one of h{from_place} \
+                 is {kind} with {records} entries"
+            ));
+            return;
+        }
+        let Some(addressed) = self.network.place(send.to) else {
+            return;
+        };
+        if self.options.planted == Some(Planted::DeafToRecords)
+            && addressed == 0
+            && matches!(send.message, Message::Records(_) | Message::Page { .. })
+        {
+            return;
+        }
+        let mut message = send.message;
+        if self.options.codec {
+            match self.through_bytes(from_place, &message, send.via) {
+                Some(read) => message = read,
+                None => return,
+            }
+        }
+        let now = self.now;
+        let arrivals = match send.via {
+            Via::Datagram => self.network.datagram(now, from_place, addressed),
+            Via::Stream => self.network.stream(now, from_place, addressed),
+        };
+        let Some(arrivals) = arrivals else {
+            return;
+        };
+        let mut to_place = addressed;
+        if self.options.planted == Some(Planted::Misdeliver) && now > 10_000_000 {
+            to_place = (addressed + 1) % self.hosts.len();
+        }
+        let boot = self.hosts[to_place].boot;
+        let breaks = self.network.breaks(from_place, to_place);
+        let delivery = |message| {
+            Event::Deliver(Delivery {
+                from: self.hosts[from_place].id,
+                meant: send.host,
+                from_place,
+                addressed,
+                to_place,
+                connection: (send.via == Via::Stream).then_some((boot, breaks)),
+                message,
+            })
+        };
+        let repeats = match self.options.planted {
+            Some(Planted::Chatter) => 9,
+            _ => 0,
+        };
+        for _ in 0..repeats {
+            self.stats.sent(from_place);
+        }
+        if let Some(again) = arrivals.again {
+            self.queue.push(again, delivery(message.clone()));
+        }
+        self.queue.push(arrivals.first, delivery(message));
+    }
+
+    /// Encodes and reads back; what differs then, or does not fit, fails the run.
+    fn through_bytes(&mut self, place: usize, message: &Message, via: Via) -> Option<Message> {
+        let bytes = message.encode();
+        let mut length = bytes.len();
+        if self.options.planted == Some(Planted::FatDatagram) && via == Via::Datagram {
+            length += limits::DATAGRAM_BYTES_MAX;
+        }
+        self.stats.bytes_sent += bytes.len() as u64;
+        if via == Via::Datagram && length > limits::DATAGRAM_BYTES_MAX {
+            self.fail(format!(
+                "h{place} sends a datagram of {length} bytes: {message:?}"
+            ));
+            return None;
+        }
+        if length > limits::FRAME_BYTES_MAX {
+            self.fail(format!("h{place} sends a frame of {length} bytes"));
+            return None;
+        }
+        match Message::decode(&bytes) {
+            Ok(read) if read == *message => Some(read),
+            Ok(read) => {
+                self.fail(format!("h{place}: the codec made {read:?} of {message:?}"));
+                None
+            }
+            Err(err) => {
+                self.fail(format!("h{place}: {message:?} does not read back: {err}"));
+                None
+            }
+        }
+    }
+
+    /// Looks at records on their way to the disk.
+    fn write(
+        &mut self,
+        place: usize,
+        mut records: Vec<Arc<Record>>,
+        word: u64,
+    ) -> Vec<Arc<Record>> {
+        for record in &mut records {
+            self.plant_status(record);
+            self.trace.mix(self.now, place, word ^ record.hash());
+            let site = Site::new(&self.hosts[place]);
+            if let Err(what) = self.checks.on_record(site, record) {
+                self.fail(what);
+            }
+            self.trace_record(place, record);
+        }
+        records
+    }
+
+    fn plant_status(&mut self, record: &mut Arc<Record>) {
+        if self.options.planted != Some(Planted::StatusBack) || self.struck {
+            return;
+        }
+        if let Some(Body::Task(report)) = &record.body
+            && report.last > TaskStatus::Running
+        {
+            let mut report = report.clone();
+            report.last = TaskStatus::Pending;
+            *record = Record::new(record.key.clone(), record.version, Some(Body::Task(report)));
+            self.struck = true;
+        }
+    }
+
+    fn trace_record(&mut self, place: usize, record: &Record) {
+        if !self.trace.is_on() {
+            return;
+        }
+        let epoch = record.version.epoch;
+        let author = record.version.stamp.author;
+        match (&record.key, &record.body) {
+            (Key::Slot(_, index), Some(Body::Slot(slot))) if author == self.hosts[place].id => {
+                let host = slot
+                    .host
+                    .and_then(|id| self.hosts.iter().position(|h| h.id == id));
+                let text = format_args!(
+                    "slot {index} g{epoch} -> {host:?}, after {} failures, superseding {}: {}",
+                    slot.failures,
+                    slot.superseded.len(),
+                    slot.reason
+                );
+                self.trace.line(self.now, Some(place), text);
+            }
+            (Key::Verdict(host), Some(_)) if author == self.hosts[place].id => {
+                let judged = self.hosts.iter().position(|h| h.id == *host);
+                let text = format_args!("verdict: {judged:?} is down, incarnation {epoch}");
+                self.trace.line(self.now, Some(place), text);
+            }
+            _ => {}
+        }
+    }
+
+    fn emit(&mut self, place: usize, told: Told) {
+        self.trace.mix(self.now, place, 16 ^ told.sequence << 8);
+        if self.trace.is_on() {
+            match &told.what {
+                Happening::Task(change) if change.host == self.hosts[place].id => {
+                    let text = format_args!(
+                        "task {:08x} is {}: {}",
+                        low(change.task.0),
+                        change.to,
+                        change.reason
+                    );
+                    self.trace.line(self.now, Some(place), text);
+                }
+                Happening::Host(change) => {
+                    let (name, now) = (&change.name, change.now.as_str());
+                    let text = format_args!("sees {name} {now}: {}", change.reason);
+                    self.trace.line(self.now, Some(place), text);
+                }
+                Happening::Task(_) | Happening::Service(_) => {}
+                #[allow(unreachable_patterns, reason = "happenings that are yet to come")]
+                _ => {}
+            }
+        }
+        let late = self.now > 10_000_000 && place == 0 && !self.struck;
+        if late && self.options.planted == Some(Planted::SkipEvent) {
+            self.struck = true;
+            return;
+        }
+        let site = Site::new(&self.hosts[place]);
+        let mut result = self.checks.on_emit(site, &told);
+        if late && self.options.planted == Some(Planted::RepeatEvent) {
+            self.struck = true;
+            result = result.and_then(|()| {
+                let site = Site::new(&self.hosts[place]);
+                self.checks.on_emit(site, &told)
+            });
+        }
+        if let Err(what) = result {
+            self.fail(what);
+        }
+    }
+
+    /// A command for the container runtime, checked and taken on.
+    pub(crate) fn command(&mut self, place: usize, mut command: RuntimeCommand) {
+        self.trace.mix(self.now, place, 17 ^ command_word(&command));
+        if self.trace.is_on() {
+            let text = command_text(&command);
+            self.trace
+                .line(self.now, Some(place), format_args!("asks docker: {text}"));
+        }
+        self.plant_command(place, &mut command);
+        self.check_command(place, &command);
+        if self.failure.is_some() {
+            return;
+        }
+        let is_stop = matches!(command, RuntimeCommand::Stop { .. });
+        if is_stop && self.options.planted == Some(Planted::IgnoreStop) {
+            return;
+        }
+        match &command {
+            RuntimeCommand::Start { .. } => self.stats.starts += 1,
+            RuntimeCommand::Stop { .. } => self.stats.stops += 1,
+            _ => {}
+        }
+        let (now, exits_ppm, stubborn_ppm) = (self.now, self.exits_ppm, self.stubborn_ppm);
+        let host = &mut self.hosts[place];
+        host.runtime.manners.fail_ppm = host.faulty_calls_ppm;
+        host.runtime.manners.exits_ppm = exits_ppm;
+        host.runtime.manners.stubborn_ppm = stubborn_ppm;
+        let (at, chore) = host.runtime.command(now, command);
+        let boot = host.boot;
+        self.queue.push(
+            at,
+            Event::Chore {
+                host: place,
+                boot,
+                chore: Box::new(chore),
+            },
+        );
+    }
+
+    fn plant_command(&mut self, place: usize, command: &mut RuntimeCommand) {
+        match (self.options.planted, command) {
+            (
+                Some(Planted::TouchForeign),
+                RuntimeCommand::Stop { runtime_id, .. } | RuntimeCommand::Remove { runtime_id, .. },
+            ) => {
+                self.hosts[place].runtime.foreign()[0].clone_into(runtime_id);
+            }
+            (Some(Planted::OverPromise), RuntimeCommand::Create(make)) => {
+                make.container.memory_mib = self.hosts[place].capacity.memory_mib + 1;
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn finish_chore(&mut self, place: usize, boot: u32, chore: Chore) {
+        let now = self.now;
+        let host = &mut self.hosts[place];
+        if !host.powered {
+            return;
+        }
+        let is_orphan = host.boot != boot;
+        if let (true, Chore::Command(command)) = (is_orphan, &chore) {
+            // Docker goes on with a stop that it has begun. Another call whose caller is gone may
+            // have been done or not, but not after the next agent has looked.
+            let is_stop = matches!(command, RuntimeCommand::Stop { .. });
+            if !is_stop && (host.agent.is_some() || self.rng.chance_ppm(500_000)) {
+                return;
+            }
+        }
+        let subject = subject(&chore);
+        let wall = host.wall(now);
+        let Finished { event, then } = host.runtime.finish(now, wall, chore);
+        let boot = host.boot;
+        if let Some((at, chore)) = then {
+            self.queue.push(
+                at,
+                Event::Chore {
+                    host: place,
+                    boot,
+                    chore: Box::new(chore),
+                },
+            );
+        }
+        if let Some(task) = subject {
+            self.refresh(place, task);
+        }
+        self.plant_container(place, subject);
+        if let Some(event) = event {
+            self.tell_runtime(place, event);
+        }
+    }
+
+    /// Hands an event to the agent, if it is there; a flaky runtime loses it or tells it twice.
+    pub(crate) fn tell_runtime(&mut self, place: usize, event: RuntimeEvent) {
+        let host = &self.hosts[place];
+        if host.agent.is_none() {
+            return;
+        }
+        let (boot, ppm) = (host.boot, host.faulty_calls_ppm / 4);
+        if ppm > 0 && self.rng.chance_ppm(ppm) {
+            // The driver notices that its stream of events broke, and begins anew.
+            self.trace.line(
+                self.now,
+                Some(place),
+                format_args!("docker: an event is lost"),
+            );
+            let version = VERSION.to_owned();
+            let event = Box::new(RuntimeEvent::Available { version });
+            let at = self.now + 200_000 + self.rng.below(5_000_000);
+            self.queue.push(
+                at,
+                Event::Tell {
+                    host: place,
+                    boot,
+                    event,
+                },
+            );
+            return;
+        }
+        if ppm > 0 && self.rng.chance_ppm(ppm) {
+            let at = self.now + 1_000 + self.rng.below(500_000);
+            let event = Box::new(event.clone());
+            self.queue.push(
+                at,
+                Event::Tell {
+                    host: place,
+                    boot,
+                    event,
+                },
+            );
+        }
+        self.step_runtime(place, event);
+    }
+
+    /// What a change wrote that was promised must be on the disk: of the records in question, those
+    /// that this host wrote itself, in the version that its board has.
+    pub(crate) fn is_durable(&self, place: usize, outcome: &Outcome) -> bool {
+        let keys = match outcome {
+            Outcome::Registered { definition, .. } => vec![Key::Definition(*definition)],
+            Outcome::Created(id) | Outcome::Updated(id) | Outcome::Deleted(id) => vec![
+                Key::ServiceSettings(*id),
+                Key::ServiceCount(*id),
+                Key::ServiceRevision(*id),
+            ],
+            Outcome::StopOrdered(task) => vec![Key::StopOrder(*task)],
+            #[allow(unreachable_patterns, reason = "outcomes that are yet to come")]
+            _ => return true,
+        };
+        let host = &self.hosts[place];
+        let board = self.board(place);
+        keys.iter().all(|key| {
+            let ours = board.and_then(|board| board.record(key));
+            ours.is_none_or(|ours| {
+                let saved = host.disk.get(key).map(|saved| saved.version);
+                ours.version.stamp.author != host.id || saved == Some(ours.version)
+            })
+        })
+    }
+}
+
+fn subject(chore: &Chore) -> Option<TaskId> {
+    match chore {
+        Chore::Exit { key, .. } => Some(key.task),
+        Chore::Command(RuntimeCommand::Create(make)) => Some(make.labels.task),
+        Chore::Command(
+            RuntimeCommand::Start { task, .. }
+            | RuntimeCommand::Stop { task, .. }
+            | RuntimeCommand::Remove { task, .. },
+        ) => Some(*task),
+        Chore::Command(_) => None,
+    }
+}
+
+fn command_word(command: &RuntimeCommand) -> u64 {
+    match command {
+        RuntimeCommand::Create(make) => 1 ^ make.labels.task.word(),
+        RuntimeCommand::Start { task, .. } => 2 ^ task.word(),
+        RuntimeCommand::Stop { task, .. } => 3 ^ task.word(),
+        RuntimeCommand::Remove { task, .. } => 4 ^ task.word(),
+        RuntimeCommand::List => 5,
+        #[allow(unreachable_patterns, reason = "commands that are yet to come")]
+        _ => 6,
+    }
+}

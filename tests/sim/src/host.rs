@@ -1,0 +1,127 @@
+//! One simulated machine: an agent that may be there or not, a disk, containers, a skewed clock.
+
+use crate::{disk::Disk, network::Network, runtime::FakeRuntime};
+use holdfast_core::{
+    agent::{Agent, AgentConfig, Timings},
+    cluster::body::{Capacity, Key},
+    ids::{HostId, Incarnation},
+    input::Input,
+    rng::Rng,
+    time::{Mono, Now, Wall},
+};
+use std::{collections::BTreeMap, net::SocketAddr};
+
+pub const CLUSTER: &str = "sim";
+const WALL_AT_START_MS: u64 = 1_800_000_000_000;
+/// What a frozen agent's socket holds before it drops datagrams.
+const SOCKET_INPUTS_MAX: usize = 2_000;
+
+#[derive(Debug)]
+pub struct Host {
+    pub place: usize,
+    pub id: HostId,
+    pub capacity: Capacity,
+    pub agent: Option<Agent>,
+    /// How many agents were started or ended here; tells what was meant for an earlier one.
+    pub boot: u32,
+    /// When the agent started: zero of its monotonic clock.
+    pub started_at: u64,
+    pub incarnation: Incarnation,
+    pub disk: Disk,
+    pub runtime: FakeRuntime,
+    pub skew_ms: i64,
+    pub frozen: Option<Frozen>,
+    /// The last freeze: from when to when.
+    pub thawed: Option<(u64, u64)>,
+    /// The machine is there and has power.
+    pub powered: bool,
+    /// The machine is gone and will not be back.
+    pub lost: bool,
+    /// The agent is killed after so many effects of a step that has more.
+    pub killed_after: Option<(u32, u64)>,
+    pub faulty_calls_ppm: u64,
+}
+
+#[derive(Debug)]
+pub struct Frozen {
+    pub since: u64,
+    pub inputs: Vec<Input>,
+}
+
+impl Host {
+    pub fn new(place: usize, rng: &mut Rng) -> Self {
+        let id = HostId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
+        Self {
+            place,
+            id,
+            capacity: Capacity {
+                cpu: 4_096,
+                memory_mib: 4_096,
+            },
+            agent: None,
+            boot: 0,
+            started_at: 0,
+            incarnation: 0,
+            disk: Disk::default(),
+            runtime: FakeRuntime::new(CLUSTER, id, rng.next_u64()),
+            skew_ms: 0,
+            frozen: None,
+            thawed: None,
+            powered: true,
+            lost: false,
+            killed_after: None,
+            faulty_calls_ppm: 0,
+        }
+    }
+
+    pub const fn now(&self, now: u64) -> Now {
+        Now {
+            mono: Mono(now - self.started_at),
+            wall: self.wall(now),
+        }
+    }
+
+    pub const fn wall(&self, now: u64) -> Wall {
+        Wall((WALL_AT_START_MS + now / 1_000).saturating_add_signed(self.skew_ms))
+    }
+
+    /// An agent is there and takes part.
+    pub const fn is_acting(&self) -> bool {
+        self.agent.is_some() && self.frozen.is_none()
+    }
+
+    pub fn config(&mut self, seeds: Vec<SocketAddr>) -> AgentConfig {
+        // What an agent raised its incarnation to by itself is on its disk.
+        let own = |key: &Key| match key {
+            Key::Host(host) | Key::Task(host, _) => *host == self.id,
+            _ => false,
+        };
+        let records = self.disk.records().filter(|record| own(&record.key));
+        let highest = records.map(|record| record.version.epoch).max();
+        self.incarnation = self.incarnation.max(highest.unwrap_or(0)) + 1;
+        AgentConfig {
+            host: self.id,
+            incarnation: self.incarnation,
+            cluster: CLUSTER.to_owned(),
+            name: format!("h{}", self.place),
+            address: Network::address(self.place),
+            seeds,
+            zone: Some(format!("z{}", self.place % 3)),
+            attributes: BTreeMap::new(),
+            capacity: self.capacity,
+            fingerprint: self.id.word(),
+            agent_version: "sim".to_owned(),
+            timings: Timings::default(),
+        }
+    }
+
+    /// An input for an agent that is frozen waits in its socket.
+    pub fn queue(&mut self, input: Input) {
+        if let Some(frozen) = &mut self.frozen {
+            let full = frozen.inputs.len() >= SOCKET_INPUTS_MAX;
+            if !full || !matches!(input, Input::Message { .. }) {
+                frozen.inputs.push(input);
+            }
+        }
+    }
+}

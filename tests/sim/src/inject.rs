@@ -1,0 +1,347 @@
+//! Faults begun and ended, planted bugs struck, and the healing after which all must be well.
+
+use crate::{
+    cluster::{Cluster, Event, SECOND},
+    faults::FaultKind,
+    host::Host,
+    network::Weather,
+    planted::Planted,
+    runtime::{ContainerKey, VERSION},
+};
+use holdfast_core::{
+    ids::TaskId,
+    input::Input,
+    task::runtime::{RuntimeCommand, RuntimeEvent},
+    time::Span,
+};
+
+impl Cluster {
+    pub(crate) fn begin_fault(&mut self, number: usize) {
+        if self.healed {
+            return;
+        }
+        let kind = self.faults[number].kind.clone();
+        let until = self.faults[number].until;
+        self.trace
+            .line(self.now, None, format_args!("fault: {kind}"));
+        self.disturb();
+        if !matches!(kind, FaultKind::Partition { .. }) {
+            self.faults_on += 1;
+        }
+        match kind {
+            FaultKind::Crash { host } => self.crash(host),
+            FaultKind::CrashInStep { host, effects } => {
+                self.hosts[host].killed_after = Some((effects, until));
+            }
+            FaultKind::Shutdown { host } => self.shut_down(host),
+            FaultKind::Reboot { host } => self.power_off(host),
+            FaultKind::HostLoss { host, .. } => {
+                // At least two must be left, and more than half, or what was asked is lost too.
+                let left = self.hosts.iter().filter(|host| !host.lost).count();
+                if left > (self.hosts.len() / 2).max(2) {
+                    self.lose_host(host);
+                }
+            }
+            FaultKind::Freeze { host } => self.freeze(host),
+            FaultKind::DockerHang { host } => self.docker_down(host),
+            FaultKind::DockerRestart { host } => {
+                self.docker_down(host);
+                self.end_containers(host);
+            }
+            FaultKind::DockerFlaky { host, ppm } => self.hosts[host].faulty_calls_ppm = ppm,
+            FaultKind::ClockJump { host, ms } => self.hosts[host].skew_ms = ms,
+            FaultKind::Exits { ppm } => self.exits_ppm = ppm,
+            FaultKind::Stubborn { ppm } => self.stubborn_ppm = ppm,
+            FaultKind::OperatorRemoves { host } => self.operator_removes(host),
+            FaultKind::Loss { ppm } => self.network.weather.loss_ppm = ppm,
+            FaultKind::Duplicates { ppm } => self.network.weather.duplicate_ppm = ppm,
+            FaultKind::Slow { ms } => {
+                self.network.weather.reorder_ppm = 300_000;
+                self.network.weather.reorder_us = ms * 1_000;
+            }
+            FaultKind::Partition { .. }
+            | FaultKind::Mute { .. }
+            | FaultKind::Deaf { .. }
+            | FaultKind::OneWay { .. }
+            | FaultKind::LinkCut { .. } => {
+                for (from, to) in cut_by(&kind, self.hosts.len()) {
+                    self.network.cut(from, to);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn end_fault(&mut self, number: usize) {
+        if self.healed {
+            return;
+        }
+        let kind = self.faults[number].kind.clone();
+        self.trace
+            .line(self.now, None, format_args!("fault ends: {kind}"));
+        self.disturb();
+        if !matches!(kind, FaultKind::Partition { .. }) {
+            self.faults_on -= 1;
+        }
+        match kind {
+            FaultKind::Crash { host } | FaultKind::Shutdown { host } => self.start_agent(host),
+            FaultKind::CrashInStep { host, .. } => {
+                self.hosts[host].killed_after = None;
+                self.start_agent(host);
+            }
+            FaultKind::Reboot { host } => self.power_on(host),
+            FaultKind::HostLoss {
+                host,
+                returns: true,
+            } if self.hosts[host].lost => {
+                self.replace_host(host);
+            }
+            FaultKind::HostLoss { .. }
+            | FaultKind::ClockJump { .. }
+            | FaultKind::OperatorRemoves { .. } => {}
+            FaultKind::Freeze { host } => self.thaw(host),
+            FaultKind::DockerHang { host } | FaultKind::DockerRestart { host } => {
+                self.docker_up(host);
+            }
+            FaultKind::DockerFlaky { host, .. } => self.hosts[host].faulty_calls_ppm = 0,
+            FaultKind::Exits { .. } => self.exits_ppm = 0,
+            FaultKind::Stubborn { .. } => self.stubborn_ppm = 0,
+            FaultKind::Loss { .. } => self.network.weather.loss_ppm = 0,
+            FaultKind::Duplicates { .. } => self.network.weather.duplicate_ppm = 0,
+            FaultKind::Slow { .. } => self.network.weather.reorder_ppm = 0,
+            FaultKind::Partition { .. }
+            | FaultKind::Mute { .. }
+            | FaultKind::Deaf { .. }
+            | FaultKind::OneWay { .. }
+            | FaultKind::LinkCut { .. } => {
+                for (from, to) in cut_by(&kind, self.hosts.len()) {
+                    self.network.mend(from, to);
+                }
+            }
+        }
+    }
+
+    /// Ends every fault at once: from here on nothing goes wrong any more.
+    pub fn heal(&mut self) {
+        self.trace
+            .line(self.now, None, format_args!("all faults end"));
+        self.healed = true;
+        self.faults_on = 0;
+        self.network.mend_all();
+        self.network.weather = Weather::FAIR;
+        (self.exits_ppm, self.stubborn_ppm) = (0, 0);
+        for host in 0..self.hosts.len() {
+            self.hosts[host].faulty_calls_ppm = 0;
+            self.hosts[host].runtime.calm();
+            self.hosts[host].killed_after = None;
+            self.thaw(host);
+            self.docker_up(host);
+            if !self.hosts[host].lost {
+                self.power_on(host);
+            }
+        }
+        self.disturb();
+    }
+
+    pub fn partition(&mut self, side: &[usize]) {
+        let side = side.to_vec();
+        for (from, to) in cut_by(&FaultKind::Partition { side }, self.hosts.len()) {
+            self.network.cut(from, to);
+        }
+        self.disturb();
+    }
+
+    pub fn mend_network(&mut self) {
+        self.network.mend_all();
+        self.disturb();
+    }
+
+    /// The agent is asked to end, says so, and ends in order.
+    pub fn shut_down(&mut self, place: usize) {
+        if !self.hosts[place].is_acting() {
+            return;
+        }
+        self.step(place, Input::Shutdown);
+        self.hosts[place].disk.flush();
+        self.crash(place);
+    }
+
+    pub fn power_off(&mut self, place: usize) {
+        if !self.hosts[place].powered {
+            return;
+        }
+        self.crash(place);
+        let wall = self.hosts[place].wall(self.now);
+        self.hosts[place].powered = false;
+        self.hosts[place].runtime.end_all(wall);
+        self.refresh_all(place);
+    }
+
+    pub fn power_on(&mut self, place: usize) {
+        if !self.hosts[place].lost {
+            self.hosts[place].powered = true;
+            self.start_agent(place);
+        }
+    }
+
+    /// The machine with all that is on it is gone.
+    pub fn lose_host(&mut self, place: usize) {
+        self.power_off(place);
+        self.hosts[place].lost = true;
+    }
+
+    /// A new machine, with a new identity, takes the place and the address of a lost one.
+    pub fn replace_host(&mut self, place: usize) {
+        let boot = self.hosts[place].boot + 1;
+        let mut rng = self.rng.clone();
+        self.hosts[place] = Host::new(place, &mut rng);
+        self.rng = rng;
+        self.hosts[place].boot = boot;
+        self.checks.on_replaced(place);
+        self.disturb();
+        self.start_agent(place);
+    }
+
+    pub fn docker_down(&mut self, place: usize) {
+        self.hosts[place].runtime.set_answers(false);
+        self.disturb();
+        let reason = "DockerTimeoutError: no answer".to_owned();
+        let event = Box::new(RuntimeEvent::Unavailable { reason });
+        let at = self.now + 10_000 + self.rng.below(1_000_000);
+        let boot = self.hosts[place].boot;
+        self.queue.push(
+            at,
+            Event::Tell {
+                host: place,
+                boot,
+                event,
+            },
+        );
+    }
+
+    pub fn docker_up(&mut self, place: usize) {
+        let version = VERSION.to_owned();
+        let event = Box::new(RuntimeEvent::Available { version });
+        if !self.hosts[place].runtime.answers() {
+            self.hosts[place].runtime.set_answers(true);
+            // Later than the word of its being down, which may still be on its way.
+            let at = self.now + 1_100_000;
+            let boot = self.hosts[place].boot;
+            self.queue.push(
+                at,
+                Event::Tell {
+                    host: place,
+                    boot,
+                    event,
+                },
+            );
+        }
+    }
+
+    pub fn end_containers(&mut self, place: usize) {
+        let wall = self.hosts[place].wall(self.now);
+        self.hosts[place].runtime.end_all(wall);
+        self.refresh_all(place);
+    }
+
+    /// `docker kill` of one of our running containers; `false` if there is none.
+    pub fn kill_container(&mut self, place: usize) -> bool {
+        let wall = self.hosts[place].wall(self.now);
+        let Some(key) = self.running_container(place) else {
+            return false;
+        };
+        let event = self.hosts[place].runtime.kill(&key, wall);
+        self.disturb();
+        self.refresh(place, key.task);
+        event
+            .into_iter()
+            .for_each(|event| self.tell_runtime(place, event));
+        true
+    }
+
+    fn operator_removes(&mut self, place: usize) {
+        let wall = self.hosts[place].wall(self.now);
+        let Some(key) = self.running_container(place) else {
+            return;
+        };
+        let events = self.hosts[place].runtime.remove_by_force(&key, wall);
+        self.refresh(place, key.task);
+        let answers = self.hosts[place].runtime.answers();
+        let told = events.into_iter().filter(|_| answers);
+        told.for_each(|event| self.tell_runtime(place, event));
+    }
+
+    fn running_container(&self, place: usize) -> Option<ContainerKey> {
+        let mut all = self.hosts[place].runtime.containers();
+        all.find(|(_, container)| container.is_running())
+            .map(|(key, _)| key.clone())
+    }
+
+    /// Planted bugs that strike once, when a task has come up or is looked at.
+    pub(crate) fn plant_container(&mut self, place: usize, task: Option<TaskId>) {
+        let Some(task) = task.filter(|_| !self.struck && self.now > 20 * SECOND) else {
+            return;
+        };
+        let key = self.running_container(place).filter(|key| key.task == task);
+        let Some(key) = key else {
+            return;
+        };
+        let wall = self.hosts[place].wall(self.now);
+        if self.options.planted != Some(Planted::DoubleStart) {
+            return;
+        }
+        let twin = TaskId(task.0 ^ 1);
+        self.hosts[place].runtime.double(&key, twin, wall);
+        self.refresh(place, twin);
+        self.struck = true;
+    }
+
+    /// Planted bugs that strike once, some time after the cluster has come to rest.
+    pub fn strike(&mut self) {
+        let any = self.options.planted == Some(Planted::Resurrect);
+        let found = self.hosts.iter().find_map(|host| {
+            let mut all = host.runtime.containers();
+            let (key, there) = all.find(|(_, there)| any || there.is_running())?;
+            Some((host.place, key.clone(), there.clone()))
+        });
+        let Some((place, key, there)) = found.filter(|_| !self.struck) else {
+            return;
+        };
+        let (runtime_id, mut make) = (there.runtime_id, there.make);
+        make.labels.task.0 ^= 1;
+        let command = match self.options.planted {
+            Some(Planted::StopHealthy) => RuntimeCommand::Stop {
+                task: key.task,
+                container: key.name,
+                runtime_id,
+                grace: Span::from_secs(1),
+            },
+            Some(Planted::Resurrect) => RuntimeCommand::Create(Box::new(make)),
+            Some(Planted::VanishQuietly) => {
+                self.struck = true;
+                let wall = self.hosts[place].wall(self.now);
+                self.hosts[place].runtime.remove_by_force(&key, wall);
+                self.refresh(place, key.task);
+                return;
+            }
+            _ => return,
+        };
+        self.struck = true;
+        self.command(place, command);
+    }
+}
+
+/// The directions that a fault of the network cuts.
+fn cut_by(kind: &FaultKind, hosts: usize) -> Vec<(usize, usize)> {
+    let all = || (0..hosts).flat_map(|a| (0..hosts).map(move |b| (a, b)));
+    let differ = |(a, b): &(usize, usize)| a != b;
+    match kind {
+        FaultKind::Partition { side } => all()
+            .filter(|(a, b)| side.contains(a) != side.contains(b))
+            .collect(),
+        FaultKind::Mute { host } => all().filter(differ).filter(|(a, _)| a == host).collect(),
+        FaultKind::Deaf { host } => all().filter(differ).filter(|(_, b)| b == host).collect(),
+        FaultKind::OneWay { from, to } => vec![(*from, *to)],
+        FaultKind::LinkCut { a, b } => vec![(*a, *b), (*b, *a)],
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,28 @@
+//! Simulates whole clusters of the core in virtual time: one seed, one run, one trace hash.
+//!
+//! Reading order is the order of the modules below. Everything is drawn from the seed; there is no
+//! clock, thread or unordered collection in a run, so that a failing seed fails for ever.
+
+pub mod queue;
+pub mod disk;
+pub mod network;
+pub mod silence;
+pub mod runtime;
+pub mod contract;
+pub mod host;
+pub mod options;
+pub mod faults;
+pub mod workload;
+pub mod planted;
+pub mod cluster;
+pub mod apply;
+pub mod inject;
+pub mod orders;
+pub mod checks;
+pub mod safety;
+pub mod liveness;
+pub mod explain;
+pub mod stats;
+pub mod trace;
+pub mod run;
+pub mod bench;

@@ -1,0 +1,226 @@
+//! Orders given to agents, and their answers: each has exactly one, and it is durable.
+
+use crate::{
+    checks::{Asked, Wanted},
+    cluster::Cluster,
+    workload::Order,
+};
+use holdfast_core::{
+    cluster::body::HostReport,
+    command::{Command, CommandId, Outcome, Refusal},
+    ids::TaskId,
+    input::Input,
+    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    task::status::TaskStatus,
+};
+
+impl Cluster {
+    pub(crate) fn give_order(&mut self, number: usize) {
+        let (place, order) = (self.orders[number].host, self.orders[number].order.clone());
+        let hosts = self.hosts.len();
+        let there = (0..hosts).map(|offset| (place + offset) % hosts);
+        let Some(place) = there
+            .into_iter()
+            .find(|place| self.hosts[*place].is_acting())
+        else {
+            return;
+        };
+        self.trace
+            .line(self.now, Some(place), format_args!("order: {order}"));
+        if let Some(command) = self.command_for(place, order) {
+            self.ask(place, command);
+        }
+    }
+
+    fn command_for(&self, place: usize, order: Order) -> Option<Command> {
+        Some(match order {
+            Order::Register(definition) => Command::RegisterTaskDefinition(definition),
+            Order::Create {
+                service,
+                family,
+                desired,
+            } => Command::CreateService {
+                name: service,
+                definition: latest(&family),
+                desired,
+                client_token: String::new(),
+            },
+            Order::Scale { service, desired } => Command::UpdateService {
+                service,
+                desired: Some(desired),
+                definition: None,
+            },
+            Order::Update { service, family } => Command::UpdateService {
+                service,
+                desired: None,
+                definition: Some(latest(&family)),
+            },
+            Order::Delete { service } => Command::DeleteService {
+                service,
+                force: true,
+            },
+            Order::StopTask { pick } => {
+                let board = self.board(place)?;
+                let running = |last| last == TaskStatus::Running;
+                let tasks = board.tasks().filter(|(_, _, report)| running(report.last));
+                let tasks: Vec<TaskId> = tasks.map(|(_, task, _)| task).collect();
+                let place = pick.checked_rem(tasks.len() as u64)? as usize;
+                Command::StopTask {
+                    task: tasks[place],
+                    reason: "asked by the simulator".to_owned(),
+                }
+            }
+        })
+    }
+
+    /// Gives a command to one agent; the id of its answer.
+    pub fn ask(&mut self, place: usize, command: Command) -> u64 {
+        let id = self.checks.asked.len() as u64 + 1 + self.stats.moments * 1_000;
+        let desired = match &command {
+            Command::CreateService { desired, .. } => Some(*desired),
+            Command::UpdateService { desired, .. } => *desired,
+            _ => None,
+        };
+        if let Command::RegisterTaskDefinition(definition) = &command {
+            self.definitions
+                .insert(definition.digest(), definition.clone());
+        }
+        self.checks.asked.insert(
+            id,
+            Asked {
+                place,
+                boot: self.hosts[place].boot,
+                at: self.now,
+                desired,
+                answered: false,
+            },
+        );
+        let id = CommandId(id);
+        self.step(place, Input::Command { id, command });
+        id.0
+    }
+
+    pub(crate) fn on_reply(
+        &mut self,
+        place: usize,
+        id: CommandId,
+        result: Result<Outcome, Refusal>,
+    ) {
+        if self.trace.is_on() {
+            let text = format_args!("answers {}: {result:?}", id.0);
+            self.trace.line(self.now, Some(place), text);
+        }
+        if self.options.planted == Some(crate::planted::Planted::LoseReply) {
+            return;
+        }
+        let desired = match self.checks.asked.get_mut(&id.0) {
+            Some(asked) if asked.place == place && !asked.answered => {
+                asked.answered = true;
+                asked.desired
+            }
+            _ => {
+                self.fail(format!(
+                    "h{place} answers command {}, which is not open",
+                    id.0
+                ));
+                return;
+            }
+        };
+        let Ok(outcome) = result else {
+            return;
+        };
+        if !self.is_durable(place, &outcome) {
+            self.fail(format!(
+                "h{place} answered {outcome:?} before it was on its disk"
+            ));
+        }
+        match outcome {
+            Outcome::Created(service) | Outcome::Updated(service) => {
+                if let Some(desired) = desired {
+                    let short_since = None;
+                    let wanted = Wanted {
+                        desired,
+                        short_since,
+                    };
+                    self.checks.wanted.insert(service, wanted);
+                    self.count_service(service);
+                }
+            }
+            Outcome::Deleted(service) => {
+                self.checks.wanted.remove(&service);
+            }
+            _ => {}
+        }
+    }
+
+    // What scenarios say, in short.
+
+    pub fn register(&mut self, place: usize, definition: TaskDefinition) {
+        self.ask(place, Command::RegisterTaskDefinition(definition));
+    }
+
+    pub fn create(&mut self, place: usize, service: &str, family: &str, desired: u32) {
+        let command = Command::CreateService {
+            name: service.to_owned(),
+            definition: latest(family),
+            desired,
+            client_token: String::new(),
+        };
+        self.ask(place, command);
+    }
+
+    pub fn scale(&mut self, place: usize, service: &str, desired: u32) {
+        let command = Command::UpdateService {
+            service: service.to_owned(),
+            desired: Some(desired),
+            definition: None,
+        };
+        self.ask(place, command);
+    }
+
+    pub fn update(&mut self, place: usize, service: &str, family: &str) {
+        let command = Command::UpdateService {
+            service: service.to_owned(),
+            desired: None,
+            definition: Some(latest(family)),
+        };
+        self.ask(place, command);
+    }
+
+    pub fn delete(&mut self, place: usize, service: &str) {
+        let service = service.to_owned();
+        self.ask(
+            place,
+            Command::DeleteService {
+                service,
+                force: true,
+            },
+        );
+    }
+
+    /// How many tasks run on this host, in truth.
+    pub fn running_on(&self, place: usize) -> usize {
+        let up = self.checks.copies.values().flatten();
+        up.filter(|copy| copy.place == place && copy.down_at.is_none())
+            .count()
+    }
+
+    /// How many tasks run in all, in truth.
+    pub fn running(&self) -> usize {
+        (0..self.hosts.len())
+            .map(|place| self.running_on(place))
+            .sum()
+    }
+
+    /// What a host says of itself on its own board.
+    pub fn report(&self, place: usize) -> Option<&HostReport> {
+        self.hosts[place].agent.as_ref()?.me().1
+    }
+}
+
+fn latest(family: &str) -> DefinitionRef {
+    DefinitionRef {
+        family: family.to_owned(),
+        revision: None,
+    }
+}

@@ -1,0 +1,167 @@
+//! What people ask for in a run: definitions, services, scaling, updates, deletions, stopped tasks.
+
+use holdfast_core::{
+    rng::Rng,
+    spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+};
+use std::{collections::BTreeMap, fmt};
+
+/// One order, given to an agent that is there at the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    Register(TaskDefinition),
+    Create {
+        service: String,
+        family: String,
+        desired: u32,
+    },
+    Scale {
+        service: String,
+        desired: u32,
+    },
+    /// To the family's latest revision.
+    Update {
+        service: String,
+        family: String,
+    },
+    Delete {
+        service: String,
+    },
+    /// The task that this word picks among those that the agent knows to run.
+    StopTask {
+        pick: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct TimedOrder {
+    pub at: u64,
+    /// Which agent is asked, or the next one that is there.
+    pub host: usize,
+    pub order: Order,
+}
+
+const SECOND: u64 = 1_000_000;
+const FAMILIES: [&str; 3] = ["web", "pair", "edge"];
+
+pub fn draw(rng: &mut Rng, hosts: usize, seconds: u64) -> Vec<TimedOrder> {
+    let mut orders = Vec::new();
+    let host = |rng: &mut Rng| rng.below(hosts as u64) as usize;
+    for family in FAMILIES {
+        orders.push(TimedOrder {
+            at: 4 * SECOND + rng.below(SECOND),
+            host: host(rng),
+            order: Order::Register(definition(family, 1)),
+        });
+    }
+    let services = 1 + rng.below(3);
+    for number in 0..services {
+        let family = FAMILIES[rng.below(FAMILIES.len() as u64) as usize];
+        orders.push(TimedOrder {
+            at: 8 * SECOND + rng.below(10 * SECOND),
+            host: host(rng),
+            order: Order::Create {
+                service: format!("s{number}"),
+                family: family.to_owned(),
+                desired: count(rng, family, hosts),
+            },
+        });
+    }
+    let mut at = 20 * SECOND;
+    let mut variant = 2;
+    while at < seconds * SECOND {
+        let service = format!("s{}", rng.below(services));
+        let family = FAMILIES[rng.below(FAMILIES.len() as u64) as usize];
+        let order = match rng.below(12) {
+            0..=4 => Order::Scale {
+                desired: count(rng, family, hosts),
+                service,
+            },
+            5 | 6 => {
+                variant += 1;
+                Order::Register(definition(family, variant))
+            }
+            7 | 8 => Order::Update {
+                service,
+                family: family.to_owned(),
+            },
+            9 => Order::Delete { service },
+            10 => Order::Create {
+                service,
+                family: family.to_owned(),
+                desired: count(rng, family, hosts),
+            },
+            _ => Order::StopTask {
+                pick: rng.next_u64(),
+            },
+        };
+        orders.push(TimedOrder {
+            at,
+            host: host(rng),
+            order,
+        });
+        at += rng.below(20 * SECOND);
+    }
+    orders.sort_by_key(|order| order.at);
+    orders
+}
+
+fn count(rng: &mut Rng, family: &str, hosts: usize) -> u32 {
+    // Its fixed port lets `edge` run once on each host at most.
+    let most = if family == "edge" { hosts } else { 2 * hosts };
+    1 + rng.below(most as u64) as u32
+}
+
+/// A definition of one of the known families; the variant makes it differ from the others.
+pub fn definition(family: &str, variant: u64) -> TaskDefinition {
+    let main = container("main", variant, family == "edge");
+    let containers = if family == "pair" {
+        vec![main, container("side", variant, false)]
+    } else {
+        vec![main]
+    };
+    TaskDefinition {
+        family: family.to_owned(),
+        containers,
+        volumes: Vec::new(),
+    }
+}
+
+fn container(name: &str, variant: u64, fixed_port: bool) -> Container {
+    Container {
+        name: name.to_owned(),
+        image: "web:1".to_owned(),
+        command: Vec::new(),
+        entry_point: Vec::new(),
+        environment: BTreeMap::from([("VARIANT".to_owned(), variant.to_string())]),
+        cpu: 64,
+        memory_mib: 64,
+        essential: true,
+        ports: vec![PortMapping {
+            container_port: 80,
+            host_port: if fixed_port { 8_080 } else { 0 },
+            protocol: Protocol::Tcp,
+        }],
+        mounts: Vec::new(),
+        stop_timeout_s: None,
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Register(definition) => write!(f, "register {}", definition.family),
+            Self::Create {
+                service,
+                family,
+                desired,
+            } => {
+                write!(f, "create {service}: {desired} of {family}")
+            }
+            Self::Scale { service, desired } => write!(f, "scale {service} to {desired}"),
+            Self::Update { service, family } => write!(f, "update {service} to {family}"),
+            Self::Delete { service } => write!(f, "delete {service}"),
+            Self::StopTask { .. } => write!(f, "stop a task"),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Seeds that once failed, each with one sentence on what went wrong.
+
+use sim::{options::Options, run::run};
+
+/// A host that was falsely judged down said nothing of its tasks in its new incarnation, so that
+/// the keeper never chose between its copies and their replacements.
+#[test]
+fn copies_on_a_host_that_was_falsely_judged_are_reconciled() {
+    check(16, 5);
+}
+
+/// Two hosts that held each other for down answered each other's answers, two for one.
+#[test]
+fn two_sides_that_meet_again_do_not_shout_at_each_other() {
+    check(59, 16);
+}
+
+/// More than eight live copies of a slot made the keeper reconcile for ever within one step.
+#[test]
+fn a_slot_with_many_copies_is_reconciled_once() {
+    check(34, 7);
+}
+
+/// A testimony that was itself hearsay answered the next alarm, round and round: a lost host stayed
+/// up for ever.
+#[test]
+fn hearsay_of_hearsay_keeps_no_lost_host_alive() {
+    check(512, 5);
+}
+
+/// A start that had failed and was due again was made although its task was to stop.
+#[test]
+fn a_start_that_is_due_again_is_not_made_for_a_deleted_service() {
+    check(42, 17);
+}
+
+fn check(seed: u64, agents: usize) {
+    if let Err(failure) = run(Options::new(seed, agents)) {
+        panic!("{failure}");
+    }
+}
