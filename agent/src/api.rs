@@ -1,0 +1,143 @@
+//! The Amazon ECS operations over one agent's view: pure, so that they are tested without a server.
+//!
+//! A request is planned ([`plan`]) into an answer or a command; what a command did is told by
+//! [`answer`]. Both run at the driver, between two steps.
+
+pub(crate) mod context;
+pub(crate) mod error;
+pub(crate) mod request;
+pub(crate) mod view;
+pub(crate) mod definitions;
+pub(crate) mod tasks;
+pub(crate) mod services;
+pub(crate) mod hosts;
+pub(crate) mod introspection;
+pub(crate) mod why;
+pub(crate) mod overview;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use error::ApiError;
+use holdfast_core::command::{Command, Outcome};
+use serde_json::{Value, json};
+use view::View;
+
+/// What the header `X-Amz-Target` starts with.
+pub(crate) const TARGET: &str = "AmazonEC2ContainerServiceV20141113";
+
+/// A request as understood.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    Answer(Value),
+    Write {
+        command: Command,
+        /// The answer, where what it describes is gone once the command is carried out.
+        prepared: Option<Value>,
+    },
+}
+
+macro_rules! operations {
+    ($($name:ident $reach:ident;)*) => {
+        /// The operations that are served.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Operation { $($name),* }
+
+        impl Operation {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
+
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),* }
+            }
+
+            pub(crate) const fn reach(self) -> Reach {
+                match self { $(Self::$name => Reach::$reach),* }
+            }
+        }
+    };
+}
+
+/// Who may call an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Everybody on the host.
+    Read,
+    /// Whoever may deploy.
+    Write,
+}
+
+operations! {
+    CreateService Write;
+    DeleteService Write;
+    DescribeContainerInstances Read;
+    DescribeServices Read;
+    DescribeTaskDefinition Read;
+    DescribeTasks Read;
+    ListContainerInstances Read;
+    ListServices Read;
+    ListTaskDefinitions Read;
+    ListTasks Read;
+    RegisterTaskDefinition Write;
+    StopTask Write;
+    UpdateService Write;
+}
+
+impl Operation {
+    /// The operation that the header `X-Amz-Target` names.
+    pub(crate) fn of_target(target: &str) -> Result<Self, ApiError> {
+        let name = target
+            .strip_prefix(TARGET)
+            .and_then(|rest| rest.strip_prefix('.'));
+        Self::ALL
+            .iter()
+            .find(|operation| Some(operation.as_str()) == name)
+            .copied()
+            .ok_or_else(|| {
+                let served: Vec<_> = Self::ALL.iter().map(|o| o.as_str()).collect();
+                let wanted = name.unwrap_or(target);
+                ApiError::UnknownOperation(format!(
+                    "Holdfast does not serve the operation {:?}; it serves {}",
+                    wanted.chars().take(80).collect::<String>(),
+                    served.join(", ")
+                ))
+            })
+    }
+}
+
+/// Understands a request; a read is answered at once.
+pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Result<Plan, ApiError> {
+    match operation {
+        Operation::RegisterTaskDefinition => definitions::plan_register(body),
+        Operation::CreateService => services::plan_create(view, body),
+        Operation::UpdateService => services::plan_update(view, body),
+        Operation::DeleteService => services::plan_delete(view, body),
+        Operation::StopTask => tasks::plan_stop(view, body),
+        Operation::DescribeTaskDefinition => definitions::describe(view, body).map(Plan::Answer),
+        Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
+        Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
+        Operation::ListServices => services::list(view, body).map(Plan::Answer),
+        Operation::DescribeTasks => tasks::describe(view, body).map(Plan::Answer),
+        Operation::ListTasks => tasks::list(view, body).map(Plan::Answer),
+        Operation::DescribeContainerInstances => hosts::describe(view, body).map(Plan::Answer),
+        Operation::ListContainerInstances => hosts::list(view, body).map(Plan::Answer),
+    }
+}
+
+/// Tells what a command did.
+pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiError> {
+    match outcome {
+        Outcome::Registered {
+            family, revision, ..
+        } => definitions::registered(view, family, *revision),
+        Outcome::Created(id) | Outcome::Updated(id) | Outcome::Deleted(id) => {
+            // Somebody else may have deleted it in the meantime.
+            let service = view.board.service(*id).ok_or_else(|| {
+                ApiError::Server(format!(
+                    "the change was made, but the service {id} is gone already; look with \
+                     `holdfast service ls`"
+                ))
+            })?;
+            Ok(json!({"service": services::service_json(view, &service)}))
+        }
+        Outcome::StopOrdered(task) => tasks::stop_ordered(view, *task),
+    }
+}

@@ -1,0 +1,93 @@
+//! What an operation answers when it does not do what it was asked: ECS's types, our sentences.
+
+use crate::handle::Stopping;
+use holdfast_core::{command::Refusal, spec::SpecErrors};
+use serde_json::{Value, json};
+
+/// ECS's error types, as far as we answer them; the text says what, where and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("{0}")]
+    AccessDenied(String),
+    #[error("{0}")]
+    Client(String),
+    #[error("{0}")]
+    ClusterNotFound(String),
+    #[error("{0}")]
+    InvalidParameter(String),
+    #[error("{0}")]
+    LimitExceeded(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    RequestTooLarge(String),
+    #[error("{0}")]
+    Serialization(String),
+    /// Worth another try: clients of ECS make one by themselves.
+    #[error("{0}")]
+    Server(String),
+    #[error("{0}")]
+    ServiceNotActive(String),
+    #[error("{0}")]
+    ServiceNotFound(String),
+    #[error("{0}")]
+    UnknownOperation(String),
+}
+
+impl ApiError {
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::AccessDenied(_) => "AccessDeniedException",
+            Self::Client(_) => "ClientException",
+            Self::ClusterNotFound(_) => "ClusterNotFoundException",
+            Self::InvalidParameter(_) => "InvalidParameterException",
+            Self::LimitExceeded(_) => "LimitExceededException",
+            Self::NotFound(_) => "ResourceNotFoundException",
+            Self::RequestTooLarge(_) => "RequestEntityTooLargeException",
+            Self::Serialization(_) => "SerializationException",
+            Self::Server(_) => "ServerException",
+            Self::ServiceNotActive(_) => "ServiceNotActiveException",
+            Self::ServiceNotFound(_) => "ServiceNotFoundException",
+            Self::UnknownOperation(_) => "UnknownOperationException",
+        }
+    }
+
+    /// The HTTP status of ECS's API: 400 whatever the client did wrong, 500 where it did not.
+    pub(crate) const fn status(&self) -> u16 {
+        match self {
+            Self::Server(_) => 500,
+            Self::RequestTooLarge(_) => 413,
+            _ => 400,
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!({"__type": self.kind(), "message": self.to_string()})
+    }
+
+    /// A fault of the request's form, for every operation but `RegisterTaskDefinition`.
+    pub(crate) fn invalid(err: impl Into<SpecErrors>) -> Self {
+        Self::InvalidParameter(err.into().to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::NoSuchDefinition(_) => Self::Client(text),
+            Refusal::NoSuchService(_) => Self::ServiceNotFound(text),
+            Refusal::NoSuchTask(_) | Refusal::ServiceExists(_) | Refusal::StillScaled { .. } => {
+                Self::InvalidParameter(text)
+            }
+            Refusal::Limit { .. } => Self::LimitExceeded(text),
+            Refusal::NotSaved { .. } | Refusal::NotCaughtUp { .. } => Self::Server(text),
+        }
+    }
+}
+
+impl From<Stopping> for ApiError {
+    fn from(stopping: Stopping) -> Self {
+        Self::Server(stopping.to_string())
+    }
+}

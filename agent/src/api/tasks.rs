@@ -1,0 +1,355 @@
+//! The operations on tasks, and a task's shape.
+
+use super::{
+    Plan,
+    error::ApiError,
+    request::{PAGE_MAX, Request, Sort, listed, missing},
+    view::{View, seconds, set_if},
+};
+use holdfast_core::{
+    cluster::body::{ContainerReport, ContainerStatus, TaskReport},
+    command::{Command, Refusal},
+    ids::{Digest, HostId, ServiceId, TaskId},
+    limits,
+    rng::mix,
+    spec::{ecs_fields, read::Choice, task_definition::TaskDefinition},
+    task::status::{Health, StopCode, TaskStatus},
+};
+use serde_json::{Value, json};
+
+const DESIRED_STATUS: Choice = Choice {
+    served: &["RUNNING", "STOPPED", "PENDING"],
+    refused: &[],
+    wanted: "\"RUNNING\" or \"STOPPED\"",
+};
+
+pub(crate) const LAUNCH_TYPE: Choice = Choice {
+    served: &["EC2", "EXTERNAL", "FARGATE"],
+    refused: &["MANAGED_INSTANCES"],
+    wanted: "\"EC2\"",
+};
+
+const STOP_REASON: &str = "Task stopped by user";
+
+pub(crate) fn plan_stop(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
+    let known = ecs_fields::STOP_TASK;
+    let request = Request::read(view.context, body, known, known)?;
+    let given = request.required("task", "a task's id or its ARN")?;
+    let mut reason = request
+        .text("reason")?
+        .unwrap_or_else(|| STOP_REASON.to_owned());
+    // ECS cuts it too, and a character must not be cut in two.
+    while reason.len() > limits::REASON_BYTES_MAX {
+        reason.pop();
+    }
+    let task = view.context.task_id(&given)?.ok_or_else(|| {
+        ApiError::InvalidParameter(format!(
+            "The referenced task was not found: {given} is not a task of the cluster {:?}",
+            view.context.cluster
+        ))
+    })?;
+    Ok(Plan::Write {
+        command: Command::StopTask { task, reason },
+        prepared: None,
+    })
+}
+
+pub(crate) fn stop_ordered(view: &View<'_>, task: TaskId) -> Result<Value, ApiError> {
+    let (host, report) = view.board.task(task).ok_or(Refusal::NoSuchTask(task))?;
+    Ok(json!({"task": task_json(view, host, task, report)}))
+}
+
+pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
+    let known = ecs_fields::DESCRIBE_TASKS;
+    let request = Request::read(view.context, body, known, known)?;
+    let wanted = "the ids or ARNs of 1 to 100 tasks";
+    let given = request.texts("tasks", wanted, limits::DESCRIBE_TASKS_MAX)?;
+    let (mut tasks, mut failures) = (Vec::new(), Vec::new());
+    for text in &given {
+        let id = view.context.task_id(text)?;
+        match id.and_then(|id| view.board.task(id).map(|found| (id, found))) {
+            Some((id, (host, report))) => tasks.push(task_json(view, host, id, report)),
+            None => {
+                let arn = id.map_or_else(|| text.clone(), |id| view.context.task_arn(id));
+                failures.push(missing(&arn));
+            }
+        }
+    }
+    Ok(json!({"tasks": tasks, "failures": failures}))
+}
+
+/// Which tasks are wanted; everything absent matches all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TaskFilter {
+    pub(crate) service: Option<String>,
+    pub(crate) family: Option<String>,
+    pub(crate) host: Option<HostId>,
+    pub(crate) started_by: Option<String>,
+    pub(crate) desired: Option<Desired>,
+}
+
+/// ECS tells tasks apart by what is wanted of them, not by what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Desired {
+    Running,
+    Stopped,
+    /// Matches nothing, as in ECS: it sets no task's desired status to PENDING.
+    Pending,
+}
+
+impl TaskFilter {
+    fn matches(&self, view: &View<'_>, host: HostId, task: TaskId, report: &TaskReport) -> bool {
+        let service = report.slot.as_ref().map(|slot| slot.service_name.as_str());
+        let wanted =
+            |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
+        wanted(&self.service, service)
+            && wanted(&self.family, Some(&report.family))
+            && self.host.is_none_or(|wanted| wanted == host)
+            && wanted(&self.started_by, started_by(report).as_deref())
+            && self
+                .desired
+                .is_none_or(|desired| desired == desired_of(view, task, report))
+    }
+}
+
+/// The tasks that match, with keys that order them as the board does.
+pub(crate) fn matching<'v>(
+    view: &'v View<'_>,
+    filter: &'v TaskFilter,
+) -> impl Iterator<Item = (String, (HostId, TaskId, &'v TaskReport))> {
+    view.board
+        .tasks()
+        .filter(|(host, task, report)| filter.matches(view, *host, *task, report))
+        .map(|(host, task, report)| (format!("{host}{task}"), (host, task, report)))
+}
+
+pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
+    let served = [
+        "cluster",
+        "containerInstance",
+        "family",
+        "nextToken",
+        "maxResults",
+        "startedBy",
+        "serviceName",
+        "desiredStatus",
+        "launchType",
+    ];
+    let request = Request::read(view.context, body, &served, ecs_fields::LIST_TASKS)?;
+    let page = request.page(PAGE_MAX)?;
+    let desired = match request.choice("desiredStatus", &DESIRED_STATUS)? {
+        Some("STOPPED") => Desired::Stopped,
+        Some("PENDING") => Desired::Pending,
+        _ => Desired::Running,
+    };
+    let launched = request.choice("launchType", &LAUNCH_TYPE)?;
+    // No service has an empty name, so an ARN of elsewhere matches nothing.
+    let ours = |given: String| view.context.service_name(&given).unwrap_or("").to_owned();
+    let service = request.text("serviceName")?.map(ours);
+    let host = match request.text("containerInstance")? {
+        None => None,
+        Some(given) => Some(view.context.host_id(&given)?.unwrap_or_default()),
+    };
+    let filter = TaskFilter {
+        service,
+        family: request.text("family")?,
+        host,
+        started_by: request.text("startedBy")?,
+        desired: Some(desired),
+    };
+    let ours = launched.is_none_or(|launched| launched == "EC2");
+    let tasks = matching(view, &filter).filter(|_| ours);
+    let arns = tasks.map(|(key, (_, task, _))| (key, json!(view.context.task_arn(task))));
+    Ok(listed("taskArns", page.cut(Sort::Ascending, arns)))
+}
+
+/// A task as ECS describes it.
+pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &TaskReport) -> Value {
+    let context = view.context;
+    let definition = view.board.definition(report.definition);
+    let needs = definition.map(TaskDefinition::needs).unwrap_or_default();
+    let stopping = desired_of(view, id, report) == Desired::Stopped;
+    let overridden: Vec<_> = report
+        .containers
+        .iter()
+        .map(|c| json!({"name": c.name}))
+        .collect();
+    let containers: Vec<_> = report
+        .containers
+        .iter()
+        .map(|container| container_json(view, id, report, container))
+        .collect();
+    let mut task = json!({
+        "attachments": [],
+        "attributes": [],
+        "clusterArn": context.cluster_arn(),
+        "connectivity": if view.is_down(host) { "DISCONNECTED" } else { "CONNECTED" },
+        "containerInstanceArn": context.host_arn(host),
+        "containers": containers,
+        "cpu": needs.cpu.to_string(),
+        "createdAt": seconds(report.created_at),
+        "desiredStatus": if stopping { "STOPPED" } else { "RUNNING" },
+        "enableExecuteCommand": false,
+        "group": group(report),
+        "healthStatus": report.health.as_str(),
+        "lastStatus": report.last.as_str(),
+        "launchType": "EC2",
+        "memory": needs.memory_mib.to_string(),
+        "overrides": {"containerOverrides": overridden},
+        "tags": [],
+        "taskArn": context.task_arn(id),
+        "taskDefinitionArn": context.definition_arn(&report.family, report.revision),
+        "version": version(report),
+    });
+    let zone = view
+        .board
+        .host(host)
+        .and_then(|(_, host)| host.zone.clone());
+    set_if(&mut task, "availabilityZone", zone);
+    set_if(&mut task, "startedBy", started_by(report));
+    set_if(&mut task, "startedAt", report.started_at.map(seconds));
+    set_if(&mut task, "stoppingAt", report.stopping_at.map(seconds));
+    set_if(&mut task, "stoppedAt", report.stopped_at.map(seconds));
+    // A person's order counts from the moment that it is on the board, before its host reports it.
+    let ordered = view.board.stop_order(id);
+    let code = report
+        .stop_code
+        .or(ordered.map(|_| StopCode::UserInitiated));
+    set_if(&mut task, "stopCode", code.map(StopCode::as_str));
+    let reason = Some(report.stopped_reason.as_str()).filter(|reason| !reason.is_empty());
+    set_if(&mut task, "stoppedReason", reason.or(ordered));
+    task
+}
+
+fn container_json(
+    view: &View<'_>,
+    task: TaskId,
+    report: &TaskReport,
+    container: &ContainerReport,
+) -> Value {
+    let bindings: Vec<_> = container
+        .ports
+        .iter()
+        .map(|port| {
+            json!({
+                "bindIP": "0.0.0.0",
+                "containerPort": port.container_port,
+                "hostPort": port.host_port,
+                "protocol": port.protocol.to_string(),
+            })
+        })
+        .collect();
+    let mut answer = json!({
+        "containerArn": view.context.container_arn(task, &container.name),
+        "taskArn": view.context.task_arn(task),
+        "name": container.name,
+        "image": container.image,
+        "lastStatus": container_status(container.status),
+        "healthStatus": health(report, container).as_str(),
+        "networkBindings": bindings,
+        "networkInterfaces": [],
+    });
+    let definition = view.board.definition(report.definition);
+    let defined = definition.and_then(|d| d.containers.iter().find(|c| c.name == container.name));
+    set_if(&mut answer, "cpu", defined.map(|c| c.cpu.to_string()));
+    set_if(
+        &mut answer,
+        "memory",
+        defined.map(|c| c.memory_mib.to_string()),
+    );
+    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    set_if(&mut answer, "runtimeId", text(&container.runtime_id));
+    set_if(&mut answer, "exitCode", container.exit_code);
+    set_if(&mut answer, "reason", text(&container.reason));
+    answer
+}
+
+/// Health is known of the whole task only, which for a single container is the same.
+fn health(report: &TaskReport, container: &ContainerReport) -> Health {
+    match (report.containers.len(), container.status) {
+        (1, ContainerStatus::Running) => report.health,
+        _ => Health::Unknown,
+    }
+}
+
+pub(crate) const fn container_status(status: ContainerStatus) -> &'static str {
+    match status {
+        ContainerStatus::Pending => "PENDING",
+        ContainerStatus::Running => "RUNNING",
+        ContainerStatus::Stopped => "STOPPED",
+    }
+}
+
+fn desired_of(view: &View<'_>, task: TaskId, report: &TaskReport) -> Desired {
+    let wanted = report.desired < TaskStatus::Deactivating && report.last.is_live();
+    if wanted && view.board.stop_order(task).is_none() {
+        return Desired::Running;
+    }
+    Desired::Stopped
+}
+
+fn group(report: &TaskReport) -> String {
+    match &report.slot {
+        Some(slot) => format!("service:{}", slot.service_name),
+        None => format!("family:{}", report.family),
+    }
+}
+
+/// The deployment that started the task.
+fn started_by(report: &TaskReport) -> Option<String> {
+    let slot = report.slot.as_ref()?;
+    Some(deployment_id(slot.service, report.definition))
+}
+
+/// Derived, so that every agent gives the deployment the same id.
+pub(crate) fn deployment_id(service: ServiceId, definition: Digest) -> String {
+    let digest = definition
+        .0
+        .iter()
+        .fold(0_u64, |word, byte| mix(word ^ u64::from(*byte)));
+    format!("ecs-svc/{:019}", mix(service.word() ^ digest) >> 1)
+}
+
+/// ECS counts a task's changes; clients compare the numbers to find the later of two answers.
+fn version(report: &TaskReport) -> u32 {
+    report.last as u32 + 1
+}
+
+/// What ECS has no word for, under a key of our own: only `/v1` answers have it.
+pub(crate) fn extended_json(
+    view: &View<'_>,
+    host: HostId,
+    id: TaskId,
+    report: &TaskReport,
+) -> Value {
+    let mut task = task_json(view, host, id, report);
+    let mut ours = json!({
+        "taskId": id.to_string(),
+        "host": host_json(view, host),
+        "refused": report.refused,
+        "replaced": report.replaced,
+    });
+    if let Some(slot) = &report.slot {
+        ours["serviceId"] = json!(slot.service.to_string());
+        ours["serviceName"] = json!(slot.service_name);
+        ours["slot"] = json!(slot.index);
+        ours["generation"] = json!(slot.generation);
+    }
+    task["holdfast"] = ours;
+    task
+}
+
+/// A host in a few words, wherever something else is on it.
+pub(crate) fn host_json(view: &View<'_>, host: HostId) -> Value {
+    let mut answer = json!({
+        "id": host.to_string(),
+        "name": view.host_name(host),
+        "standing": view.standing_of(host).as_str(),
+    });
+    let address = view
+        .board
+        .host(host)
+        .map(|(_, report)| report.address.ip().to_string());
+    set_if(&mut answer, "address", address);
+    answer
+}

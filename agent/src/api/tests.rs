@@ -1,0 +1,5 @@
+//! The answers against a board made by hand: what clients are told, to the letter.
+
+pub(crate) mod board;
+mod ecs;
+mod ours;

@@ -1,0 +1,120 @@
+//! What ECS has no word for, and the ECS agent's introspection.
+
+use super::board::{A, B, T0, WEB, board, condemn, context, pretty, put, task, task_id, with_view};
+use crate::{
+    api::{hosts, introspection, overview, services, tasks, why},
+    handle::DaemonStatus,
+};
+use expect_test::expect_file;
+use holdfast_core::{
+    cluster::body::{Body, Key},
+    task::status::TaskStatus,
+};
+use serde_json::json;
+
+#[test]
+fn tasks_on_a_host_that_is_down_are_shown_but_not_counted() {
+    let mut board = board();
+    condemn(&mut board, A);
+    with_view(&board, |view| {
+        let service = view.board.service(WEB).unwrap();
+        let counted = services::counts(view, service.id);
+        assert_eq!((counted.running, counted.pending), (0, 1));
+        let (host, report) = board.task(task_id(1)).unwrap();
+        let shown = tasks::extended_json(view, host, task_id(1), report);
+        expect_file!["snapshots/down_task.txt"].assert_eq(&format!(
+            "{} {} {}",
+            shown["lastStatus"], shown["connectivity"], shown["holdfast"]["host"]
+        ));
+        let (incarnation, report) = board.host(A).unwrap();
+        let host = hosts::container_instance_json(view, A, incarnation, report);
+        assert_eq!(host["agentConnected"], json!(false));
+    });
+}
+
+#[test]
+fn why_names_the_filter_the_host_and_who_decides() {
+    let mut board = board();
+    let explanations = |board: &_| {
+        let why = with_view(board, |view| why::why(view, "web")).unwrap();
+        let slots = why["slots"].as_array().unwrap().clone();
+        let texts: Vec<_> = slots
+            .iter()
+            .map(|slot| {
+                format!(
+                    "{}: {}",
+                    slot["slot"],
+                    slot["explanation"].as_str().unwrap()
+                )
+            })
+            .collect();
+        texts.join("\n")
+    };
+    expect_file!["snapshots/why.txt"].assert_eq(&explanations(&board));
+    condemn(&mut board, A);
+    let mut failed = task(1, TaskStatus::Stopped);
+    failed.stopped_reason = "needs 128 MiB of memory, 64 free".to_owned();
+    failed.refused = true;
+    put(&mut board, Key::Task(B, task_id(2)), 2, Body::Task(failed));
+    expect_file!["snapshots/why_2.txt"].assert_eq(&explanations(&board));
+}
+
+#[test]
+fn introspection_has_the_ecs_agents_shapes() {
+    let board = board();
+    with_view(&board, |view| {
+        expect_file!["snapshots/introspection.json"]
+            .assert_eq(&introspection::metadata(view, "0.1.0").to_string());
+        expect_file!["snapshots/introspection_2.json"]
+            .assert_eq(&pretty(&introspection::tasks(view)));
+        let by_id = |id: &str| introspection::task_by_docker_id(view, id).map(|t| t["Arn"].clone());
+        let arn = json!(context().task_arn(task_id(1)));
+        assert_eq!(by_id("0c0ffee01234"), Ok(arn.clone()));
+        assert_eq!(by_id("0c0ffee0123456789"), Ok(arn));
+        assert_eq!(
+            by_id("0c0ffee01234567"),
+            Err(introspection::NoTask::Unknown)
+        );
+        assert_eq!(by_id(""), Err(introspection::NoTask::Unknown));
+    });
+}
+
+#[test]
+fn a_short_docker_id_that_fits_two_tasks_is_ambiguous() {
+    let mut board = board();
+    put(
+        &mut board,
+        Key::Task(A, task_id(5)),
+        1,
+        Body::Task(task(0, TaskStatus::Running)),
+    );
+    with_view(&board, |view| {
+        let found = introspection::task_by_docker_id(view, "0c0ffee01234");
+        assert_eq!(found, Err(introspection::NoTask::Ambiguous));
+    });
+}
+
+#[test]
+fn status_and_readiness_tell_what_is_missing() {
+    let board = board();
+    let daemon = DaemonStatus {
+        agent_version: "0.1.0".to_owned(),
+        started_at: T0,
+        transport: json!({"datagrams": {"sent": 7}}),
+        disk: None,
+    };
+    with_view(&board, |view| {
+        let mut status = overview::status(view, &daemon);
+        // The root changes with every field of every record.
+        status["board"]["root"] = json!("…");
+        expect_file!["snapshots/status.json"].assert_eq(&pretty(&status));
+        let (ready, _) = overview::readiness(view, &daemon);
+        assert!(ready);
+        let mut daemon = daemon.clone();
+        daemon.disk = Some("no space left on device".to_owned());
+        let (ready, answer) = overview::readiness(view, &daemon);
+        assert!(!ready);
+        let missing = json!(["it cannot save: no space left on device"]);
+        assert_eq!(answer, json!({"ready": false, "missing": missing}));
+    });
+}

@@ -1,0 +1,81 @@
+//! One agent's view of the cluster at one moment: what every answer is made from.
+
+use super::context::ApiContext;
+use holdfast_core::{
+    agent::Agent,
+    cluster::board::Board,
+    event::HostStanding,
+    ids::{HostId, ServiceId},
+    time::Wall,
+};
+use serde_json::{Value, json};
+use std::fmt;
+
+/// The parts of an `Agent` that answers need, so that tests can make one by hand.
+pub(crate) struct View<'a> {
+    pub(crate) board: &'a Board,
+    pub(crate) context: &'a ApiContext,
+    pub(crate) me: HostId,
+    pub(crate) caught_up: bool,
+    pub(crate) standing: &'a dyn Fn(HostId) -> HostStanding,
+    pub(crate) keeper: &'a dyn Fn(ServiceId) -> Option<HostId>,
+}
+
+impl View<'_> {
+    /// Looks at `agent` between two steps.
+    pub(crate) fn look<T>(
+        agent: &Agent,
+        context: &ApiContext,
+        answer: impl FnOnce(&View<'_>) -> T,
+    ) -> T {
+        let view = View {
+            board: agent.board(),
+            context,
+            me: agent.config().host,
+            caught_up: agent.is_caught_up(),
+            standing: &|host| agent.standing(host),
+            keeper: &|service| agent.keeper_of(service),
+        };
+        answer(&view)
+    }
+
+    /// A verdict on the board counts as much as what this agent sees by itself.
+    pub(crate) fn standing_of(&self, host: HostId) -> HostStanding {
+        if self.board.is_down(host) {
+            return HostStanding::Down;
+        }
+        (self.standing)(host)
+    }
+
+    pub(crate) fn is_down(&self, host: HostId) -> bool {
+        self.standing_of(host) == HostStanding::Down
+    }
+
+    /// As people know it; its id where it has not reported yet.
+    pub(crate) fn host_name(&self, host: HostId) -> String {
+        match self.board.host(host) {
+            Some((_, report)) => report.name.clone(),
+            None => host.to_string(),
+        }
+    }
+}
+
+/// ECS's timestamps: seconds since 1970, with a fraction.
+pub(crate) fn seconds(wall: Wall) -> Value {
+    json!(wall.0 as f64 / 1_000.0)
+}
+
+/// Sets a field that ECS leaves out where there is nothing to say.
+pub(crate) fn set_if(object: &mut Value, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        object[name] = value.into();
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("me", &self.me)
+            .finish_non_exhaustive()
+    }
+}

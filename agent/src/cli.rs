@@ -1,0 +1,79 @@
+//! The command line: the same operations over the agent's socket, for people and for scripts.
+
+mod args;
+mod client;
+mod events;
+mod failure;
+mod hosts;
+mod output;
+mod services;
+mod task_definitions;
+mod tasks;
+mod wait;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use args::{Cli, Command};
+
+use args::{EventsArgs, Global, KeyCommand};
+use clap::CommandFactory as _;
+use client::Client;
+use failure::Failure;
+use output::{Output, say};
+use std::process::ExitCode;
+
+/// Runs one command against an agent; prints what went wrong and what to do about it.
+pub(crate) fn run(global: &Global, command: Command) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(global, command)),
+        Err(err) => Err(Failure::Refused(format!("cannot wait for sockets: {err}"))),
+    };
+    match done {
+        Ok(()) | Err(Failure::NobodyReads) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
+    let client = Client::new(global.socket.clone());
+    let output = global.output;
+    match command {
+        Command::Agent(_) => unreachable!("main runs the daemon itself"),
+        Command::Status => status(&client, output).await,
+        Command::Host(command) => hosts::run(&client, output, command).await,
+        Command::TaskDefinition(command) => task_definitions::run(&client, output, command).await,
+        Command::Service(command) => services::run(&client, output, command).await,
+        Command::Task(command) => tasks::run(&client, output, command).await,
+        Command::Events(EventsArgs { follow, after }) => {
+            events::run(&client, output, follow, after).await
+        }
+        Command::Key(KeyCommand::New) => new_key(),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+async fn status(client: &Client, output: Output) -> Result<(), Failure> {
+    let status = client.get("/v1/status").await?;
+    match output {
+        Output::Json => output::say_json(&status),
+        Output::Table => say(&hosts::status_text(&status)),
+    }
+}
+
+fn new_key() -> Result<(), Failure> {
+    let key = crate::gossip::ClusterKey::generate()
+        .map_err(|err| Failure::Refused(format!("cannot read random bytes: {err}")))?;
+    say(&key.to_text())
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "holdfast", &mut script);
+    say(String::from_utf8_lossy(&script).trim_end())
+}

@@ -1,0 +1,279 @@
+//! What can be typed, and the help for it.
+
+use super::output::Output;
+use crate::{
+    config::Flags,
+    http::{Address, SOCKET_DEFAULT},
+};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const OVERVIEW: &str = "\
+Examples:
+  holdfast status
+  holdfast task-definition register web.json
+  holdfast service create web --task-definition web --count 3 --wait
+  holdfast service ls
+  holdfast events --follow
+
+Exit codes:
+  0  done
+  1  refused or failed; the text on stderr says why and what to do
+  2  the command line is wrong
+  3  no agent can be reached
+  4  waited until the time-out";
+
+/// Keeps containers running on many hosts, with no control plane: ask any agent.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_help = OVERVIEW, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// The agent's socket, or tcp://127.0.0.1:51678 for reading only
+    #[arg(long, global = true, env = "HOLDFAST_SOCKET", default_value = SOCKET_DEFAULT)]
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) socket: Address,
+    /// `table` for people, `json` for programs
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the agent of this host (what systemd starts)
+    Agent(Box<Flags>),
+    /// Show the cluster as this host's agent sees it
+    #[command(after_help = "Examples:\n  holdfast status\n  holdfast status -o json")]
+    Status,
+    /// List the hosts of the cluster, or show one
+    #[command(subcommand, visible_alias = "hosts")]
+    Host(HostCommand),
+    /// Register, list and show task definitions
+    #[command(subcommand, visible_alias = "td", alias = "task-definitions")]
+    TaskDefinition(TaskDefinitionCommand),
+    /// Create, change, delete and show services
+    #[command(subcommand, visible_alias = "services")]
+    Service(ServiceCommand),
+    /// List, show and stop tasks
+    #[command(subcommand, visible_alias = "tasks")]
+    Task(TaskCommand),
+    /// Show what has happened in the cluster, and with --follow what happens
+    #[command(after_help = "Examples:\n  holdfast events\n  holdfast events --follow -o json")]
+    Events(EventsArgs),
+    /// Make cluster keys
+    #[command(subcommand, visible_alias = "keys")]
+    Key(KeyCommand),
+    /// Print a script that completes commands in your shell
+    #[command(after_help = "Examples:\n  source <(holdfast completions bash)\n  \
+        holdfast completions zsh > ~/.zfunc/_holdfast")]
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// List all hosts
+    #[command(visible_alias = "list", after_help = "Examples:\n  holdfast host ls")]
+    Ls,
+    /// Show one host and its tasks
+    #[command(
+        alias = "inspect",
+        after_help = "Examples:\n  holdfast host show alpha"
+    )]
+    Show {
+        /// Its name, its id, or the beginning of its id
+        host: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskDefinitionCommand {
+    /// Register a new revision from a file in ECS's JSON
+    #[command(
+        visible_alias = "create",
+        after_help = "Examples:\n  \
+        holdfast task-definition register web.json\n  \
+        jq '.taskDefinition' exported.json | holdfast td register -\n\n\
+        The file is what `aws ecs register-task-definition --cli-input-json` takes."
+    )]
+    Register {
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
+    /// List the revisions of all families, or of one
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  holdfast td ls\n  \
+        holdfast td ls web"
+    )]
+    Ls { family: Option<String> },
+    /// Show a task definition in ECS's JSON
+    #[command(
+        alias = "inspect",
+        after_help = "Examples:\n  holdfast td show web\n  \
+        holdfast td show web:3"
+    )]
+    Show {
+        /// FAMILY (its latest revision) or FAMILY:REVISION
+        definition: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Create a service: keep so many copies of a task definition running
+    #[command(after_help = "Examples:\n  \
+        holdfast service create web --task-definition web:3 --count 3 --wait\n  \
+        holdfast service create --cli-input-json service.json\n\n\
+        The file is what `aws ecs create-service --cli-input-json` takes.")]
+    Create(CreateArgs),
+    /// Set how many copies are to run
+    #[command(after_help = "Examples:\n  holdfast service scale web 5\n  \
+        holdfast service scale web=0 --wait")]
+    Scale {
+        /// The service's name, or NAME=COUNT
+        name: String,
+        count: Option<u32>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Change the task definition or the count of a service
+    #[command(after_help = "Examples:\n  \
+        holdfast service update web --task-definition web:4 --wait\n  \
+        holdfast service update web --count 5")]
+    Update {
+        name: String,
+        /// FAMILY (its latest revision) or FAMILY:REVISION
+        #[arg(long, visible_alias = "td", value_name = "DEFINITION")]
+        task_definition: Option<String>,
+        /// How many copies are to run
+        #[arg(long, alias = "desired-count")]
+        count: Option<u32>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Delete services, which stops their tasks
+    #[command(visible_aliases = ["delete", "remove"], after_help = "Examples:\n  \
+        holdfast service rm web --force")]
+    Rm {
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Also where the service is not scaled to 0
+        #[arg(long, short)]
+        force: bool,
+    },
+    /// List all services
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  holdfast service ls"
+    )]
+    Ls,
+    /// Show a service slot by slot, and why it is as it is
+    #[command(visible_alias = "why", alias = "inspect")]
+    #[command(after_help = "Examples:\n  holdfast service show web\n  holdfast service why web")]
+    Show { name: String },
+    /// Wait until a service runs as many copies as it should
+    #[command(after_help = "Examples:\n  holdfast service wait web --timeout 60")]
+    Wait {
+        name: String,
+        /// Seconds to wait at most
+        #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+        timeout: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The new service's name
+    #[arg(required_unless_present = "cli_input_json")]
+    pub(crate) name: Option<String>,
+    /// FAMILY (its latest revision) or FAMILY:REVISION
+    #[arg(long, visible_alias = "td", value_name = "DEFINITION")]
+    #[arg(required_unless_present = "cli_input_json")]
+    pub(crate) task_definition: Option<String>,
+    /// How many copies are to run
+    #[arg(long, alias = "desired-count", alias = "replicas")]
+    #[arg(required_unless_present = "cli_input_json")]
+    pub(crate) count: Option<u32>,
+    /// ECS's JSON, or - for standard input; the other arguments replace what it says
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cli_input_json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Wait until as many copies run as are wanted
+    #[arg(long, short)]
+    pub(crate) wait: bool,
+    /// Seconds to wait at most
+    #[arg(long, default_value_t = 300, requires = "wait", value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// List tasks; those that stopped within the hour with --stopped or --all
+    #[command(visible_aliases = ["list", "ps"], after_help = "Examples:\n  holdfast task ls\n  \
+        holdfast task ls --service web --all\n  holdfast task ls --host alpha")]
+    Ls {
+        /// Only those of this service
+        #[arg(long)]
+        service: Option<String>,
+        /// Only those on this host (its name or the beginning of its id)
+        #[arg(long)]
+        host: Option<String>,
+        /// Only those of this family of task definitions
+        #[arg(long)]
+        family: Option<String>,
+        /// Only those that stopped
+        #[arg(long, conflicts_with = "all")]
+        stopped: bool,
+        /// Also those that stopped
+        #[arg(long, short)]
+        all: bool,
+    },
+    /// Show one task
+    #[command(
+        alias = "inspect",
+        after_help = "Examples:\n  holdfast task show 3f2a9c01d4"
+    )]
+    Show {
+        /// Its id, the beginning of its id, or its ARN
+        task: String,
+    },
+    /// Stop one task; a service replaces it
+    #[command(after_help = "Examples:\n  \
+        holdfast task stop 3f2a9c01d4 --reason 'it leaks memory'")]
+    Stop {
+        /// Its id, the beginning of its id, or its ARN
+        task: String,
+        /// Shown wherever the task is described
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Go on with what happens from now on
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only what came after the event with this sequence
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(crate) after: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key for a new cluster
+    #[command(after_help = "Examples:\n  \
+        (umask 077 && holdfast key new > /etc/holdfast/cluster.key)")]
+    New,
+}

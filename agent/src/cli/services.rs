@@ -1,0 +1,209 @@
+//! `holdfast service …`.
+
+use super::{
+    args::{CreateArgs, ServiceCommand, WaitArgs},
+    client::{Client, encode},
+    failure::Failure,
+    output::{Output, at, list_at, number_at, properties, say, say_json, table, tail},
+    task_definitions::read_json,
+    wait,
+};
+use crate::api::Operation;
+use serde_json::{Map, Value, json};
+
+pub(super) async fn run(
+    client: &Client,
+    output: Output,
+    command: ServiceCommand,
+) -> Result<(), Failure> {
+    match command {
+        ServiceCommand::Create(args) => create(client, output, args).await,
+        ServiceCommand::Scale { name, count, wait } => {
+            let (name, count) = scaled(&name, count)?;
+            let body = json!({"service": name, "desiredCount": count});
+            change(client, output, Operation::UpdateService, &body, Some(wait)).await
+        }
+        ServiceCommand::Update {
+            name,
+            task_definition,
+            count,
+            wait,
+        } => {
+            if task_definition.is_none() && count.is_none() {
+                let text = "nothing to change: give --task-definition, --count, or both";
+                return Err(Failure::Usage(text.to_owned()));
+            }
+            let mut body = json!({"service": name});
+            set(&mut body, "taskDefinition", task_definition);
+            set(&mut body, "desiredCount", count);
+            change(client, output, Operation::UpdateService, &body, Some(wait)).await
+        }
+        ServiceCommand::Rm { names, force } => {
+            for name in names {
+                let body = json!({"service": name, "force": force});
+                change(client, output, Operation::DeleteService, &body, None).await?;
+            }
+            Ok(())
+        }
+        ServiceCommand::Ls => {
+            let services = client.list("/v1/services", "services").await?;
+            match output {
+                Output::Json => say_json(&json!(services)),
+                Output::Table => say(&list_text(&services)),
+            }
+        }
+        ServiceCommand::Show { name } => show(client, output, &name).await,
+        ServiceCommand::Wait { name, timeout } => wait::steady(client, &name, timeout).await,
+    }
+}
+
+async fn create(client: &Client, output: Output, args: CreateArgs) -> Result<(), Failure> {
+    let mut body = match &args.cli_input_json {
+        Some(file) => read_json(file)?,
+        None => Value::Object(Map::new()),
+    };
+    if !body.is_object() {
+        let text = "the file must hold one JSON object, as CreateService takes it";
+        return Err(Failure::Refused(text.to_owned()));
+    }
+    set(&mut body, "serviceName", args.name);
+    set(&mut body, "taskDefinition", args.task_definition);
+    set(&mut body, "desiredCount", args.count);
+    change(
+        client,
+        output,
+        Operation::CreateService,
+        &body,
+        Some(args.wait),
+    )
+    .await
+}
+
+/// `web 3` or `web=3`, as other tools have it.
+pub(super) fn scaled(name: &str, count: Option<u32>) -> Result<(String, u32), Failure> {
+    let joint = name.split_once('=');
+    match (
+        joint.and_then(|(name, count)| Some((name, count.parse().ok()?))),
+        count,
+    ) {
+        (Some((name, count)), None) => Ok((name.to_owned(), count)),
+        (None, Some(count)) if joint.is_none() => Ok((name.to_owned(), count)),
+        _ => Err(Failure::Usage(
+            "say how many copies are to run, once: `holdfast service scale NAME COUNT`".to_owned(),
+        )),
+    }
+}
+
+fn set<T: Into<Value>>(body: &mut Value, name: &str, value: Option<T>) {
+    if let Some(value) = value {
+        body[name] = value.into();
+    }
+}
+
+async fn change(
+    client: &Client,
+    output: Output,
+    operation: Operation,
+    body: &Value,
+    wait: Option<WaitArgs>,
+) -> Result<(), Failure> {
+    let mut answer = client.call(operation, body).await?;
+    let name = at(&answer, "/service/serviceName");
+    if let Some(wait) = wait.filter(|wait| wait.wait) {
+        wait::steady(client, &name, wait.timeout).await?;
+        answer = client
+            .get(&format!("/v1/services/{}", encode(&name)))
+            .await?;
+    }
+    match output {
+        Output::Json => say_json(&answer["service"]),
+        Output::Table => say(&name),
+    }
+}
+
+async fn show(client: &Client, output: Output, name: &str) -> Result<(), Failure> {
+    let mut answer = client
+        .get(&format!("/v1/services/{}", encode(name)))
+        .await?;
+    // What was deleted has no slots to explain.
+    if at(&answer, "/service/status") == "ACTIVE" {
+        answer["why"] = client
+            .get(&format!("/v1/services/{}/why", encode(name)))
+            .await?;
+    }
+    match output {
+        Output::Json => say_json(&answer),
+        Output::Table => say(&show_text(&answer["service"], &answer["why"])),
+    }
+}
+
+pub(super) fn list_text(services: &[Value]) -> String {
+    let header = [
+        "NAME",
+        "TASK DEFINITION",
+        "DESIRED",
+        "RUNNING",
+        "PENDING",
+        "STATUS",
+    ];
+    let rows = services.iter().map(|service| {
+        vec![
+            at(service, "/serviceName"),
+            tail(&at(service, "/taskDefinition")).to_owned(),
+            at(service, "/desiredCount"),
+            at(service, "/runningCount"),
+            at(service, "/pendingCount"),
+            status(service),
+        ]
+    });
+    table(&header, rows)
+}
+
+fn status(service: &Value) -> String {
+    let unplaced = list_at(service, "/holdfast/unplacedSlots").len();
+    match at(service, "/status").as_str() {
+        "ACTIVE" if wait::is_steady(service) => "steady".to_owned(),
+        "ACTIVE" if unplaced > 0 => format!("{unplaced} cannot be placed"),
+        "ACTIVE" => "changing".to_owned(),
+        other => other.to_lowercase(),
+    }
+}
+
+pub(super) fn show_text(service: &Value, why: &Value) -> String {
+    let counts = format!(
+        "{} desired, {} running, {} pending",
+        number_at(service, "/desiredCount"),
+        number_at(service, "/runningCount"),
+        number_at(service, "/pendingCount")
+    );
+    let properties = properties(&[
+        ("Name", at(service, "/serviceName")),
+        ("Id", at(service, "/holdfast/serviceId")),
+        ("Status", status(service)),
+        ("Tasks", counts),
+        (
+            "Task definition",
+            tail(&at(service, "/taskDefinition")).to_owned(),
+        ),
+        ("Decided by", at(service, "/holdfast/keeper/name")),
+    ]);
+    let slots = list_at(why, "/slots");
+    if slots.is_empty() {
+        return properties;
+    }
+    let mut slots: Vec<_> = slots.iter().collect();
+    slots.sort_by_key(|slot| number_at(slot, "/slot"));
+    let rows = slots.into_iter().map(|slot| {
+        let task: String = at(slot, "/task/taskId").chars().take(16).collect();
+        let host = at(slot, "/host/name");
+        let status = at(slot, "/task/lastStatus");
+        // Where all is well there is nothing to explain.
+        let why = match slot["well"] == Value::Bool(true) {
+            true => String::new(),
+            false => at(slot, "/explanation"),
+        };
+        vec![at(slot, "/slot"), host, task, status, why]
+    });
+    let header = ["SLOT", "HOST", "TASK", "STATUS", "WHY"];
+    format!("{properties}\n\n{}", table(&header, rows))
+}

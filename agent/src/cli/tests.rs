@@ -1,0 +1,210 @@
+//! What people see: the tables, the progress, the help, and the exit codes.
+
+use super::{
+    Cli, Command, args::ServiceCommand, client::encode, events, failure::Failure, hosts, services,
+    task_definitions, tasks, wait,
+};
+use crate::{
+    api::{
+        Operation, overview,
+        tests::board::{A, T0, board, condemn, with_view},
+        why,
+    },
+    handle::DaemonStatus,
+    http::Address,
+};
+use clap::{CommandFactory as _, Parser as _};
+use expect_test::{expect, expect_file};
+use holdfast_core::cluster::board::Board;
+use serde_json::{Value, json};
+
+/// A little after everything on the board has happened.
+const NOW: f64 = T0.0 as f64 / 1_000.0 + 200.0;
+
+fn list(board: &Board, name: &str) -> Vec<Value> {
+    let query = Default::default();
+    let answer = with_view(board, |view| match name {
+        "services" => overview::services(view, &query),
+        "tasks" => overview::cluster_tasks(view, &query),
+        "hosts" => overview::hosts(view, &query),
+        _ => overview::definitions(view, &query),
+    });
+    answer.unwrap()[name].as_array().unwrap().clone()
+}
+
+#[test]
+fn lists_read_like_those_of_docker() {
+    let board = board();
+    let shown = [
+        services::list_text(&list(&board, "services")),
+        tasks::list_text(&list(&board, "tasks"), NOW),
+        hosts::list_text(&list(&board, "hosts"), NOW),
+        task_definitions::list_text(&list(&board, "taskDefinitions"), NOW),
+    ];
+    expect_file!["tests/lists.txt"].assert_eq(&shown.join("\n\n"));
+}
+
+#[test]
+fn a_list_of_nothing_is_its_header() {
+    expect![[r#"NAME   TASK DEFINITION   DESIRED   RUNNING   PENDING   STATUS"#]]
+        .assert_eq(&services::list_text(&[]));
+}
+
+#[test]
+fn what_a_lost_host_said_last_does_not_pass_for_the_truth() {
+    let mut board = board();
+    condemn(&mut board, A);
+    let shown = [
+        tasks::list_text(&list(&board, "tasks"), NOW),
+        hosts::list_text(&list(&board, "hosts"), NOW),
+    ];
+    expect_file!["tests/lost_host.txt"].assert_eq(&shown.join("\n\n"));
+}
+
+#[test]
+fn one_service_one_task_and_the_status_are_shown_whole() {
+    let board = board();
+    let why = with_view(&board, |view| why::why(view, "web")).unwrap();
+    let daemon = DaemonStatus {
+        agent_version: "0.1.0".to_owned(),
+        started_at: T0,
+        ..DaemonStatus::default()
+    };
+    let mut status = with_view(&board, |view| overview::status(view, &daemon));
+    status["board"]["root"] = json!("…");
+    let shown = [
+        services::show_text(&list(&board, "services")[0], &why),
+        tasks::show_text(&list(&board, "tasks")[0], NOW),
+        hosts::status_text(&status),
+    ];
+    expect_file!["tests/shown.txt"].assert_eq(&shown.join("\n\n"));
+}
+
+#[test]
+fn progress_says_what_it_waits_for() {
+    let board = board();
+    let mut service = list(&board, "services").remove(0);
+    assert!(!wait::is_steady(&service));
+    expect_file!["tests/progress.txt"].assert_eq(&wait::line(&service));
+    service["desiredCount"] = json!(1);
+    assert!(wait::is_steady(&service));
+}
+
+#[test]
+fn events_are_sentences() {
+    let at = "2026-11-23T00:00:00.500Z";
+    let events = [
+        json!({"kind": "task", "at": at, "taskId": "aaaaaaaa00000000ffff", "host": "aaaaaaaa00",
+            "service": "web", "slot": 2, "from": "PENDING", "to": "RUNNING", "reason": "started"}),
+        json!({"kind": "task", "at": at, "taskId": "aaaaaaaa00000000ffff", "host": "aaaaaaaa00",
+            "to": "PROVISIONING", "reason": ""}),
+        json!({"kind": "host", "at": at, "hostName": "beta", "standing": "DOWN",
+            "reason": "3 of 3 observers got no answer for 2 s"}),
+        json!({"kind": "service", "at": at, "service": "web", "reason": "scaled from 1 to 3"}),
+        json!({"kind": "missed", "missed": 12}),
+        json!({"kind": "restarted"}),
+    ];
+    let shown: Vec<_> = events.iter().map(events::text).collect();
+    expect_file!["tests/events.txt"].assert_eq(&shown.join("\n"));
+}
+
+fn parse(line: &str) -> Result<Cli, String> {
+    Cli::try_parse_from(line.split(' ')).map_err(|err| err.to_string())
+}
+
+#[test]
+fn hands_find_the_words_they_know() {
+    Cli::command().debug_assert();
+    for line in [
+        "holdfast status",
+        "holdfast -o json host list",
+        "holdfast td register -",
+        "holdfast task-definition ls web",
+        "holdfast service create web --task-definition web:1 --count 3 --wait --timeout 60",
+        "holdfast service create --cli-input-json web.json",
+        "holdfast service delete web --force",
+        "holdfast service list --output json",
+        "holdfast service why web",
+        "holdfast service scale web=3",
+        "holdfast task ps --all",
+        "holdfast events -f",
+        "holdfast key new",
+        "holdfast completions bash",
+        "holdfast --socket tcp://127.0.0.1:51678 status",
+    ] {
+        let parsed = parse(line);
+        assert!(parsed.is_ok(), "{line}: {parsed:?}");
+    }
+    for line in [
+        "holdfast service create web",
+        "holdfast service create web --task-definition web --count 1 --timeout 5",
+        "holdfast service rm",
+        "holdfast --socket http://localhost status",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+    let rm = parse("holdfast service remove a b -f").unwrap().command;
+    let Command::Service(ServiceCommand::Rm { names, force }) = rm else {
+        panic!("{rm:?}");
+    };
+    assert_eq!((names.len(), force), (2, true));
+}
+
+#[test]
+fn help_documents_the_exit_codes() {
+    let help = Cli::command().render_help().to_string();
+    expect_file!["tests/help.txt"].assert_eq(&help);
+}
+
+#[test]
+fn every_command_has_help_and_an_example() {
+    fn walk(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        assert!(command.get_about().is_some(), "{path} has no help");
+        let subcommands: Vec<_> = command.get_subcommands().collect();
+        let example = command
+            .get_after_help()
+            .is_some_and(|h| h.to_string().contains("holdfast"));
+        // The daemon's arguments are not ours.
+        assert!(
+            !subcommands.is_empty() || example || path.ends_with(" agent"),
+            "{path}"
+        );
+        subcommands.iter().for_each(|command| walk(command, &path));
+    }
+    walk(&Cli::command(), "");
+}
+
+#[test]
+fn a_count_is_given_once() {
+    let scaled = |name: &str, count| services::scaled(name, count).map_err(|f| f.exit_code());
+    assert_eq!(scaled("web", Some(3)), Ok(("web".to_owned(), 3)));
+    assert_eq!(scaled("web=3", None), Ok(("web".to_owned(), 3)));
+    assert_eq!(scaled("web", None), Err(2));
+    assert_eq!(scaled("web=3", Some(3)), Err(2));
+    assert_eq!(scaled("web=x", None), Err(2));
+}
+
+#[test]
+fn an_agent_that_is_not_there_is_named_with_what_to_do() {
+    let address: Address = "/nowhere/holdfast.sock".parse().unwrap();
+    let client = super::Client::new(address);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let failure = runtime.block_on(client.get("/v1/status")).unwrap_err();
+    assert_eq!(failure.exit_code(), 3);
+    expect_file!["tests/unreachable.txt"].assert_eq(&failure.to_string());
+    let read_only = super::Client::new("tcp://localhost:51678".parse().unwrap());
+    let body = json!({});
+    let stop = read_only.call(Operation::StopTask, &body);
+    let failure = runtime.block_on(stop).unwrap_err();
+    assert!(matches!(failure, Failure::Refused(_)), "{failure}");
+}
+
+#[test]
+fn names_in_paths_are_encoded() {
+    assert_eq!(encode("web-1_a"), "web-1_a");
+    assert_eq!(encode("a/b ü"), "a%2Fb%20%C3%BC");
+}

@@ -1,0 +1,138 @@
+//! Waits until a service runs what it should, and shows how far it is.
+
+use super::{
+    client::{Client, encode},
+    failure::Failure,
+    output::{at, list_at, number_at},
+};
+use serde_json::Value;
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How many slots a time-out explains.
+const EXPLAINED_MAX: usize = 5;
+
+/// One line that is written anew on a terminal, and a line for each change elsewhere.
+#[derive(Debug)]
+struct Progress {
+    terminal: bool,
+    shown: String,
+}
+
+/// Progress goes to stderr, so that `-o json` stays JSON.
+pub(super) async fn steady(client: &Client, name: &str, seconds: u64) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let mut progress = Progress {
+        terminal: io::stderr().is_terminal(),
+        shown: String::new(),
+    };
+    loop {
+        let answer = client
+            .get(&format!("/v1/services/{}", encode(name)))
+            .await?;
+        let service = &answer["service"];
+        progress.show(&line(service));
+        let status = at(service, "/status");
+        if status != "ACTIVE" {
+            progress.end();
+            return Err(Failure::Refused(format!(
+                "{name} is {status}: it was deleted"
+            )));
+        }
+        if is_steady(service) {
+            progress.end();
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            progress.end();
+            return Err(Failure::TimedOut(late(client, name, seconds).await?));
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// As ECS's own waiter `ServicesStable` has it.
+pub(super) fn is_steady(service: &Value) -> bool {
+    number_at(service, "/runningCount") == number_at(service, "/desiredCount")
+        && list_at(service, "/deployments").len() == 1
+}
+
+pub(super) fn line(service: &Value) -> String {
+    let (name, desired) = (
+        at(service, "/serviceName"),
+        number_at(service, "/desiredCount"),
+    );
+    let mut line = format!(
+        "{name}: {}/{desired} running",
+        number_at(service, "/runningCount")
+    );
+    let pending = number_at(service, "/pendingCount");
+    if pending > 0 {
+        line.push_str(&format!(", {pending} pending"));
+    }
+    let old: u64 = list_at(service, "/deployments")
+        .iter()
+        .skip(1)
+        .map(|deployment| number_at(deployment, "/runningCount"))
+        .sum();
+    if old > 0 {
+        line.push_str(&format!(", {old} of an older revision"));
+    }
+    if let Some(event) = list_at(service, "/events").first() {
+        line.push_str(&format!("; {}", at(event, "/message")));
+    }
+    line
+}
+
+async fn late(client: &Client, name: &str, seconds: u64) -> Result<String, Failure> {
+    let why = client
+        .get(&format!("/v1/services/{}/why", encode(name)))
+        .await?;
+    let waiting: Vec<_> = list_at(&why, "/slots")
+        .iter()
+        .filter(|slot| slot["well"] != Value::Bool(true))
+        .collect();
+    let mut text = format!(
+        "{name} runs {} of {} after {seconds} s; `holdfast service show {name}` tells more",
+        number_at(&why, "/runningCount"),
+        number_at(&why, "/desiredCount")
+    );
+    for slot in waiting.iter().take(EXPLAINED_MAX) {
+        text.push_str(&format!(
+            "\n  slot {}: {}",
+            at(slot, "/slot"),
+            at(slot, "/explanation")
+        ));
+    }
+    if waiting.len() > EXPLAINED_MAX {
+        text.push_str(&format!("\n  and {} more", waiting.len() - EXPLAINED_MAX));
+    }
+    Ok(text)
+}
+
+impl Progress {
+    fn show(&mut self, line: &str) {
+        if line == self.shown {
+            return;
+        }
+        line.clone_into(&mut self.shown);
+        let mut err = io::stderr().lock();
+        let written = match self.terminal {
+            true => write!(err, "\r\x1b[2K{line}").and_then(|()| err.flush()),
+            false => writeln!(err, "{line}"),
+        };
+        // Progress that nobody can see is no reason to stop.
+        written.ok();
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            eprintln!();
+        }
+    }
+}

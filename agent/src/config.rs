@@ -1,0 +1,374 @@
+//! The agent's settings: gathered from file, environment and command line, checked once.
+
+mod keys;
+mod source;
+
+pub(crate) use keys::{Flags, RawConfig};
+pub(crate) use source::ConfigError;
+
+use crate::{
+    probe::HostFacts,
+    telemetry::{LogFormat, parse_filter},
+};
+use holdfast_core::time::Span;
+use keys::{KEYS, Key, literal_defaults};
+use source::{FileText, Set, Source, Texts};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// The settings, as meant. The table in `config/keys.rs` says what each is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) cluster: String,
+    pub(crate) name: String,
+    pub(crate) zone: Option<String>,
+    pub(crate) bind: SocketAddr,
+    /// Never unspecified. Port 0 where the port of `bind` is: whichever is bound in the end.
+    pub(crate) advertise: SocketAddr,
+    /// Each is "host:port"; the host may be a DNS name, and its addresses may change.
+    pub(crate) peers: Vec<String>,
+    /// Set, unless `bind` is a loopback address.
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) api_socket: PathBuf,
+    pub(crate) api_group: String,
+    /// A loopback address; `None` where switched off.
+    pub(crate) introspection: Option<SocketAddr>,
+    pub(crate) docker_socket: PathBuf,
+    /// CPU units offered to tasks.
+    pub(crate) cpu: u32,
+    /// MiB offered to tasks: what was reserved is already taken off.
+    pub(crate) memory_mib: u32,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) pull: Pull,
+    pub(crate) stop_timeout: Span,
+    pub(crate) stopped_container_retention: Span,
+    pub(crate) docker_resync: Span,
+    pub(crate) down_after: Span,
+    pub(crate) suspect_after: Span,
+    pub(crate) probe_interval: Span,
+    pub(crate) restart_grace: Span,
+    /// Checked: `telemetry::parse_filter` takes it.
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) region: String,
+    pub(crate) account: String,
+}
+
+/// Which images the agent pulls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pull {
+    Missing,
+    Never,
+}
+
+impl RawConfig {
+    /// Gathers the settings: command line over environment over file over defaults.
+    ///
+    /// The file may be absent, unless `--config` or `HOLDFAST_CONFIG` names it. A variable that is
+    /// set to nothing counts as not set.
+    pub(crate) fn gather(
+        flags: &Flags,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+        facts: &HostFacts,
+    ) -> Result<Self, ConfigError> {
+        let environment = environment.filter(|(_, value)| !value.is_empty()).collect();
+        let named = flags.config.clone();
+        let named = named.or_else(|| variable(&environment, FILE_VARIABLE).map(PathBuf::from));
+        let file = match FileText::read(named.as_deref().unwrap_or(Path::new(FILE_DEFAULT))) {
+            Err(ConfigError::Read { err, .. })
+                if named.is_none() && err.kind() == std::io::ErrorKind::NotFound =>
+            {
+                FileText::built_in(String::new())
+            }
+            read => read?,
+        };
+        let flags = Self::from_texts(&flags.texts(), |key| Source::Flag(key.flag()))?;
+        let variables = texts_of(&environment)?;
+        let variables = Self::from_texts(&variables, |key| Source::Variable(key.variable()))?;
+        let defaults = Self::from_file(&FileText::built_in(literal_defaults()))?;
+        let set = flags
+            .over(variables)
+            .over(Self::from_file(&file)?)
+            .over(defaults);
+        Ok(set.completed(facts))
+    }
+
+    /// Fills in what depends on the machine and on other keys.
+    fn completed(self, facts: &HostFacts) -> Self {
+        let bind = match self.key_file {
+            Some(_) => "0.0.0.0:7946",
+            None => "127.0.0.1:7946",
+        };
+        let bind = self.bind.or_else(|| found("bind", bind.to_owned()));
+        let bound = bind
+            .as_ref()
+            .and_then(|set| set.value.parse::<SocketAddr>().ok());
+        let address = match bound {
+            Some(bound) if !bound.ip().is_unspecified() => Some(bound.ip()),
+            _ => facts.address,
+        };
+        let advertised = || found("advertise", address?.to_string());
+        Self {
+            bind,
+            advertise: self.advertise.or_else(advertised),
+            name: self.name.or_else(|| found("name", facts.hostname.clone())),
+            cpu: self.cpu.or_else(|| found("cpu", facts.cpu_units().into())),
+            memory_mib: self
+                .memory_mib
+                .or_else(|| found("memory_mib", facts.memory_mib.into())),
+            ..self
+        }
+    }
+}
+
+fn found<T>(name: &str, value: T) -> Option<Set<T>> {
+    let key: &'static Key = KEYS.iter().find(|key| key.name == name)?;
+    Some(Set {
+        key,
+        from: Source::Machine,
+        value,
+    })
+}
+
+type Environment = BTreeMap<OsString, OsString>;
+
+fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a OsString> {
+    environment.get(OsStr::new(name))
+}
+
+fn texts_of(environment: &Environment) -> Result<Texts, ConfigError> {
+    let mut texts = Texts::new();
+    for key in KEYS {
+        let Some(value) = variable(environment, &key.variable()) else {
+            continue;
+        };
+        let text = value
+            .to_str()
+            .ok_or_else(|| ConfigError::NotText(key.variable()))?;
+        texts.insert(key.name, text.to_owned());
+    }
+    Ok(texts)
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+        let (bind, advertise) = addresses(&raw)?;
+        let (suspect, down) = (is_set(&raw.suspect_after_ms), is_set(&raw.down_after_ms));
+        if suspect.number()? > down.number()? {
+            let must = format!("at most down_after_ms, which is {}", down.value);
+            return Err(suspect.refused(must));
+        }
+        Ok(Self {
+            cluster: name(is_set(&raw.cluster), 255, "-_")?,
+            name: name(is_set(&raw.name), 253, "-_.")?,
+            zone: raw
+                .zone
+                .as_ref()
+                .map(|set| name(set, 64, "-_."))
+                .transpose()?,
+            bind,
+            advertise,
+            peers: peers(raw.peers)?,
+            key_file: raw.key_file.as_ref().map(path).transpose()?,
+            state_dir: path(is_set(&raw.state_dir))?,
+            api_socket: socket_path(is_set(&raw.api_socket))?,
+            api_group: name(is_set(&raw.api_group), 32, "-_.")?,
+            introspection: introspection(is_set(&raw.introspection))?,
+            docker_socket: path(is_set(&raw.docker_socket))?,
+            cpu: is_set(&raw.cpu).number()?,
+            memory_mib: memory_mib(is_set(&raw.memory_mib), is_set(&raw.reserved_memory_mib))?,
+            attributes: attributes(raw.attributes)?,
+            pull: one_of(
+                is_set(&raw.pull),
+                &[("missing", Pull::Missing), ("never", Pull::Never)],
+            )?,
+            stop_timeout: seconds(&raw.stop_timeout_s)?,
+            stopped_container_retention: seconds(&raw.stopped_container_retention_s)?,
+            docker_resync: seconds(&raw.docker_resync_s)?,
+            down_after: milliseconds(&raw.down_after_ms)?,
+            suspect_after: milliseconds(&raw.suspect_after_ms)?,
+            probe_interval: milliseconds(&raw.probe_interval_ms)?,
+            restart_grace: seconds(&raw.restart_grace_s)?,
+            log: log(is_set(&raw.log))?,
+            log_format: one_of(
+                is_set(&raw.log_format),
+                &[
+                    ("auto", LogFormat::Auto),
+                    ("text", LogFormat::Text),
+                    ("json", LogFormat::Json),
+                    ("journald", LogFormat::Journald),
+                ],
+            )?,
+            region: region(is_set(&raw.region))?,
+            account: account(is_set(&raw.account))?,
+        })
+    }
+}
+
+fn is_set<T>(setting: &Option<Set<T>>) -> &Set<T> {
+    let why = "`gather` alone makes a RawConfig, and fills in all keys that are not optional";
+    setting.as_ref().expect(why)
+}
+
+/// Where to listen and what to tell others, or why that would not be safe or possible.
+fn addresses(raw: &RawConfig) -> Result<(SocketAddr, SocketAddr), ConfigError> {
+    let set = is_set(&raw.bind);
+    let bind: SocketAddr = set.value.parse().map_err(|_| set.not_allowed())?;
+    if raw.key_file.is_none() && !bind.ip().is_loopback() {
+        return Err(ConfigError::NoKey {
+            bind: set.value.clone(),
+            at: set.from.clone(),
+        });
+    }
+    let Some(set) = &raw.advertise else {
+        return Err(ConfigError::NoAddress {
+            bind: set.value.clone(),
+        });
+    };
+    let address = match set.value.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, bind.port()),
+        Err(_) => set.value.parse().map_err(|_| set.not_allowed())?,
+    };
+    if address.ip().is_unspecified() || address.ip().is_multicast() {
+        return Err(set.refused("an address of this one host"));
+    }
+    Ok((bind, address))
+}
+
+fn is_name(text: &str, bytes_max: usize, marks: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
+    (1..=bytes_max).contains(&text.len()) && text.chars().all(allowed)
+}
+
+fn name(set: &Set<String>, bytes_max: usize, marks: &str) -> Result<String, ConfigError> {
+    match is_name(&set.value, bytes_max, marks) {
+        true => Ok(set.value.clone()),
+        false => Err(set.not_allowed()),
+    }
+}
+
+fn peers(set: Option<Set<Vec<String>>>) -> Result<Vec<String>, ConfigError> {
+    let Some(set) = set else {
+        return Ok(Vec::new());
+    };
+    if set.value.len() > PEERS_MAX {
+        return Err(set.not_allowed());
+    }
+    for peer in &set.value {
+        let parts = peer.rsplit_once(':');
+        let named = parts.is_some_and(|(host, port)| {
+            is_name(host, 253, "-_.") && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        let numbered = peer
+            .parse::<SocketAddr>()
+            .is_ok_and(|address| address.port() > 0);
+        if !named && !numbered {
+            let must = format!("host:port each, such as \"10.0.0.2:7946\", which {peer:?} is not");
+            return Err(set.refused(must));
+        }
+    }
+    Ok(set.value)
+}
+
+/// Absolute, since a daemon's working directory is nobody's choice.
+fn path(set: &Set<String>) -> Result<PathBuf, ConfigError> {
+    match Path::new(&set.value) {
+        path if path.is_absolute() => Ok(path.to_owned()),
+        _ => Err(set.not_allowed()),
+    }
+}
+
+fn socket_path(set: &Set<String>) -> Result<PathBuf, ConfigError> {
+    match set.value.len() <= SOCKET_PATH_BYTES_MAX {
+        true => path(set),
+        false => Err(set.not_allowed()),
+    }
+}
+
+fn introspection(set: &Set<String>) -> Result<Option<SocketAddr>, ConfigError> {
+    if set.value == "off" {
+        return Ok(None);
+    }
+    match set.value.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(Some(address)),
+        _ => Err(set.not_allowed()),
+    }
+}
+
+fn memory_mib(all: &Set<i64>, reserved: &Set<i64>) -> Result<u32, ConfigError> {
+    let (all_mib, reserved_mib) = (all.number()?, reserved.number()?);
+    match all_mib.checked_sub(reserved_mib) {
+        Some(rest) if rest > 0 => Ok(rest),
+        _ => Err(reserved.refused(format!("less than memory_mib, which is {all_mib}"))),
+    }
+}
+
+fn attributes(
+    set: Option<Set<BTreeMap<String, String>>>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let Some(set) = set else {
+        return Ok(BTreeMap::new());
+    };
+    let fits = |text: &String| is_name(text, 128, "-_./:@");
+    let fit = set
+        .value
+        .iter()
+        .all(|(name, value)| fits(name) && fits(value));
+    match fit && set.value.len() <= ATTRIBUTES_MAX {
+        true => Ok(set.value),
+        false => Err(set.not_allowed()),
+    }
+}
+
+fn one_of<T: Copy>(set: &Set<String>, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+    let chosen = choices.iter().find(|(name, _)| *name == set.value);
+    chosen
+        .map(|(_, choice)| *choice)
+        .ok_or_else(|| set.not_allowed())
+}
+
+fn seconds(set: &Option<Set<i64>>) -> Result<Span, ConfigError> {
+    Ok(Span::from_secs(is_set(set).number()?.into()))
+}
+
+fn milliseconds(set: &Option<Set<i64>>) -> Result<Span, ConfigError> {
+    Ok(Span::from_ms(is_set(set).number()?.into()))
+}
+
+fn log(set: &Set<String>) -> Result<String, ConfigError> {
+    match parse_filter(&set.value) {
+        Ok(_) => Ok(set.value.clone()),
+        Err(_) => Err(set.not_allowed()),
+    }
+}
+
+fn region(set: &Set<String>) -> Result<String, ConfigError> {
+    match set.value.chars().any(|c| c.is_ascii_uppercase()) {
+        false => name(set, 64, "-"),
+        true => Err(set.not_allowed()),
+    }
+}
+
+fn account(set: &Set<String>) -> Result<String, ConfigError> {
+    let digits = set.value.len() == 12 && set.value.bytes().all(|b| b.is_ascii_digit());
+    digits
+        .then(|| set.value.clone())
+        .ok_or_else(|| set.not_allowed())
+}
+
+const FILE_DEFAULT: &str = "/etc/holdfast/holdfast.toml";
+const FILE_VARIABLE: &str = "HOLDFAST_CONFIG";
+const PEERS_MAX: usize = 256;
+const ATTRIBUTES_MAX: usize = 64;
+/// sun_path of unix(7), less the closing zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,349 @@
+//! Tests of the settings: what each source gives, which one wins, how refusals read.
+
+use super::*;
+use crate::test_dir::TestDir;
+use clap::{Args, Command, FromArgMatches};
+use expect_test::{Expect, expect, expect_file};
+use std::fs;
+
+fn facts() -> HostFacts {
+    HostFacts {
+        hostname: "web-1".to_owned(),
+        cores: 2,
+        memory_mib: 4_096,
+        kernel: "6.1.0".to_owned(),
+        arch: "x86_64",
+        fingerprint: 7,
+        boot_id: "ce23a0ba-6609-4494-a019-b1b5796566b7".to_owned(),
+        address: Some(IpAddr::from([10, 0, 0, 7])),
+    }
+}
+
+/// Gathers from a file of this text, these variables and this command line.
+fn gather(file: &str, environment: &[(&str, &str)], line: &str) -> Result<RawConfig, String> {
+    let dir = TestDir::new("config");
+    let path = dir.join("holdfast.toml");
+    fs::write(&path, file).unwrap();
+    let command = Flags::augment_args(Command::new("agent").no_binary_name(true));
+    let matches = command
+        .try_get_matches_from(line.split_whitespace())
+        .unwrap();
+    let mut flags = Flags::from_arg_matches(&matches).unwrap();
+    flags.config.get_or_insert(path);
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()));
+    RawConfig::gather(&flags, environment, &facts()).map_err(|err| chain(&err, &dir))
+}
+
+fn chain(err: &dyn std::error::Error, dir: &Path) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(err) = source {
+        text.push_str(&format!(": {err}"));
+        source = err.source();
+    }
+    text.replace(dir.to_str().unwrap(), "/etc")
+}
+
+fn config(file: &str, environment: &[(&str, &str)], line: &str) -> Result<Config, String> {
+    let raw = gather(file, environment, line)?;
+    Config::try_from(raw).map_err(|err| {
+        let text = err.to_string();
+        let start = text.find(std::env::temp_dir().to_str().unwrap());
+        let end = text.find("/holdfast.toml");
+        match (start, end) {
+            (Some(start), Some(end)) => format!("{}/etc{}", &text[..start], &text[end..]),
+            _ => text,
+        }
+    })
+}
+
+fn refused(file: &str, environment: &[(&str, &str)], line: &str, expected: Expect) {
+    expected.assert_eq(&config(file, environment, line).unwrap_err());
+}
+
+#[test]
+fn with_nothing_set_the_agent_keeps_to_itself() {
+    let config = config("", &[], "").unwrap();
+    assert_eq!(config.bind, SocketAddr::from(([127, 0, 0, 1], 7946)));
+    assert_eq!(config.advertise, config.bind);
+    assert_eq!((config.cpu, config.memory_mib), (2_048, 4_096));
+    assert_eq!((config.name.as_str(), config.zone), ("web-1", None));
+    assert_eq!(config.down_after, Span::from_ms(2_000));
+    assert_eq!(
+        config.introspection,
+        Some(SocketAddr::from(([127, 0, 0, 1], 51_678)))
+    );
+}
+
+#[test]
+fn with_a_key_it_listens_and_says_where() {
+    let config = config("key_file = \"/k\"\nreserved_memory_mib = 96", &[], "").unwrap();
+    assert_eq!(config.bind, SocketAddr::from(([0, 0, 0, 0], 7946)));
+    assert_eq!(config.advertise, SocketAddr::from(([10, 0, 0, 7], 7946)));
+    assert_eq!(config.memory_mib, 4_000);
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let file = "zone = \"a\"\nname = \"a\"\ncluster = \"a\"\npeers = [\"a:1\"]";
+    let environment = [
+        ("HOLDFAST_NAME", "b"),
+        ("HOLDFAST_CLUSTER", "b"),
+        ("HOLDFAST_PEERS", "b:1, [::1]:2,"),
+        ("HOLDFAST_ATTRIBUTES", "rack=r7,disk=ssd"),
+        ("HOLDFAST_ZONE", ""),
+        ("OTHER", "ignored"),
+    ];
+    let config = config(
+        file,
+        &environment,
+        "--cluster c --introspection off --cpu 512",
+    )
+    .unwrap();
+    let words = [
+        config.zone.as_deref().unwrap(),
+        &config.name,
+        &config.cluster,
+    ];
+    assert_eq!(words, ["a", "b", "c"]);
+    assert_eq!(config.peers, ["b:1", "[::1]:2"]);
+    assert_eq!(config.attributes.len(), 2);
+    assert_eq!(config.attributes["rack"], "r7");
+    assert_eq!((config.introspection, config.cpu), (None, 512));
+}
+
+#[test]
+fn an_absent_file_is_an_error_only_where_it_was_named() {
+    let variable = |path: &str| [("HOLDFAST_CONFIG".into(), path.into())].into_iter();
+    let flags = Flags::default();
+    let err = RawConfig::gather(&flags, variable("/nonexistent/file"), &facts()).unwrap_err();
+    assert_eq!(
+        err.to_string(),
+        "cannot read settings from /nonexistent/file"
+    );
+    if !Path::new(FILE_DEFAULT).exists() {
+        RawConfig::gather(&flags, variable(""), &facts()).unwrap();
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name_with_the_key_that_was_meant() {
+    let check = |file: &str, expected: Expect| refused(file, &[], "", expected);
+    check(
+        "cluster = \"a\"\n\ndown_after = 3",
+        expect![[
+            r#"unknown key "down_after" (/etc/holdfast.toml:3): did you mean down_after_ms?"#
+        ]],
+    );
+    check(
+        "log-formt = 3",
+        expect![[r#"unknown key "log-formt" (/etc/holdfast.toml:1): did you mean log?"#]],
+    );
+    let text = config("password = 1", &[], "").unwrap_err();
+    assert!(
+        text.contains(": the keys are account, advertise, api_group"),
+        "{text}"
+    );
+}
+
+#[test]
+fn refusals_name_the_key_where_it_was_set_and_what_is_allowed() {
+    refused(
+        "\ndown_after_ms = 100",
+        &[],
+        "",
+        expect![[
+            "down_after_ms = 100 (/etc/holdfast.toml:2) is refused: must be 600 to 600000 \
+             milliseconds"
+        ]],
+    );
+    refused(
+        "",
+        &[("HOLDFAST_STOP_TIMEOUT_S", "-1")],
+        "",
+        expect![[
+            "stop_timeout_s = -1 (environment variable HOLDFAST_STOP_TIMEOUT_S) is refused: \
+             must be 0 to 120 seconds"
+        ]],
+    );
+    refused(
+        "",
+        &[],
+        "--cpu two",
+        expect![[r#"cpu = "two" (flag --cpu) is refused: must be 128 to 16777216 CPU units"#]],
+    );
+    refused(
+        "suspect_after_ms = 5000",
+        &[],
+        "",
+        expect![[
+            "suspect_after_ms = 5000 (/etc/holdfast.toml:1) is refused: must be at most \
+             down_after_ms, which is 2000"
+        ]],
+    );
+    refused(
+        "",
+        &[],
+        "--peers seed:7946,seed",
+        expect![[
+            "peers = [\"seed:7946\", \"seed\"] (flag --peers) is refused: must be host:port each, \
+             such as \"10.0.0.2:7946\", which \"seed\" is not"
+        ]],
+    );
+    refused(
+        "cpu = \"two\"",
+        &[],
+        "",
+        expect![[r#"
+            cannot understand settings in /etc/holdfast.toml: TOML parse error at line 1, column 7
+              |
+            1 | cpu = "two"
+              |       ^^^^^
+            invalid type: string "two", expected i64
+        "#]],
+    );
+}
+
+#[test]
+fn each_key_refuses_what_it_cannot_use() {
+    let long = format!("--api-socket /{}", "x".repeat(107));
+    let lines = [
+        "--cluster a/b",
+        "--name _é",
+        "--zone a!",
+        "--bind here",
+        "--advertise 0.0.0.0",
+        "--key-file key",
+        "--state-dir state",
+        &long,
+        "--api-group a:b",
+        "--introspection 10.0.0.1:51678",
+        "--docker-socket tcp://host",
+        "--cpu 127",
+        "--memory-mib 3",
+        "--reserved-memory-mib 4096",
+        "--attributes rack",
+        "--pull always",
+        "--stop-timeout-s 121",
+        "--stopped-container-retention-s 604801",
+        "--docker-resync-s 0",
+        "--down-after-ms 600001",
+        "--suspect-after-ms 99",
+        "--probe-interval-ms 99",
+        "--restart-grace-s 601",
+        "--log inof",
+        "--log-format xml",
+        "--region Local",
+        "--account 1",
+        "--peers :1",
+    ];
+    for line in lines {
+        let text = config("", &[], line).unwrap_err();
+        let flag = line.split(' ').next().unwrap();
+        assert!(
+            text.contains(&format!("(flag {flag}) is refused: must be ")),
+            "{text}"
+        );
+    }
+    let flags = lines.map(|line| line.split(' ').next().unwrap().to_owned());
+    for key in KEYS {
+        assert!(
+            flags.contains(&key.flag()),
+            "{} refuses nothing here",
+            key.name
+        );
+    }
+}
+
+#[test]
+fn without_a_key_no_other_machine_may_reach_the_agent() {
+    refused(
+        "",
+        &[("HOLDFAST_BIND", "0.0.0.0:7946")],
+        "",
+        expect![[
+            "no cluster key: bind = \"0.0.0.0:7946\" (environment variable HOLDFAST_BIND) can be \
+             reached from other machines, where anyone could join; set key_file, or bind to \
+             127.0.0.1"
+        ]],
+    );
+    assert!(config("", &[], "--bind [::1]:0").is_ok());
+}
+
+#[test]
+fn without_a_network_the_address_must_be_given() {
+    let facts = HostFacts {
+        address: None,
+        ..facts()
+    };
+    let mut flags = Flags {
+        key_file: Some("/k".to_owned()),
+        ..Flags::default()
+    };
+    let gather = |flags: &Flags| RawConfig::gather(flags, std::iter::empty(), &facts).unwrap();
+    let err = Config::try_from(gather(&flags)).unwrap_err();
+    assert!(matches!(err, ConfigError::NoAddress { .. }), "{err}");
+    flags.advertise = Some("10.1.1.1".to_owned());
+    let config = Config::try_from(gather(&flags)).unwrap();
+    assert_eq!(config.advertise, SocketAddr::from(([10, 1, 1, 1], 7946)));
+}
+
+/// `UPDATE_EXPECT=1 cargo test -p holdfast config` writes the file anew.
+#[test]
+fn the_default_file_is_made_from_the_table_of_keys() {
+    expect_file!["../../../packaging/holdfast.toml"].assert_eq(&RawConfig::default_file());
+}
+
+/// The file with the lines of the keys that pass made settings.
+fn uncommented(pass: fn(&Key) -> bool) -> String {
+    let file = RawConfig::default_file();
+    let lines = file.lines().map(|line| {
+        let name = line
+            .strip_prefix('#')
+            .and_then(|rest| rest.split(" = ").next());
+        match KEYS.iter().find(|key| Some(key.name) == name && pass(key)) {
+            Some(_) => format!("{}\n", &line[1..]),
+            None => format!("{line}\n"),
+        }
+    });
+    lines.collect()
+}
+
+#[test]
+fn the_default_file_documents_every_key_and_its_defaults_are_the_defaults() {
+    let file = RawConfig::default_file();
+    for key in KEYS {
+        let also = format!(
+            "# Also: {} {}\n#{} = ",
+            key.variable(),
+            key.flag(),
+            key.name
+        );
+        assert!(file.contains(&also), "{also}");
+    }
+    assert_eq!(config(&file, &[], ""), config("", &[], ""));
+    let literal = uncommented(|key| matches!(key.fallback, keys::Fallback::Is(_)));
+    assert_eq!(config(&literal, &[], ""), config("", &[], ""));
+    let all = config(&uncommented(|_| true), &[], "").unwrap();
+    assert_eq!(all.peers.len(), 2, "the examples are good, too");
+}
+
+#[test]
+fn what_is_printed_can_be_read_again() {
+    let raw = gather(
+        "peers = [\"a:1\"]\nattributes = { rack = \"r7\" }",
+        &[],
+        "--cpu 512",
+    )
+    .unwrap();
+    let text = raw.render();
+    assert!(text.contains("cpu = 512 # flag --cpu\n"), "{text}");
+    assert!(
+        text.contains("name = \"web-1\" # found on this machine\n"),
+        "{text}"
+    );
+    assert!(text.contains("# zone is not set\n"), "{text}");
+    assert_eq!(config(&text, &[], ""), Ok(Config::try_from(raw).unwrap()));
+}

@@ -1,0 +1,243 @@
+//! `holdfast agent`: reads the settings, opens what the agent needs, and runs it until stopped.
+
+use crate::{
+    api::context::ApiContext,
+    config::{Config, ConfigError, Flags, Pull, RawConfig},
+    disk::{Disk, chain},
+    drive::{Driver, Ports},
+    gossip::{self, KeyFileError, Transport, TransportConfig, read_key_file},
+    handle::{DaemonStatus, Handle},
+    http,
+    identity::{IdentityError, StateDir, StateDirError},
+    probe::{HostFacts, ProbeError},
+    runtime::{Docker, DockerConfig},
+    store::{Entries, Store, StoreError},
+    systemd,
+    telemetry::{self, FilterError, TelemetryError},
+};
+use holdfast_core::{
+    agent::{AgentConfig, Timings},
+    cluster::{body::Capacity, record::Record},
+    ids::HostId,
+    time::Wall,
+};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::lookup_host, sync::mpsc, time::timeout};
+use tracing::{info, warn};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Messages from peers that wait for the driver. Each may hold a frame of 1 MiB at the worst.
+const INBOX_MAX: usize = 256;
+const RUNTIME_EVENTS_MAX: usize = 1_024;
+/// One call to Docker; a hung engine costs this much, for one container.
+const DOCKER_CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// For all names in `peers` together.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the agent did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    #[error("cannot read what this machine is")]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Transport(#[from] gossip::BindError),
+    #[error(transparent)]
+    Http(#[from] http::BindError),
+    #[error("cannot draw random bytes: check that the kernel's random device works")]
+    Random(#[from] getrandom::Error),
+    #[error("cannot {what}")]
+    System {
+        what: &'static str,
+        #[source]
+        err: io::Error,
+    },
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// Runs the agent until SIGTERM or SIGINT. Its tasks are left running.
+pub(crate) fn run(flags: &Flags) -> Result<(), DaemonError> {
+    if flags.print_default_config {
+        print!("{}", RawConfig::default_file());
+        return Ok(());
+    }
+    let facts = HostFacts::read()?;
+    let raw = RawConfig::gather(flags, std::env::vars_os(), &facts)?;
+    if flags.print_config {
+        print!("{}", raw.render());
+        return Ok(());
+    }
+    let config = Config::try_from(raw)?;
+    telemetry::start(config.log_format, telemetry::parse_filter(&config.log)?)?;
+    let state = StateDir::open(&config.state_dir)?;
+    let host = state.identity(facts.fingerprint)?.host;
+    let (store, entries) = Store::open(&state.path().join("holdfast.redb"), gossip::now_wall_ms())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|err| DaemonError::System { what: "start", err })?;
+    let started = serve(config, host, facts.fingerprint, store, entries);
+    // `state` holds the lock on the state directory until here.
+    runtime.block_on(started)
+}
+
+async fn serve(
+    config: Config,
+    host: HostId,
+    fingerprint: u64,
+    mut store: Store,
+    entries: Entries,
+) -> Result<(), DaemonError> {
+    let boot = match store.next_incarnation(gossip::now_wall_ms()) {
+        // A full disk must not keep an agent from its tasks; the wall clock grows, too.
+        Err(err @ StoreError::Full { .. }) => {
+            warn!(reason = %chain(&err), "Cannot save this start; going on with the wall clock.");
+            gossip::now_wall_ms()
+        }
+        next => next?,
+    };
+    let keyring = config.key_file.as_deref().map(read_key_file).transpose()?;
+    if keyring.is_none() {
+        warn!("There is no cluster key: only agents on this machine can be peers.");
+    }
+    let (inbox, received) = mpsc::channel(INBOX_MAX);
+    let transport = TransportConfig {
+        bind: config.bind,
+        advertise: config.advertise,
+        cluster: config.cluster.clone(),
+        keyring,
+        host,
+        boot,
+        now_wall_ms: gossip::now_wall_ms,
+    };
+    let transport = Transport::bind(transport, inbox).await?;
+    let mut address = config.advertise;
+    if address.port() == 0 {
+        address.set_port(transport.local_addr().port());
+    }
+    let (events, happened) = mpsc::channel(RUNTIME_EVENTS_MAX);
+    let docker = Docker::start(docker_config(&config, host), events);
+    let (handle, calls) = Handle::new(DaemonStatus {
+        agent_version: VERSION.to_owned(),
+        started_at: Wall(gossip::now_wall_ms()),
+        ..DaemonStatus::default()
+    });
+    let seeds = look_up(&config.peers).await;
+    serve_http(&config, &handle).await?;
+    info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
+    let agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
+    let ports = Ports {
+        transport,
+        docker,
+        disk: Disk::start(store),
+        handle,
+    };
+    let driver = Driver::start(agent, records(entries), ports)?;
+    driver
+        .run(received, happened, calls)
+        .await
+        .map_err(DaemonError::Fatal)?;
+    systemd::stopping("Stopped; tasks go on.");
+    info!("Agent stopped. Its tasks go on.");
+    Ok(())
+}
+
+async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError> {
+    let context = ApiContext {
+        region: config.region.clone(),
+        account: config.account.clone(),
+        cluster: config.cluster.clone(),
+    };
+    let app = http::App::new(handle.clone(), context, &config.api_group);
+    let local = http::bind_local(&config.api_socket).await?;
+    tokio::spawn(http::serve_local(local, app.clone()));
+    if let Some(address) = config.introspection {
+        let introspection = http::bind_introspection(address).await?;
+        tokio::spawn(http::serve_introspection(introspection, app));
+    }
+    Ok(())
+}
+
+fn docker_config(config: &Config, host: HostId) -> DockerConfig {
+    DockerConfig {
+        socket: config.docker_socket.clone(),
+        cluster: config.cluster.clone(),
+        host,
+        stop_grace_default: config.stop_timeout,
+        call_timeout: DOCKER_CALL_TIMEOUT,
+        pull: config.pull == Pull::Missing,
+    }
+}
+
+fn agent_config(
+    config: &Config,
+    (host, incarnation, fingerprint): (HostId, u64, u64),
+    address: SocketAddr,
+    seeds: Vec<SocketAddr>,
+) -> AgentConfig {
+    AgentConfig {
+        host,
+        incarnation,
+        cluster: config.cluster.clone(),
+        name: config.name.clone(),
+        address,
+        seeds,
+        zone: config.zone.clone(),
+        attributes: config.attributes.clone(),
+        capacity: Capacity {
+            cpu: config.cpu,
+            memory_mib: config.memory_mib,
+        },
+        fingerprint,
+        agent_version: VERSION.to_owned(),
+        timings: Timings {
+            probe_interval: config.probe_interval,
+            suspect_after: config.suspect_after,
+            down_after: config.down_after,
+            restart_grace: config.restart_grace,
+            compare_interval: config.docker_resync,
+            container_retention: config.stopped_container_retention,
+            stop_timeout: config.stop_timeout,
+            ..Timings::default()
+        },
+    }
+}
+
+/// The addresses of the first peers. A name that cannot be resolved is left out, with a warning.
+async fn look_up(peers: &[String]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for peer in peers {
+        match timeout(LOOKUP_TIMEOUT, lookup_host(peer)).await {
+            Ok(Ok(found)) => addresses.extend(found),
+            Ok(Err(err)) => warn!(peer, reason = %err, "Cannot resolve a peer; going on without."),
+            Err(_) => warn!(peer, "Resolving a peer took over 5 s; going on without."),
+        }
+    }
+    addresses
+}
+
+/// What the disk held, as records. One that cannot be read is left out: peers have it.
+fn records(entries: Entries) -> Vec<Arc<Record>> {
+    let read = |(_, value): (Vec<u8>, Vec<u8>)| match Record::decode(&value) {
+        Ok(record) => Some(record),
+        Err(err) => {
+            warn!(reason = %chain(&err), "Left a saved record out.");
+            None
+        }
+    };
+    entries.into_iter().filter_map(read).collect()
+}

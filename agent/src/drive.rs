@@ -1,0 +1,300 @@
+//! The driver: sole owner of the `Agent`, the one caller of `step`, who carries out effects.
+
+use crate::{
+    disk::Disk,
+    gossip::{self, Received, Transport},
+    handle::{Call, Handle},
+    runtime::Docker,
+    systemd,
+};
+use holdfast_core::{
+    agent::{Agent, AgentConfig},
+    cluster::{body::RuntimeStatus, message::Message, record::Record},
+    command::{CommandId, Outcome, Refusal},
+    effect::{Effect, Effects, Send, Via},
+    event::{Event, Happening, HostStanding},
+    ids::HostId,
+    input::Input,
+    task::{runtime::RuntimeEvent, status::TaskStatus},
+    time::{Mono, Now, Wall},
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{debug, info, warn};
+
+/// How often the transport's counters and the status line are made new.
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// For peers to be told that the agent stops, before it does.
+const FAREWELL: Duration = Duration::from_millis(50);
+
+/// What the driver carries effects out with.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    pub(crate) transport: Transport,
+    pub(crate) docker: Docker,
+    pub(crate) disk: Disk,
+    pub(crate) handle: Handle,
+}
+
+pub(crate) struct Driver {
+    agent: Agent,
+    fx: Effects,
+    started: Instant,
+    ports: Ports,
+    replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, Refusal>>>,
+    commands: u64,
+    ready: bool,
+}
+
+enum Next {
+    Step(Input),
+    Read(Box<dyn FnOnce(&Agent) + std::marker::Send>),
+    Status,
+    Alive,
+    Stop,
+    Nothing,
+}
+
+impl Driver {
+    pub(crate) fn start(
+        config: AgentConfig,
+        saved: Vec<Arc<Record>>,
+        ports: Ports,
+    ) -> Result<Self, getrandom::Error> {
+        let seed = getrandom::u64()?;
+        let started = Instant::now();
+        let mut fx = Effects::new();
+        let agent = Agent::resume(config, saved, seed, now(started), &mut fx);
+        let replies = BTreeMap::new();
+        Ok(Self {
+            agent,
+            fx,
+            started,
+            ports,
+            replies,
+            commands: 0,
+            ready: false,
+        })
+    }
+
+    /// Runs until SIGTERM or SIGINT; an error says why the agent must not go on.
+    pub(crate) async fn run(
+        mut self,
+        mut received: mpsc::Receiver<Received>,
+        mut happened: mpsc::Receiver<RuntimeEvent>,
+        mut calls: mpsc::Receiver<Call>,
+    ) -> Result<(), String> {
+        let listen = |kind| signal(kind).map_err(|err| format!("cannot listen to signals: {err}"));
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut status = interval(STATUS_INTERVAL);
+        status.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut alive = interval(systemd::watchdog_interval().unwrap_or(STATUS_INTERVAL));
+        alive.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        self.carry_out().await?;
+        loop {
+            let deadline = self.agent.deadline();
+            let wake = deadline.map(|at| self.started + Duration::from_micros(at.0));
+            let wake = wake.unwrap_or_else(|| Instant::now() + STATUS_INTERVAL);
+            let next = tokio::select! {
+                Some(received) = received.recv() => self.on_received(received),
+                Some(event) = happened.recv() => Next::Step(Input::Runtime(event)),
+                Some(call) = calls.recv() => self.on_call(call),
+                () = sleep_until(wake.into()) => Next::Step(Input::Wake),
+                _ = alive.tick() => Next::Alive,
+                _ = status.tick() => Next::Status,
+                _ = terminate.recv() => Next::Stop,
+                _ = interrupt.recv() => Next::Stop,
+            };
+            match next {
+                Next::Step(input) => self.step(input).await?,
+                Next::Read(read) => read(&self.agent),
+                Next::Status => self.update_status(),
+                Next::Alive => systemd::alive(),
+                Next::Nothing => {}
+                Next::Stop => break,
+            }
+        }
+        info!("Asked to stop.");
+        self.step(Input::Shutdown).await?;
+        tokio::time::sleep(FAREWELL).await;
+        self.ports.disk.close().await;
+        Ok(())
+    }
+
+    async fn step(&mut self, input: Input) -> Result<(), String> {
+        self.agent.step(now(self.started), input, &mut self.fx);
+        self.carry_out().await?;
+        if !self.ready && self.agent.is_caught_up() {
+            self.ready = true;
+            self.update_status();
+            systemd::ready("Caught up with the cluster.");
+            info!(
+                hosts = self.agent.board().hosts().count(),
+                "Caught up with the cluster."
+            );
+        }
+        Ok(())
+    }
+
+    fn on_received(&self, received: Received) -> Next {
+        let me = self.agent.config().host;
+        if received.to != HostId::default() && received.to != me {
+            let (from, to) = (received.address, received.to);
+            debug!(%from, %to, "Dropped a message for another host.");
+            return Next::Nothing;
+        }
+        match Message::decode(&received.payload) {
+            Ok(message) => {
+                let (from, address) = (received.from, received.address);
+                Next::Step(Input::Message {
+                    from,
+                    address,
+                    message,
+                })
+            }
+            Err(err) => {
+                debug!(from = %received.address, %err, "Dropped a message that cannot be read.");
+                Next::Nothing
+            }
+        }
+    }
+
+    fn on_call(&mut self, call: Call) -> Next {
+        match call {
+            Call::Read(read) => Next::Read(read),
+            Call::Command { command, reply } => {
+                self.commands += 1;
+                let id = CommandId(self.commands);
+                self.replies.insert(id, reply);
+                Next::Step(Input::Command { id, command })
+            }
+        }
+    }
+
+    /// Carries out the effects of one step, in order. Behind a barrier that failed nothing leaves
+    /// this host, and whoever waits for a reply is told so.
+    async fn carry_out(&mut self) -> Result<(), String> {
+        let effects: Vec<Effect> = self.fx.drain().collect();
+        let mut unsaved = None;
+        for effect in effects {
+            match effect {
+                Effect::Persist(records) => unsaved = self.ports.disk.persist(&records).await.err(),
+                Effect::Remember(records) => self.ports.disk.remember(&records),
+                Effect::Forget(records) => self.ports.disk.forget(&records),
+                Effect::Runtime(command) => self.ports.docker.carry_out(command),
+                Effect::Emit(event) => self.emit(event),
+                Effect::Send(send) if unsaved.is_none() => self.send(send),
+                Effect::Send(_) => {}
+                Effect::Reply { id, result } => {
+                    let result = match unsaved.clone() {
+                        Some(reason) => Err(Refusal::NotSaved { reason }),
+                        None => result,
+                    };
+                    if let Some(reply) = self.replies.remove(&id) {
+                        // Whoever asked may have hung up; the change stands.
+                        reply.send(result).ok();
+                    }
+                }
+                Effect::Fatal { reason } => return Err(reason),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, send: Send) {
+        let via = match send.via {
+            Via::Datagram => gossip::Via::Datagram,
+            Via::Stream => gossip::Via::Stream,
+        };
+        let host = send.host.unwrap_or_default();
+        let sent = self
+            .ports
+            .transport
+            .send(send.to, host, via, send.message.encode());
+        if let Err(err) = sent {
+            warn!(to = %send.to, %err, "Could not send a message of our own.");
+        }
+    }
+
+    fn emit(&self, event: Event) {
+        log(&event);
+        self.ports.handle.events().push(event);
+    }
+
+    fn update_status(&self) {
+        let counters = serde_json::to_value(self.ports.transport.counters()).unwrap_or_default();
+        let disk = self.ports.disk.trouble();
+        let docker = self.agent.me().1.map(|report| report.runtime.clone());
+        if self.ready {
+            systemd::status(&self.status_line(docker.as_ref(), disk.as_deref()));
+        }
+        self.ports.handle.update_status(|status| {
+            status.transport = counters;
+            status.disk = disk;
+        });
+    }
+
+    /// For `systemctl status`: what is there, and what is wrong.
+    fn status_line(&self, docker: Option<&RuntimeStatus>, disk: Option<&str>) -> String {
+        let (board, me) = (self.agent.board(), self.agent.config().host);
+        let hosts = board
+            .hosts()
+            .filter(|(host, ..)| !board.is_down(*host))
+            .count();
+        let running = |(_, report): &(_, &holdfast_core::cluster::body::TaskReport)| {
+            report.last == TaskStatus::Running
+        };
+        let tasks = board.tasks_on(me).filter(running).count();
+        let mut line = format!("{hosts} hosts up, {tasks} tasks running here");
+        if let Some(RuntimeStatus::Unavailable { reason }) = docker {
+            line = format!("{line}; Docker: {reason}");
+        }
+        if let Some(reason) = disk {
+            line = format!("{line}; disk: {reason}");
+        }
+        line
+    }
+}
+
+fn now(started: Instant) -> Now {
+    let mono = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Now {
+        mono: Mono(mono),
+        wall: Wall(gossip::now_wall_ms()),
+    }
+}
+
+/// What an operator would tell a colleague.
+fn log(event: &Event) {
+    match &event.what {
+        Happening::Task(change) => {
+            let service = change.service.as_ref().map(|(_, name, _)| name.as_str());
+            let (task, host, reason) = (change.task, change.host, change.reason.as_str());
+            match change.to {
+                TaskStatus::Running | TaskStatus::Stopped => {
+                    info!(%task, %host, service, status = %change.to, reason, "Task changed.");
+                }
+                _ => debug!(%task, %host, service, status = %change.to, "Task changed."),
+            }
+        }
+        Happening::Host(change) => {
+            let (host, name, reason) = (change.host, &change.name, &change.reason);
+            let standing = change.now.as_str();
+            if change.now == HostStanding::Down {
+                warn!(%host, name, standing, reason, "Host changed.");
+            } else {
+                info!(%host, name, standing, reason, "Host changed.");
+            }
+        }
+        Happening::Service(change) => info!(service = change.name, "{}", change.text),
+    }
+}

@@ -1,0 +1,139 @@
+//! The agent's two servers (the unix socket, which takes everything; read-only introspection) and
+//! the client that reaches them.
+//!
+//! No server knows anything of the cluster: they ask the driver through a `Handle` and
+//! answer with what `api` makes of it.
+
+mod address;
+pub(crate) mod client;
+mod connection;
+mod caller;
+mod guard;
+mod ecs;
+mod v1;
+mod stream;
+mod answer;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use address::{Address, SOCKET_DEFAULT};
+
+use crate::{api::context::ApiContext, handle::Handle};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::{
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::Semaphore,
+};
+
+/// Streams of events at the same time, over both servers; they hold their connections for long.
+const STREAMS_MAX: usize = 24;
+
+/// What every request needs.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    handle: Handle,
+    context: Arc<ApiContext>,
+    /// The members of this group may deploy, as root may.
+    deploy_group: Arc<str>,
+    streams: Arc<Semaphore>,
+}
+
+/// A server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    #[error("cannot serve on {path}: another agent answers there; stop it first")]
+    Taken { path: PathBuf },
+    #[error("cannot serve on {path}: it is there already and is not a socket; remove it first")]
+    NotASocket { path: PathBuf },
+    #[error(
+        "cannot serve on {path}: check that its directory exists and that root may write there"
+    )]
+    Local {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error(
+        "introspection must be on a loopback address, and {address} is not: whoever reaches it may \
+         read the whole cluster"
+    )]
+    NotLoopback { address: SocketAddr },
+    #[error("cannot serve introspection on {address}: check that nothing else listens there")]
+    Introspection {
+        address: SocketAddr,
+        #[source]
+        err: io::Error,
+    },
+}
+
+impl App {
+    pub(crate) fn new(handle: Handle, context: ApiContext, deploy_group: &str) -> Self {
+        Self {
+            handle,
+            context: Arc::new(context),
+            deploy_group: deploy_group.into(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        }
+    }
+}
+
+/// Makes the socket. Everybody on the host may connect, since everybody may read: who may write
+/// is decided for each request, by the credentials that the kernel vouches for. A stricter mode
+/// of the directory above narrows that further.
+pub(crate) async fn bind_local(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |err| BindError::Local {
+        path: path.to_owned(),
+        err,
+    };
+    match fs::symlink_metadata(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+        Err(err) => return Err(failed(err)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NotASocket {
+                path: path.to_owned(),
+            });
+        }
+        // An agent that was killed leaves its socket behind, and nobody answers there.
+        Ok(_) => match UnixStream::connect(path).await {
+            Ok(_) => {
+                return Err(BindError::Taken {
+                    path: path.to_owned(),
+                });
+            }
+            Err(_) => fs::remove_file(path).map_err(failed)?,
+        },
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(failed)?;
+    Ok(listener)
+}
+
+pub(crate) async fn bind_introspection(address: SocketAddr) -> Result<TcpListener, BindError> {
+    if !address.ip().is_loopback() {
+        return Err(BindError::NotLoopback { address });
+    }
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|err| BindError::Introspection { address, err })
+}
+
+/// Serves until it is dropped, which ends all connections.
+pub(crate) async fn serve_local(listener: UnixListener, app: App) {
+    let router = v1::routes()
+        .merge(ecs::routes())
+        .fallback(answer::no_such_path);
+    let router = guard::harden(router).with_state(app);
+    connection::serve_unix(listener, router).await;
+}
+
+/// Serves until it is dropped, which ends all connections.
+pub(crate) async fn serve_introspection(listener: TcpListener, app: App) {
+    let router = v1::routes().fallback(answer::no_such_path);
+    let router = guard::harden(guard::read_only(router)).with_state(app);
+    connection::serve_tcp(listener, router).await;
+}

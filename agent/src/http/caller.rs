@@ -1,0 +1,66 @@
+//! Who sent a request, and whether they may deploy.
+
+use super::App;
+use crate::api::error::ApiError;
+use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist};
+use std::ffi::CString;
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+/// As the kernel vouches for it, not as the request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    Local { uid: u32, gid: u32 },
+    Loopback,
+}
+
+impl Caller {
+    /// Root, whoever runs the agent, and the members of the group that may deploy.
+    pub(super) async fn may_deploy(self, app: &App) -> bool {
+        let Self::Local { uid, gid } = self else {
+            return false;
+        };
+        if uid == 0 || uid == geteuid().as_raw() {
+            return true;
+        }
+        // The user database may be on the network.
+        let group = app.deploy_group.to_string();
+        let asked = spawn_blocking(move || is_member(uid, gid, &group)).await;
+        asked.unwrap_or_else(|err| {
+            warn!(%err, uid, "The groups of a user could not be looked up; refused.");
+            false
+        })
+    }
+
+    pub(super) async fn check_may_deploy(self, app: &App, what: &str) -> Result<(), ApiError> {
+        if self.may_deploy(app).await {
+            return Ok(());
+        }
+        let who = match self {
+            Self::Local { uid, .. } => format!("you are the user with the id {uid}"),
+            Self::Loopback => "over TCP nobody can tell who you are".to_owned(),
+        };
+        Err(ApiError::AccessDenied(format!(
+            "{what} changes the cluster, which only root and the members of the group {:?} may do, \
+             and {who}; use sudo, or have yourself added with `usermod -aG {} USER`",
+            app.deploy_group, app.deploy_group
+        )))
+    }
+}
+
+/// By the user database, as `id USER` tells: a group that was added counts at once, without a new
+/// login.
+fn is_member(uid: u32, gid: u32, group: &str) -> bool {
+    let Ok(Some(group)) = Group::from_name(group) else {
+        return false;
+    };
+    if Gid::from_raw(gid) == group.gid {
+        return true;
+    }
+    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else {
+        return false;
+    };
+    let name = CString::new(user.name);
+    let groups = name.map(|name| getgrouplist(&name, user.gid).unwrap_or_default());
+    groups.is_ok_and(|groups| groups.contains(&group.gid))
+}

@@ -1,0 +1,159 @@
+//! Takes connections, never more than a bound, and none for ever.
+
+use super::caller::Caller;
+use axum::{Router, extract::Request};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    pin,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tower::ServiceExt as _;
+use tracing::debug;
+
+/// Connections of one server at the same time; the kernel's queue holds whoever comes next.
+const CONNECTIONS_MAX: usize = 64;
+/// From the connection, or the end of the last request, to the end of the next one's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+/// Then a connection takes no more requests: clients connect anew. Ends those who do not read.
+const LIFE_MAX: Duration = Duration::from_secs(60);
+/// For what a connection is in the middle of when its time is up.
+const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams of events; their readers come back with `Last-Event-ID`.
+const STREAM_LIFE_MAX: Duration = Duration::from_secs(3_600);
+/// After a failure to accept, which is mostly a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Tells a connection that it now carries a stream of events, which may last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streaming(Arc<AtomicBool>);
+
+impl Streaming {
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct Connections {
+    permits: Arc<Semaphore>,
+    /// Ended with this, so that no connection outlives its server.
+    workers: JoinSet<()>,
+    router: Router,
+}
+
+pub(super) async fn serve_unix(listener: UnixListener, router: Router) {
+    let mut connections = Connections::new(router);
+    loop {
+        let permit = connections.permit().await;
+        match listener
+            .accept()
+            .await
+            .and_then(|(io, _)| Ok((io.peer_cred()?, io)))
+        {
+            Ok((peer, io)) => {
+                let caller = Caller::Local {
+                    uid: peer.uid(),
+                    gid: peer.gid(),
+                };
+                connections.start(io, caller, permit);
+            }
+            Err(err) => pause(&err).await,
+        }
+    }
+}
+
+pub(super) async fn serve_tcp(listener: TcpListener, router: Router) {
+    let mut connections = Connections::new(router);
+    loop {
+        let permit = connections.permit().await;
+        match listener.accept().await {
+            Ok((io, _)) => connections.start(io, Caller::Loopback, permit),
+            Err(err) => pause(&err).await,
+        }
+    }
+}
+
+async fn pause(err: &io::Error) {
+    debug!(%err, "A connection could not be accepted.");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+impl Connections {
+    fn new(router: Router) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            workers: JoinSet::new(),
+            router,
+        }
+    }
+
+    async fn permit(&mut self) -> OwnedSemaphorePermit {
+        while self.workers.try_join_next().is_some() {}
+        let permits = Arc::clone(&self.permits);
+        permits
+            .acquire_owned()
+            .await
+            .expect("these permits are never closed")
+    }
+
+    fn start<I>(&mut self, io: I, caller: Caller, permit: OwnedSemaphorePermit)
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let router = self.router.clone();
+        self.workers.spawn(async move {
+            converse(io, caller, router).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Answers the requests of one connection until its time is up.
+async fn converse<I>(io: I, caller: Caller, router: Router)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let streaming = Streaming::default();
+    let told = streaming.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(told.clone());
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(io), service);
+    pin!(connection);
+    if timeout(LIFE_MAX, connection.as_mut()).await.is_ok() {
+        return;
+    }
+    if streaming.has_begun() && timeout(STREAM_LIFE_MAX, connection.as_mut()).await.is_ok() {
+        return;
+    }
+    connection.as_mut().graceful_shutdown();
+    // Whoever still does not read is cut off.
+    timeout(LAST_ANSWER_TIMEOUT, connection).await.ok();
+}

@@ -1,0 +1,208 @@
+//! `GET`: the ECS agent's introspection paths, and ours for what ECS has no word for.
+
+use super::{App, answer, stream};
+use crate::api::{
+    error::ApiError,
+    introspection::{self, NoTask},
+    overview::{self, Query},
+    why,
+};
+use axum::{
+    Router,
+    extract::{Path, Query as Parsed, State, rejection::QueryRejection},
+    http::StatusCode,
+    response::Response,
+    routing::get,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What `GET /` lists, in the ECS agent's form.
+const PATHS: &[&str] = &[
+    "/v1/metadata",
+    "/v1/tasks",
+    "/v1/status",
+    "/v1/hosts",
+    "/v1/hosts/<host>",
+    "/v1/services",
+    "/v1/services/<name>",
+    "/v1/services/<name>/why",
+    "/v1/cluster-tasks",
+    "/v1/task-definitions",
+    "/v1/events",
+    "/healthz",
+    "/readyz",
+];
+
+/// A load balancer or systemd must learn quickly that the loop stands still.
+const ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) type Asked = Result<Parsed<Query>, QueryRejection>;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route(
+            "/",
+            get(async || found(json!({"AvailableCommands": PATHS}))),
+        )
+        .route("/v1/metadata", get(metadata))
+        .route("/v1/tasks", get(tasks))
+        .route("/v1/status", get(status))
+        .route("/v1/hosts", get(hosts))
+        .route("/v1/hosts/{host}", get(host))
+        .route("/v1/services", get(services))
+        .route("/v1/services/{name}", get(service))
+        .route("/v1/services/{name}/why", get(service_why))
+        .route("/v1/cluster-tasks", get(cluster_tasks))
+        .route("/v1/task-definitions", get(definitions))
+        .route("/v1/events", get(stream::events))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+}
+
+async fn metadata(State(app): State<App>) -> Response {
+    let made = answer::look(&app, |view, daemon| {
+        introspection::metadata(view, &daemon.agent_version)
+    });
+    reply(made.await)
+}
+
+async fn tasks(State(app): State<App>, asked: Asked) -> Response {
+    let query = match query(asked, &["taskarn", "dockerid"]) {
+        Ok(query) => query,
+        Err(err) => return answer::error(&err),
+    };
+    let (arn, docker_id) = (
+        query.get("taskarn").cloned(),
+        query.get("dockerid").cloned(),
+    );
+    let one = match (arn, docker_id) {
+        (None, None) => {
+            return reply(answer::look(&app, |view, _| introspection::tasks(view)).await);
+        }
+        (Some(_), Some(_)) => Ok(Err(NoTask::Ambiguous)),
+        (Some(arn), None) => {
+            answer::look(&app, move |view, _| introspection::task_by_arn(view, &arn)).await
+        }
+        (None, Some(id)) => {
+            answer::look(&app, move |view, _| {
+                introspection::task_by_docker_id(view, &id)
+            })
+            .await
+        }
+    };
+    match one {
+        Ok(Ok(task)) => found(task),
+        Ok(Err(none)) => {
+            let status = match none {
+                NoTask::Unknown => StatusCode::NOT_FOUND,
+                NoTask::Ambiguous => StatusCode::BAD_REQUEST,
+            };
+            answer::json(status, &introspection::empty_task())
+        }
+        Err(err) => answer::error(&err),
+    }
+}
+
+async fn status(State(app): State<App>) -> Response {
+    reply(answer::look(&app, overview::status).await)
+}
+
+async fn hosts(State(app): State<App>, asked: Asked) -> Response {
+    with_query(asked, async |query| {
+        answer::look(&app, move |view, _| overview::hosts(view, &query)).await?
+    })
+    .await
+}
+
+async fn host(State(app): State<App>, Path(host): Path<String>) -> Response {
+    flat(answer::look(&app, move |view, _| overview::host(view, &host)).await)
+}
+
+async fn services(State(app): State<App>, asked: Asked) -> Response {
+    with_query(asked, async |query| {
+        answer::look(&app, move |view, _| overview::services(view, &query)).await?
+    })
+    .await
+}
+
+async fn service(State(app): State<App>, Path(name): Path<String>) -> Response {
+    flat(answer::look(&app, move |view, _| overview::service(view, &name)).await)
+}
+
+async fn service_why(State(app): State<App>, Path(name): Path<String>) -> Response {
+    flat(answer::look(&app, move |view, _| why::why(view, &name)).await)
+}
+
+async fn cluster_tasks(State(app): State<App>, asked: Asked) -> Response {
+    with_query(asked, async |query| {
+        answer::look(&app, move |view, _| overview::cluster_tasks(view, &query)).await?
+    })
+    .await
+}
+
+async fn definitions(State(app): State<App>, asked: Asked) -> Response {
+    with_query(asked, async |query| {
+        answer::look(&app, move |view, _| overview::definitions(view, &query)).await?
+    })
+    .await
+}
+
+async fn alive(State(app): State<App>) -> Response {
+    match timeout(ALIVE_TIMEOUT, app.handle.read(|_| ())).await {
+        Ok(Ok(())) => found(json!({"alive": true})),
+        Ok(Err(stopping)) => answer::error(&stopping.into()),
+        Err(_) => answer::error(&ApiError::Server(
+            "the agent's loop has not answered within 1 s".to_owned(),
+        )),
+    }
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    match answer::look(&app, overview::readiness).await {
+        Ok((true, value)) => found(value),
+        Ok((false, value)) => answer::json(StatusCode::SERVICE_UNAVAILABLE, &value),
+        Err(err) => answer::error(&err),
+    }
+}
+
+async fn with_query(
+    asked: Asked,
+    make: impl AsyncFnOnce(Query) -> Result<Value, ApiError>,
+) -> Response {
+    match parsed(asked) {
+        Ok(query) => reply(make(query).await),
+        Err(err) => answer::error(&err),
+    }
+}
+
+pub(super) fn query(asked: Asked, known: &[&str]) -> Result<Query, ApiError> {
+    let query = parsed(asked)?;
+    overview::check_query(&query, known)?;
+    Ok(query)
+}
+
+fn parsed(asked: Asked) -> Result<Query, ApiError> {
+    match asked {
+        Ok(Parsed(query)) => Ok(query),
+        Err(err) => Err(ApiError::InvalidParameter(format!(
+            "cannot read the query: {err}"
+        ))),
+    }
+}
+
+fn found(value: Value) -> Response {
+    answer::json(StatusCode::OK, &value)
+}
+
+fn reply(made: Result<Value, ApiError>) -> Response {
+    match made {
+        Ok(value) => found(value),
+        Err(err) => answer::error(&err),
+    }
+}
+
+fn flat(made: Result<Result<Value, ApiError>, ApiError>) -> Response {
+    reply(made.and_then(|made| made))
+}

@@ -1,0 +1,36 @@
+//! Entry point: parses the command line and runs the daemon or one command.
+
+mod config;
+mod daemon;
+mod disk;
+mod drive;
+mod gossip;
+mod identity;
+mod probe;
+mod runtime;
+mod store;
+mod systemd;
+mod telemetry;
+mod handle;
+mod api;
+mod http;
+mod cli;
+#[cfg(test)]
+mod test_dir;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.command {
+        cli::Command::Agent(args) => match daemon::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => {
+                eprintln!("error: {}", disk::chain(&err));
+                ExitCode::FAILURE
+            }
+        },
+        command => cli::run(&cli.global, command),
+    }
+}

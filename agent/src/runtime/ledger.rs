@@ -1,0 +1,237 @@
+//! What we know of our containers: ownership without asking, and comparisons that are not stale.
+//!
+//! A full comparison takes a while. What was told meanwhile (a container made, one gone) must not
+//! be taken back by it: the ledger notes what changed since it began, and puts it right.
+
+use holdfast_core::{
+    ids::TaskId,
+    task::runtime::{Exit, Labels, Observed, ObservedStatus, PortBinding},
+    time::Wall,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Holds our containers only, so that its size is limited by what the core asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    known: BTreeMap<String, Known>,
+    /// Containers that went away since the comparison under way began.
+    gone: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) labels: Labels,
+    pub(crate) status: ObservedStatus,
+    /// Docker told of the kernel's out-of-memory killer; its `die` event doesn't say.
+    out_of_memory: bool,
+    /// Changed since the comparison under way began.
+    changed: bool,
+}
+
+impl Ledger {
+    pub(crate) fn on_created(&mut self, runtime_id: &str, labels: &Labels) {
+        self.gone.remove(runtime_id);
+        self.known(runtime_id, labels).changed = true;
+    }
+
+    pub(crate) fn on_started(&mut self, runtime_id: &str, since: Wall, ports: &[PortBinding]) {
+        let ports = ports.to_vec();
+        self.advance(runtime_id, ObservedStatus::Running { since, ports });
+    }
+
+    pub(crate) fn on_exited(&mut self, runtime_id: &str, exit: &Exit) {
+        self.advance(runtime_id, ObservedStatus::Exited(exit.clone()));
+    }
+
+    /// Answers with the container's exit, put right, if the container has exited already.
+    pub(crate) fn on_out_of_memory(&mut self, runtime_id: &str, labels: &Labels) -> Option<Exit> {
+        let known = self.known(runtime_id, labels);
+        known.out_of_memory = true;
+        known.changed = true;
+        match &mut known.status {
+            ObservedStatus::Exited(exit) if !exit.out_of_memory => {
+                exit.out_of_memory = true;
+                Some(exit.clone())
+            }
+            ObservedStatus::Created
+            | ObservedStatus::Running { .. }
+            | ObservedStatus::Exited(_) => None,
+        }
+    }
+
+    pub(crate) fn on_gone(&mut self, runtime_id: &str) {
+        self.known.remove(runtime_id);
+        self.gone.insert(runtime_id.to_owned());
+    }
+
+    pub(crate) fn begin_comparison(&mut self) {
+        self.gone.clear();
+        self.known
+            .values_mut()
+            .for_each(|known| known.changed = false);
+    }
+
+    /// Brings what a comparison found up to the present, and learns from it.
+    pub(crate) fn end_comparison(&mut self, found: Vec<Observed>) -> Vec<Observed> {
+        let mut before = std::mem::take(&mut self.known);
+        for observed in found {
+            if self.gone.contains(&observed.runtime_id) {
+                continue;
+            }
+            let was = before.remove(&observed.runtime_id);
+            let later = was
+                .as_ref()
+                .filter(|was| was.changed)
+                .map(|was| &was.status);
+            let status = match later {
+                Some(later) if rank(later) >= rank(&observed.status) => later.clone(),
+                _ => observed.status,
+            };
+            let known = Known {
+                labels: observed.labels,
+                status,
+                out_of_memory: was.is_some_and(|was| was.out_of_memory),
+                changed: false,
+            };
+            self.known.insert(observed.runtime_id, known);
+        }
+        // 1. What was made since the comparison began may be missing from it. 2. What was there
+        // before and wasn't found went away unnoticed, and is forgotten.
+        self.known
+            .extend(before.into_iter().filter(|(_, was)| was.changed));
+        self.gone.clear();
+        let listed = self.known.iter().map(|(runtime_id, known)| Observed {
+            runtime_id: runtime_id.clone(),
+            labels: known.labels.clone(),
+            status: known.status.clone(),
+        });
+        listed.collect()
+    }
+
+    /// The container, if it is known to be this task's.
+    pub(crate) fn get(&self, runtime_id: &str, task: TaskId, container: &str) -> Option<&Known> {
+        let known = self.known.get(runtime_id)?;
+        (known.labels.task == task && known.labels.container == container).then_some(known)
+    }
+
+    pub(crate) fn status(&self, runtime_id: &str) -> Option<&ObservedStatus> {
+        self.known.get(runtime_id).map(|known| &known.status)
+    }
+
+    pub(crate) fn is_out_of_memory(&self, runtime_id: &str) -> bool {
+        self.known
+            .get(runtime_id)
+            .is_some_and(|known| known.out_of_memory)
+    }
+
+    fn known(&mut self, runtime_id: &str, labels: &Labels) -> &mut Known {
+        self.known
+            .entry(runtime_id.to_owned())
+            .or_insert_with(|| Known {
+                labels: labels.clone(),
+                status: ObservedStatus::Created,
+                out_of_memory: false,
+                changed: false,
+            })
+    }
+
+    fn advance(&mut self, runtime_id: &str, status: ObservedStatus) {
+        if let Some(known) = self.known.get_mut(runtime_id) {
+            if rank(&status) > rank(&known.status) {
+                known.status = status;
+            }
+            known.changed = true;
+        }
+    }
+}
+
+/// Statuses only move forward: our containers run once.
+const fn rank(status: &ObservedStatus) -> u8 {
+    match status {
+        ObservedStatus::Created => 0,
+        ObservedStatus::Running { .. } => 1,
+        ObservedStatus::Exited(_) => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::tests::labels;
+
+    fn observed(runtime_id: &str, status: ObservedStatus) -> Observed {
+        Observed {
+            runtime_id: runtime_id.to_owned(),
+            labels: labels(),
+            status,
+        }
+    }
+
+    #[test]
+    fn a_comparison_takes_back_nothing_that_was_told_meanwhile() {
+        let exit = Exit {
+            code: Some(1),
+            out_of_memory: false,
+            at: Wall(3),
+        };
+        let mut ledger = Ledger::default();
+        for known in ["stays", "vanished", "removed", "exited"] {
+            ledger.on_created(known, &labels());
+        }
+        ledger.begin_comparison();
+        ledger.on_created("made", &labels());
+        ledger.on_exited("exited", &exit);
+        ledger.on_gone("removed");
+        let listed = ledger.end_comparison(vec![
+            observed(
+                "exited",
+                ObservedStatus::Running {
+                    since: Wall(1),
+                    ports: vec![],
+                },
+            ),
+            observed("removed", ObservedStatus::Created),
+            observed("stays", ObservedStatus::Created),
+        ]);
+        assert_eq!(
+            listed,
+            [
+                observed("exited", ObservedStatus::Exited(exit)),
+                observed("made", ObservedStatus::Created),
+                observed("stays", ObservedStatus::Created),
+            ]
+        );
+        assert!(ledger.status("vanished").is_none());
+    }
+
+    #[test]
+    fn a_late_word_of_the_out_of_memory_killer_puts_the_exit_right() {
+        let exit = Exit {
+            code: Some(137),
+            out_of_memory: false,
+            at: Wall(3),
+        };
+        let mut ledger = Ledger::default();
+        ledger.on_created("id", &labels());
+        ledger.on_exited("id", &exit);
+        let right = Exit {
+            out_of_memory: true,
+            ..exit
+        };
+        assert_eq!(
+            ledger.on_out_of_memory("id", &labels()),
+            Some(right.clone())
+        );
+        assert_eq!(ledger.status("id"), Some(&ObservedStatus::Exited(right)));
+        assert_eq!(ledger.on_out_of_memory("id", &labels()), None);
+    }
+
+    #[test]
+    fn a_container_is_known_by_its_task_and_name_alone() {
+        let mut ledger = Ledger::default();
+        ledger.on_created("id", &labels());
+        assert!(ledger.get("id", labels().task, "web").is_some());
+        assert!(ledger.get("id", labels().task, "other").is_none());
+        assert!(ledger.get("id", TaskId(9), "web").is_none());
+    }
+}

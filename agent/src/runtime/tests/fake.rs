@@ -1,0 +1,186 @@
+//! The runtime on a Docker that is absent, too old, lost or hung.
+
+use super::{PATIENCE, config, connect, create, until};
+use crate::runtime::{Docker, DockerConfig};
+use holdfast_core::task::runtime::{FailureKind, RuntimeCommand, RuntimeEvent};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixListener,
+    sync::mpsc,
+    time::timeout,
+};
+
+/// Answers what is in the table and hangs on everything else.
+async fn serve(path: &Path, answers: &'static [(&'static str, &'static str)]) {
+    let listener = UnixListener::bind(path).expect("the path is free");
+    tokio::spawn(async move {
+        let mut hung = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut question = vec![0; 4_096];
+            let read = stream.read(&mut question).await.unwrap_or(0);
+            let question = String::from_utf8_lossy(&question[..read]).into_owned();
+            let line = question.lines().next().unwrap_or_default();
+            match answers.iter().find(|(part, _)| line.contains(part)) {
+                Some((_, body)) => {
+                    let reply = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                        body.len()
+                    );
+                    stream.write_all(reply.as_bytes()).await.unwrap_or_default();
+                }
+                None => hung.push(stream),
+            }
+        }
+    });
+}
+
+struct Socket(PathBuf);
+
+impl Socket {
+    fn new(name: &str) -> Self {
+        Self(env::temp_dir().join(format!("holdfast-{name}-{}.sock", process::id())))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap_or_default();
+    }
+}
+
+async fn unavailable(events: &mut mpsc::Receiver<RuntimeEvent>) -> String {
+    let unavailable = |event| match event {
+        RuntimeEvent::Unavailable { reason } => Ok(reason),
+        other => Err(other),
+    };
+    until(events, "Unavailable", unavailable).await
+}
+
+#[tokio::test]
+async fn a_docker_that_is_not_there_is_awaited() {
+    let socket = Socket::new("late");
+    let config = DockerConfig {
+        socket: socket.0.clone(),
+        ..config()
+    };
+    let (sender, mut events) = mpsc::channel(8);
+    let _docker = Docker::start(config, sender);
+    let reason = unavailable(&mut events).await;
+    assert!(reason.starts_with("cannot reach Docker at /"), "{reason}");
+    assert!(
+        reason.ends_with(": no such socket; is Docker running?"),
+        "{reason}"
+    );
+    serve(
+        &socket.0,
+        &[("/version", r#"{"Version":"27.0","ApiVersion":"1.46"}"#)],
+    )
+    .await;
+    let event = timeout(PATIENCE, events.recv()).await.expect("in time");
+    assert_eq!(
+        event,
+        Some(RuntimeEvent::Available {
+            version: "27.0".to_owned()
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_docker_that_refuses_or_is_too_old_says_so() {
+    let socket = Socket::new("refusing");
+    drop(UnixListener::bind(&socket.0).expect("the path is free"));
+    let config = DockerConfig {
+        socket: socket.0.clone(),
+        ..config()
+    };
+    let (sender, mut events) = mpsc::channel(8);
+    let _docker = Docker::start(config, sender);
+    let reason = unavailable(&mut events).await;
+    assert!(reason.ends_with(": connection refused"), "{reason}");
+    fs::remove_file(&socket.0).expect("it is there");
+    serve(
+        &socket.0,
+        &[("/version", r#"{"Version":"19.03","ApiVersion":"1.40"}"#)],
+    )
+    .await;
+    let mut reason = unavailable(&mut events).await;
+    if reason.contains("no such socket") {
+        reason = unavailable(&mut events).await;
+    }
+    assert_eq!(
+        reason,
+        "Docker Engine 19.03 (API 1.40) is too old: Holdfast needs 20.10 (API 1.41) or newer"
+    );
+}
+
+#[tokio::test]
+async fn a_hung_docker_times_out_and_holds_up_nothing_else() {
+    let socket = Socket::new("hung");
+    serve(
+        &socket.0,
+        &[
+            ("/version", r#"{"Version":"27.0","ApiVersion":"1.46"}"#),
+            ("/containers/json", "[]"),
+        ],
+    )
+    .await;
+    let config = DockerConfig {
+        socket: socket.0.clone(),
+        call_timeout: Duration::from_millis(300),
+        ..config()
+    };
+    let (docker, mut events) = connect(&config).await;
+    for _ in 0..100 {
+        docker.carry_out(RuntimeCommand::Create(Box::new(create("web:1"))));
+    }
+    docker.carry_out(RuntimeCommand::List);
+    let listed = |event| match event {
+        RuntimeEvent::Listed(observed) => Ok(observed),
+        other => Err(other),
+    };
+    assert_eq!(until(&mut events, "Listed", listed).await, []);
+    let failed = |event| match event {
+        RuntimeEvent::CreateFailed { failure, .. } => Ok(failure),
+        other => Err(other),
+    };
+    let failure = until(&mut events, "CreateFailed", failed).await;
+    assert_eq!(failure.kind, FailureKind::Transient);
+    assert_eq!(
+        failure.reason,
+        "DockerTimeoutError: could not create the container: no answer from Docker within 0.6 s"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_is_made_again() {
+    let socket = Socket::new("lost");
+    serve(
+        &socket.0,
+        &[
+            ("/version", r#"{"Version":"27.0","ApiVersion":"1.46"}"#),
+            ("/v1.46/events?since=", ""),
+        ],
+    )
+    .await;
+    let config = DockerConfig {
+        socket: socket.0.clone(),
+        ..config()
+    };
+    let (_docker, mut events) = connect(&config).await;
+    let reason = unavailable(&mut events).await;
+    assert_eq!(reason, "Docker closed its event stream");
+    let event = timeout(PATIENCE, events.recv()).await.expect("in time");
+    assert_eq!(
+        event,
+        Some(RuntimeEvent::Available {
+            version: "27.0".to_owned()
+        })
+    );
+}

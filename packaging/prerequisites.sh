@@ -1,0 +1,264 @@
+#!/usr/bin/env bash
+# Installs what building and testing Holdfast needs and this machine lacks, and finds a Docker Engine.
+#
+#   packaging/prerequisites.sh                    tools, then the engine of DOCKER_HOST or /run/docker.sock
+#   packaging/prerequisites.sh --private-docker   tools, then a private dockerd, whatever else runs
+#   packaging/prerequisites.sh stop               stops the private dockerd and removes all of it
+#
+# What is told goes to stderr. Stdout is for the caller's shell:
+#
+#   eval "$(packaging/prerequisites.sh)"          sets DOCKER_HOST
+#
+# The private dockerd lives in ${HOLDFAST_PRIVATE_DOCKER:-/tmp/holdfast-docker}, with its own
+# containerd, bridge and subnet. It leaves the host's firewall and sysctls alone; the price is that
+# its containers reach the host and one another, but not the outside. (Pulling images still works:
+# the engine does that, not a container.)
+set -euo pipefail
+
+private=${HOLDFAST_PRIVATE_DOCKER:-/tmp/holdfast-docker}
+private_socket=$private/docker.sock
+mark=$private/.made-by-holdfast
+bridge=holdfast0
+
+say() { echo "prerequisites: $*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+# sbin is not on everyone's path.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        die "needs root for: $*; run as root or install sudo"
+    fi
+}
+
+# --- tools ------------------------------------------------------------------------------------
+
+missing_packages() {
+    have cc || echo gcc libc6-dev
+    have make || echo make
+    have pkg-config || echo pkg-config
+    have pkg-config && pkg-config --exists libsystemd || echo libsystemd-dev
+    have shellcheck || echo shellcheck
+    have systemd-analyze || echo systemd
+    have tar || echo tar
+    have ip || echo iproute2
+    have pgrep || echo procps
+}
+
+install_packages() {
+    if ! have apt-get; then
+        die "not a Debian or Ubuntu: please install what these packages hold, then run me again: $*"
+    fi
+    say "installing: $*"
+    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+    # The package lists may be old or absent: they are fetched only if the first attempt fails.
+    as_root "${quiet[@]}" install -y --no-install-recommends "$@" >&2 ||
+        {
+            as_root "${quiet[@]}" update >&2
+            as_root "${quiet[@]}" install -y --no-install-recommends "$@" >&2
+        } || die "cannot install: $*"
+}
+
+tools() {
+    local missing
+    missing=$(missing_packages | tr '\n' ' ')
+    # shellcheck disable=SC2086 # a list of package names, to be split
+    if [ -n "${missing// /}" ]; then install_packages $missing; fi
+    if ! have cargo; then
+        say "cargo is missing. Install Rust 1.90 or newer, then run me again:"
+        say "  rustup (https://rustup.rs): rustup toolchain install stable"
+        die "  or a distribution that is new enough: apt-get install cargo rustfmt rust-clippy"
+    fi
+    say "tools: all here"
+}
+
+# --- a Docker Engine ----------------------------------------------------------------------------
+
+engine_version() { timeout 10 docker -H "$1" version --format '{{.Server.Version}}' 2>/dev/null; }
+
+use_engine() {
+    local host=$1 version
+    have docker || return 1
+    version=$(engine_version "$host") || return 1
+    say "Docker Engine $version answers on $host"
+    echo "export DOCKER_HOST=$host"
+}
+
+install_docker() {
+    local package=docker.io
+    # Newer Debians keep the command line in a package of its own.
+    if have dockerd && have apt-cache && apt-cache show docker-cli >/dev/null 2>&1; then
+        package=docker-cli
+    fi
+    install_packages "$package"
+}
+
+# A subnet of 10.200.0.0/13 that no route of this host names.
+free_subnet() {
+    local routes second
+    routes=$(ip -4 route show table all)
+    for second in 207 206 205 204 203 202 201 200; do
+        if ! grep -qE "(^|[[:space:]])10\.$second\." <<<"$routes"; then
+            echo "10.$second"
+            return
+        fi
+    done
+    die "no free subnet for the private Docker Engine in 10.200.0.0/13"
+}
+
+start_private() {
+    if use_engine "unix://$private_socket"; then return; fi
+    if ! have dockerd || ! have containerd; then install_docker; fi
+    if [ -e "$private" ] && [ ! -e "$mark" ]; then
+        die "$private exists and is not ours: move it, or set HOLDFAST_PRIVATE_DOCKER"
+    fi
+    stop_private # what a crash or a reboot may have left
+
+    local subnet
+    subnet=$(free_subnet)
+    say "starting a private Docker Engine in $private, bridge $bridge, $subnet.0.0/16"
+    as_root mkdir -p -m 0711 "$private"
+    as_root tee "$mark" >/dev/null <<<"$subnet"
+    as_root ip link add "$bridge" type bridge
+    as_root ip addr add "$subnet.0.1/24" dev "$bridge"
+    as_root ip link set "$bridge" up
+
+    # Its own containerd: a shared one would keep images and snapshots of ours after we are gone.
+    as_root tee "$private/containerd.toml" >/dev/null <<EOF
+version = 2
+root = "$private/containerd"
+state = "$private/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "$private/containerd.sock"
+EOF
+    launch containerd --config "$private/containerd.toml"
+    wait_for containerd test -S "$private/containerd.sock"
+    # 1. iptables, ip-masq and ip-forward are off: the host's rules and sysctls stay as they are.
+    #    Published ports go through Docker's userland proxy.
+    # 2. An empty config file: /etc/docker/daemon.json belongs to the host's own engine.
+    as_root tee "$private/daemon.json" >/dev/null <<<'{}'
+    launch dockerd --config-file "$private/daemon.json" \
+        --data-root "$private/data" --exec-root "$private/exec" \
+        --pidfile "$private/docker.pid" --host "unix://$private_socket" --group "$(id -gn)" \
+        --containerd "$private/containerd.sock" \
+        --bridge "$bridge" --default-address-pool "base=$subnet.128.0/17,size=24" \
+        --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false
+    wait_for dockerd engine_version "unix://$private_socket"
+    use_engine "unix://$private_socket" || die "the private Docker Engine stopped answering"
+}
+
+# launch PROGRAM ARGUMENT...: in the background, outliving this shell, its pid and log kept.
+launch() {
+    # shellcheck disable=SC2016 # expanded by the inner shell, as root
+    as_root sh -c 'dir=$1; name=$2; shift
+        setsid "$@" >"$dir/$name.log" 2>&1 </dev/null & echo $! >"$dir/$name.launched"' \
+        launch "$private" "$@"
+}
+
+# wait_for NAME CHECK...: until the check succeeds, at most 30 s, or until what was launched ends.
+wait_for() {
+    local name=$1 tries
+    shift
+    for ((tries = 0; tries < 150; tries++)); do
+        if "$@" >/dev/null; then return; fi
+        if ! as_root test -d "/proc/$(as_root cat "$private/$name.launched")"; then break; fi
+        sleep 0.2
+    done
+    as_root tail -n 20 "$private/$name.log" >&2
+    stop_private
+    die "$name did not come up: its last words are above"
+}
+
+# --- stop -----------------------------------------------------------------------------------------
+
+stop_private() {
+    if [ ! -e "$mark" ]; then return; fi
+    local ids
+    if engine_version "unix://$private_socket" >/dev/null; then
+        mapfile -t ids < <(docker -H "unix://$private_socket" ps --all --quiet)
+        if [ "${#ids[@]}" -gt 0 ]; then
+            docker -H "unix://$private_socket" rm --force --volumes "${ids[@]}" >/dev/null
+        fi
+        mapfile -t ids < <(docker -H "unix://$private_socket" network ls --quiet --filter type=custom)
+        if [ "${#ids[@]}" -gt 0 ]; then
+            docker -H "unix://$private_socket" network rm "${ids[@]}" >/dev/null
+        fi
+    fi
+    end dockerd
+    end containerd
+    # What a dockerd that was killed could not clean up: containers with their shims, and bridges.
+    local subnet pid mount link
+    subnet=$(cat "$mark")
+    for pid in $(pgrep -f -- "-address $private/containerd.sock\$" || true); do
+        as_root pkill -KILL -P "$pid" || true
+        as_root kill -KILL "$pid" || true
+    done
+    for link in $(ip -4 -o addr show | awk -v net="$subnet." 'index($4, net) == 1 { print $2 }'); do
+        as_root ip link delete "$link"
+    done
+    # Deepest first.
+    while read -r mount; do
+        as_root umount -l "$mount" || true
+    done < <(awk -v dir="$private/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+    # Without an address, if we were interrupted between making it and giving it one.
+    if ip link show "$bridge" >/dev/null 2>&1; then as_root ip link delete "$bridge"; fi
+    as_root rm -rf --one-file-system -- "$private"
+    say "the private Docker Engine is gone, and so is $private"
+}
+
+# Ends what `launch NAME` started, and only that: the pid must still belong to a program of that name.
+end() {
+    local name=$1 pid tries
+    pid=$(as_root cat "$private/$name.launched" 2>/dev/null) || return 0
+    for ((tries = 0; tries < 100; tries++)); do
+        if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$name" ]; then return; fi
+        if [ "$tries" = 0 ]; then as_root kill "$pid" || true; fi
+        sleep 0.2
+    done
+    say "$name (pid $pid) ignores SIGTERM: killing it"
+    as_root kill -KILL "$pid" || true
+}
+
+# --------------------------------------------------------------------------------------------------
+
+case ${1-} in
+stop)
+    if [ ! -e "$mark" ]; then say "no private Docker Engine in $private"; fi
+    stop_private
+    ;;
+--private-docker)
+    tools
+    start_private
+    ;;
+'')
+    tools
+    host=${DOCKER_HOST:-unix:///run/docker.sock}
+    if use_engine "$host"; then exit; fi
+    if [ -n "${DOCKER_HOST-}" ]; then
+        if ! have docker; then install_docker; fi
+        use_engine "$host" || die "no Docker Engine answers on DOCKER_HOST=$DOCKER_HOST: unset it, or start that engine"
+        exit
+    fi
+    # A socket that answers root only is an engine all the same: starting another would surprise.
+    if [ -S /run/docker.sock ] && [ ! -w /run/docker.sock ]; then
+        die "/run/docker.sock is there but you may not use it: join the group docker, or run me with --private-docker"
+    fi
+    if ! have docker || ! have dockerd; then install_docker; fi
+    # Installing it may have started it.
+    if use_engine "$host"; then exit; fi
+    start_private
+    ;;
+*)
+    echo "usage: $0 [--private-docker | stop]" >&2
+    exit 64
+    ;;
+esac
