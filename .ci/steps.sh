@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# The steps of `make test`, cheapest first; stops at the first that fails.
+#
+#   .ci/steps.sh                  all of them
+#   .ci/steps.sh format clippy    only these, in the order of the list
+#   KEEP_GOING=1 .ci/steps.sh     all of them, whatever fails
+#
+# Each step prints its seconds. The last line sums up what really ran: the tests as their runners
+# counted them, and one for each step that has no tests. What cannot run here is SKIPPED, loudly.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+steps=(format scripts tidy licences clippy core agent release e2e units)
+target_dir=${CARGO_TARGET_DIR:-target}
+skipped_status=75 # EX_TEMPFAIL: not here, not now
+
+skip() {
+    echo "SKIPPED: $*"
+    return "$skipped_status"
+}
+
+step_format() { cargo fmt --all --check; }
+
+step_scripts() {
+    if ! command -v shellcheck >/dev/null; then
+        skip "shellcheck is not installed"
+        return
+    fi
+    local scripts
+    # Every file that bash or sh runs: by its name, or by its first line.
+    mapfile -t scripts < <(grep --recursive --files-with-matches --include='*.sh' \
+        --exclude-dir=target --exclude-dir=.git '' . && grep --files-with-matches '^#!.*sh$' .ci/*)
+    mapfile -t scripts < <(printf '%s\n' "${scripts[@]#./}" | sort -u)
+    shellcheck --external-sources "${scripts[@]}" && echo "${#scripts[@]} scripts"
+}
+
+step_tidy() { cargo test --locked --package tidy; }
+
+step_licences() {
+    if ! cargo deny --version >/dev/null 2>&1; then
+        skip "cargo-deny is not installed: licences, bans and sources are not checked (cargo install cargo-deny)"
+        return
+    fi
+    # Not the advisories: they need the network, and they change while the tree does not.
+    cargo deny --offline check licenses bans sources
+}
+
+step_clippy() { cargo clippy --locked --workspace --all-targets -- --deny warnings; }
+
+step_core() { cargo test --locked --no-fail-fast --package holdfast-core --package sim; }
+
+step_agent() {
+    # The contract of the runtime boundary, and more, is tested on the Docker Engine with this image.
+    tests/e2e/make-image.sh
+    HOLDFAST_TEST_DOCKER_IMAGE=holdfast-workload:latest \
+        cargo test --locked --no-fail-fast --package holdfast --package workload
+}
+
+step_release() { cargo build --locked --release --package holdfast; }
+
+step_e2e() {
+    tests/e2e/make-image.sh && cargo test --locked --no-fail-fast --package e2e
+}
+
+step_units() {
+    local units copy said
+    mapfile -t units < <(find systemd -name '*.service' -o -name '*.socket' -o -name '*.timer' \
+        -o -name '*.slice' -o -name '*.target' -o -name '*.path' 2>/dev/null | sort)
+    if [ "${#units[@]}" = 0 ]; then
+        skip "there are no units in systemd/"
+        return
+    fi
+    if ! command -v systemd-analyze >/dev/null; then
+        skip "systemd-analyze is not installed"
+        return
+    fi
+    # The units name the installed program. A copy names the one just built, which must exist.
+    copy=$(mktemp -d)
+    cp -r systemd/. "$copy"
+    find "$copy" -type f -exec sed -i -E \
+        "s#^(Exec[A-Za-z]+=[-@:+!]*)/usr/(local/)?s?bin/holdfast#\1$(realpath "$target_dir")/release/holdfast#" {} +
+    # It complains of unknown keys and still succeeds; silence is what we want.
+    said=$(systemd-analyze verify --man=no --recursive-errors=no "${units[@]/#systemd/$copy}" 2>&1) ||
+        said=${said:-it failed without a word}
+    rm -rf "$copy"
+    if [ -n "$said" ]; then
+        echo "${said//$copy/systemd}"
+        return 1
+    fi
+    echo "${#units[@]} units"
+}
+
+# --------------------------------------------------------------------------------------------------
+
+passed=0 failed=0 skipped=() log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# counted WORD: the sum of what the test runners said in the log, "N WORD".
+counted() {
+    awk -v word="$1" '/^test result:/ {
+        for (i = 2; i <= NF; i++) if ($i ~ "^" word ";?$") sum += $(i - 1)
+    } END { print sum + 0 }' "$log"
+}
+
+summary() {
+    local note=
+    if [ "${#skipped[@]}" -gt 0 ]; then note=" (SKIPPED: ${skipped[*]})"; fi
+    echo "$passed passed, $failed failed$note"
+}
+
+# run STEP: its output is shown and counted; succeeds unless the step fails.
+run() {
+    local step=$1 status=0 from=${EPOCHREALTIME/[.,]/} seconds tests_passed tests_failed
+    echo "== $step"
+    # In a subshell of its own, so that `set -e` holds inside the step.
+    set +e
+    (set -e; "step_$step") 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    set -e
+    seconds=$(((${EPOCHREALTIME/[.,]/} - from) / 100000))
+    seconds=$((seconds / 10)).$((seconds % 10))
+    tests_passed=$(counted passed) tests_failed=$(counted failed)
+    passed=$((passed + tests_passed)) failed=$((failed + tests_failed))
+    case $status in
+    0)
+        if ! grep -q "^test result:" "$log"; then passed=$((passed + 1)); fi
+        echo "== $step: ok, $seconds s"
+        ;;
+    "$skipped_status")
+        skipped+=("$step")
+        echo "== $step: SKIPPED"
+        ;;
+    *)
+        if [ "$tests_failed" = 0 ]; then failed=$((failed + 1)); fi
+        echo "== $step: FAILED, $seconds s"
+        return 1
+        ;;
+    esac
+}
+
+for wanted in "$@"; do
+    if ! declare -F "step_$wanted" >/dev/null; then
+        echo "no step is called $wanted; there are: ${steps[*]}" >&2
+        exit 64
+    fi
+done
+for step in "${steps[@]}"; do
+    if [ $# -gt 0 ] && [[ " $* " != *" $step "* ]]; then continue; fi
+    if ! run "$step" && [ -z "${KEEP_GOING-}" ]; then break; fi
+done
+summary
+[ "$failed" = 0 ]

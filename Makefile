@@ -1,0 +1,55 @@
+# The front door: `make` says what there is. Each target is one command that you could type yourself.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites build demo test bench lint fmt sim clean
+
+# For `make sim`.
+SEED ?= 1
+AGENTS ?= 100
+
+# Installs what is missing and names a Docker Engine, for the rest of the same recipe.
+with_engine = engine=$$(packaging/prerequisites.sh); eval "$$engine"
+
+help: ## what there is to make (this)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+prerequisites: ## install what is missing, find or start a Docker Engine (Debian, Ubuntu)
+	@packaging/prerequisites.sh
+
+build: ## the release binary, and the tarball of the image that demo and tests run
+	@cargo build --release --package holdfast
+	tests/e2e/make-image.sh --tarball-only
+
+demo: ## a cluster on this machine: watch it lose hosts and hold its counts
+	@$(with_engine)
+	cargo build --release --package holdfast
+	tests/e2e/make-image.sh
+	cargo run --release --package e2e --bin demo
+
+test: ## everything that CI runs, cheapest first
+	@$(with_engine)
+	.ci/steps.sh
+
+bench: ## measure: on real Docker (into docs/benchmarks.md), and and the simulator with 20 agents
+	@$(with_engine)
+	cargo build --release --package holdfast
+	tests/e2e/make-image.sh
+	cargo run --release --package e2e --bin bench -- --write docs/benchmarks.md
+	cargo run --release --package sim -- bench
+
+lint: ## the checks that need no Docker: format, scripts, tidy, licences, clippy
+	@.ci/steps.sh format scripts tidy licences clippy
+
+fmt: ## format the Rust
+	@cargo fmt --all
+
+sim: ## one simulated run, traced: make sim SEED=7 AGENTS=100
+	@cargo run --release --package sim -- $(SEED) --agents $(AGENTS) --trace
+
+clean: ## remove what was built
+	@cargo clean
+
+# A recipe is one script, so that the engine it found is known to its last line.
+.ONESHELL:

@@ -1,0 +1,269 @@
+//! What Docker itself says: the view that no agent can embellish, and the clock of the bench.
+
+use crate::{
+    http::{Answer, Connection, Request, Server, query_escaped},
+    wait::wall_nanos,
+};
+use serde_json::{Value, json};
+use std::{
+    env,
+    io::{BufRead, BufReader, Cursor, Read as _},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+pub const CLUSTER_LABEL: &str = "io.holdfast.cluster";
+const SOCKET: &str = "/run/docker.sock";
+
+/// The Docker Engine that `DOCKER_HOST` names, or the machine's.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub socket: String,
+    server: Server,
+}
+
+/// One container as Docker lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    pub id: String,
+    pub name: String,
+    /// "created", "running", "exited" …
+    pub state: String,
+    pub cluster: String,
+    pub host: String,
+    pub task: String,
+    pub service: String,
+    pub slot: Option<u32>,
+}
+
+/// One event of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub action: String,
+    pub id: String,
+    pub at_nanos: u64,
+}
+
+/// The events of a cluster's containers, from now on; ends when it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    events: Receiver<Event>,
+    connection: Connection,
+}
+
+impl Engine {
+    /// The engine, if one answers; the reason where none does.
+    pub fn find() -> Result<Self, String> {
+        let socket = match env::var("DOCKER_HOST") {
+            Ok(host) => match host.strip_prefix("unix://") {
+                Some(path) => path.to_owned(),
+                None => return Err(format!("DOCKER_HOST={host} is not a unix socket")),
+            },
+            Err(_) => SOCKET.to_owned(),
+        };
+        let server = Server::Unix(socket.clone().into());
+        let engine = Self { socket, server };
+        match engine.server.get("/version") {
+            Ok(answer) if answer.status == 200 => Ok(engine),
+            Ok(answer) => Err(format!(
+                "Docker on {} says {}",
+                engine.socket,
+                answer.text()
+            )),
+            Err(err) => Err(format!(
+                "no Docker Engine answers on {}: {err}",
+                engine.socket
+            )),
+        }
+    }
+
+    pub fn version(&self) -> String {
+        let version = self.get("/version");
+        version["Version"].as_str().unwrap_or("unknown").to_owned()
+    }
+
+    /// All containers with this label, `name` or `name=value`, whether they run or not.
+    pub fn containers(&self, label: &str) -> Vec<Container> {
+        let filters = query_escaped(&json!({"label": [label]}).to_string());
+        let listed = self.get(&format!("/containers/json?all=1&filters={filters}"));
+        let listed = listed
+            .as_array()
+            .expect("Docker lists containers as an array");
+        listed.iter().map(container).collect()
+    }
+
+    pub fn inspect(&self, id: &str) -> Value {
+        self.get(&format!("/containers/{id}/json"))
+    }
+
+    pub fn started_at(&self, id: &str) -> String {
+        self.inspect(id)["State"]["StartedAt"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    pub fn kill(&self, id: &str) {
+        let answer = self.call("POST", &format!("/containers/{id}/kill"), &Value::Null);
+        assert!(answer.status == 204, "kill {id}: {}", answer.text());
+    }
+
+    /// Makes a container; its id.
+    pub fn create(&self, body: &Value) -> String {
+        let answer = self.call("POST", "/containers/create", body);
+        assert!(answer.status == 201, "create: {}", answer.text());
+        answer.json()["Id"]
+            .as_str()
+            .expect("a container has an id")
+            .to_owned()
+    }
+
+    pub fn start(&self, id: &str) {
+        let answer = self.call("POST", &format!("/containers/{id}/start"), &Value::Null);
+        assert!(answer.status == 204, "start {id}: {}", answer.text());
+    }
+
+    /// Removes these at once, running or not; what is gone already is fine.
+    pub fn remove(&self, ids: &[String]) {
+        thread::scope(|scope| {
+            for id in ids {
+                scope.spawn(move || {
+                    let path = format!("/containers/{id}?force=1&v=1");
+                    let answer = self.call("DELETE", &path, &Value::Null);
+                    // 409: somebody is removing it at this moment.
+                    let fine = matches!(answer.status, 204 | 404 | 409);
+                    assert!(fine, "remove {id}: {}", answer.text());
+                });
+            }
+        });
+    }
+
+    pub fn watch(&self, label: &str) -> Watch {
+        let filters = json!({"type": ["container"], "label": [label]}).to_string();
+        // With a beginning, as one that comes before we listen would be missed without.
+        let (now, filters) = (wall_nanos(), query_escaped(&filters));
+        let (seconds, nanos) = (now / 1_000_000_000, now % 1_000_000_000);
+        let path = format!("/events?since={seconds}.{nanos:09}&filters={filters}");
+        let mut connection = self.server.connect().expect("Docker answers");
+        let request = Request {
+            method: "GET",
+            path: &path,
+            ..Request::default()
+        };
+        connection.send(&request).expect("Docker takes a request");
+        let (status, head, begun) = connection.head().expect("Docker answers");
+        assert!(status == 200, "events: {head}");
+        connection
+            .set_read_timeout(None)
+            .expect("a socket may wait for ever");
+        let rest = connection.try_clone().expect("a socket can be cloned");
+        let (told, events) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(Cursor::new(begun).chain(rest)).lines();
+            for line in lines.map_while(Result::ok) {
+                let event = serde_json::from_str(&line).map(|value: Value| event(&value));
+                if event.is_ok_and(|event| told.send(event).is_err()) {
+                    break;
+                }
+            }
+        });
+        Watch { events, connection }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let answer = self.call("GET", path, &Value::Null);
+        assert!(answer.status == 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let request = Request {
+            method,
+            path,
+            headers: &[("content-type", "application/json")],
+            body: body.as_bytes(),
+        };
+        let answer = self.server.call(&request);
+        answer.unwrap_or_else(|err| panic!("{method} {path} of Docker: {err}"))
+    }
+}
+
+impl Container {
+    pub fn is_running(&self) -> bool {
+        self.state == "running"
+    }
+}
+
+impl Event {
+    /// From this event to a later one, by Docker's clock.
+    pub fn until(&self, later: &Self) -> Duration {
+        Duration::from_nanos(later.at_nanos.saturating_sub(self.at_nanos))
+    }
+}
+
+impl Watch {
+    /// The next event that is meant; others are passed over.
+    pub fn next(&self, within: Duration, meant: impl Fn(&Event) -> bool) -> Option<Event> {
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let event = self.events.recv_timeout(left).ok()?;
+            if meant(&event) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next event with this action, which must come.
+    #[track_caller]
+    pub fn expect(&self, action: &str, within: Duration) -> Event {
+        let found = self.next(within, |event| event.action == action);
+        found.unwrap_or_else(|| panic!("waited {within:?} for Docker to tell of a {action}"))
+    }
+
+    /// What has been told until now.
+    pub fn drain(&self) -> Vec<Event> {
+        self.events.try_iter().collect()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.connection.shut_down();
+    }
+}
+
+fn container(listed: &Value) -> Container {
+    let label = |name: &str| {
+        let value = listed["Labels"][format!("io.holdfast.{name}")].as_str();
+        value.unwrap_or_default().to_owned()
+    };
+    let name = listed["Names"][0].as_str().unwrap_or_default();
+    Container {
+        id: listed["Id"]
+            .as_str()
+            .expect("a container has an id")
+            .to_owned(),
+        name: name.trim_start_matches('/').to_owned(),
+        state: listed["State"].as_str().unwrap_or_default().to_owned(),
+        cluster: label("cluster"),
+        host: label("host"),
+        task: label("task"),
+        service: label("service-name"),
+        slot: label("slot").parse().ok(),
+    }
+}
+
+fn event(told: &Value) -> Event {
+    Event {
+        action: told["Action"].as_str().unwrap_or_default().to_owned(),
+        id: told["Actor"]["ID"].as_str().unwrap_or_default().to_owned(),
+        at_nanos: told["timeNano"].as_u64().unwrap_or_default(),
+    }
+}

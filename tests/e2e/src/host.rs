@@ -1,0 +1,256 @@
+//! One host of a fleet: an agent's process, its directory, and ways to talk to it and to hurt it.
+
+use crate::{
+    http::{Answer, Request, Server},
+    program, wait,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+};
+
+const GOSSIP_PORT: u16 = 17_946;
+const INTROSPECTION_PORT: u16 = 17_678;
+const TARGET: &str = "AmazonEC2ContainerServiceV20141113";
+
+/// A host whose agent may run or not.
+#[derive(Debug)]
+pub struct Host {
+    pub name: String,
+    pub dir: PathBuf,
+    pub address: SocketAddr,
+    pub introspection: SocketAddr,
+    /// Flags of `holdfast agent` with their values; a later one replaces an earlier one.
+    pub settings: Vec<(String, String)>,
+    agent: Option<Child>,
+}
+
+/// An operation's refusal, as the API put it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    pub kind: String,
+    pub message: String,
+}
+
+impl Host {
+    pub fn new(name: String, dir: PathBuf, ip: IpAddr) -> Self {
+        fs::create_dir(&dir).unwrap_or_else(|err| panic!("create {}: {err}", dir.display()));
+        let address = SocketAddr::new(ip, GOSSIP_PORT);
+        let mut host = Self {
+            address,
+            introspection: SocketAddr::new(ip, INTROSPECTION_PORT),
+            settings: Vec::new(),
+            agent: None,
+            name,
+            dir,
+        };
+        host.set("name", &host.name.clone());
+        host.set("bind", &address.to_string());
+        host.set("state-dir", &host.state_dir().display().to_string());
+        host.set("api-socket", &host.socket().display().to_string());
+        host.set("introspection", "off");
+        host.set("log-format", "text");
+        // What the machine has does not matter: the tests say what there is.
+        host.set("cpu", "4096");
+        host.set("memory-mib", "1024");
+        host
+    }
+
+    pub fn set(&mut self, flag: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != flag);
+        self.settings.push((flag.to_owned(), value.to_owned()));
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("api.sock")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("agent.log")
+    }
+
+    /// Everything that its agents have said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The id that its identity file has.
+    pub fn id(&self) -> String {
+        let text = fs::read_to_string(self.state_dir().join("host-id"));
+        let text = text.unwrap_or_else(|err| panic!("{} has no identity yet: {err}", self.name));
+        let id = text.lines().find_map(|line| line.strip_prefix("host = "));
+        id.expect("an identity has a host")
+            .trim_matches('"')
+            .to_owned()
+    }
+
+    /// The command that starts its agent.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(program::holdfast());
+        command.arg("agent");
+        for (flag, value) in &self.settings {
+            command.arg(format!("--{flag}")).arg(value);
+        }
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        for name in ours.filter(|name| name.to_string_lossy().starts_with("HOLDFAST_")) {
+            command.env_remove(name);
+        }
+        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts its agent; does not wait for anything.
+    pub fn start(&mut self) {
+        assert!(
+            !self.is_running(),
+            "the agent of {} runs already",
+            self.name
+        );
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path());
+        let log = log.unwrap_or_else(|err| panic!("{}: {err}", self.log_path().display()));
+        let both = log.try_clone().expect("a file can be cloned");
+        let mut command = self.command();
+        let agent = command.stdout(both).stderr(log).spawn();
+        self.agent = Some(agent.unwrap_or_else(|err| panic!("{command:?}: {err}")));
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        let ended = |agent: &mut Child| agent.try_wait().expect("it is our child").is_some();
+        self.agent.as_mut().is_some_and(|agent| !ended(agent))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.agent.as_ref().expect("its agent was started").id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a pid is small");
+        kill(Pid::from_raw(pid), signal).unwrap_or_else(|err| panic!("{signal}: {err}"));
+    }
+
+    /// `kill -9`; returns when the process is gone. Without an agent nothing happens.
+    pub fn kill(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            // It may have ended by itself.
+            agent.kill().ok();
+            agent.wait().ok();
+        }
+    }
+
+    /// SIGTERM; how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.ended()
+    }
+
+    /// Waits until its agent has ended by itself.
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        let agent = self.agent.as_mut().expect("its agent was started");
+        // It stays ours until it has ended, so that it is killed where it does not.
+        let status = wait::until("the agent ends", wait::secs(20), || {
+            let status = agent.try_wait().expect("it is our child");
+            status.ok_or_else(|| "it runs".to_owned())
+        });
+        self.agent = None;
+        status
+    }
+
+    fn server(&self) -> Server {
+        Server::Unix(self.socket())
+    }
+
+    /// `GET` on its socket.
+    pub fn get(&self, path: &str) -> io::Result<Answer> {
+        self.server().get(path)
+    }
+
+    /// The JSON at a path; `null` where nothing answers or the answer is an error.
+    pub fn look(&self, path: &str) -> Value {
+        match self.get(path) {
+            Ok(answer) if answer.status == 200 => answer.json(),
+            _ => Value::Null,
+        }
+    }
+
+    pub fn request(&self, request: &Request<'_>) -> io::Result<Answer> {
+        self.server().call(request)
+    }
+
+    /// One operation of the ECS API.
+    pub fn ecs(&self, operation: &str, body: &Value) -> Result<Value, Refusal> {
+        let target = format!("{TARGET}.{operation}");
+        let body = body.to_string();
+        let answer = self.request(&Request {
+            method: "POST",
+            path: "/",
+            headers: &[
+                ("content-type", "application/x-amz-json-1.1"),
+                ("x-amz-target", &target),
+            ],
+            body: body.as_bytes(),
+        });
+        let answer = answer.unwrap_or_else(|err| panic!("{operation} at {}: {err}", self.name));
+        let value = answer.json();
+        if answer.status == 200 {
+            return Ok(value);
+        }
+        let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+        Err(Refusal {
+            status: answer.status,
+            kind: text("__type"),
+            message: text("message"),
+        })
+    }
+
+    /// The command line as a person on this host would use it.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program::holdfast());
+        command
+            .args(arguments)
+            .env("HOLDFAST_SOCKET", self.socket())
+            .stdin(Stdio::null());
+        command
+            .output()
+            .unwrap_or_else(|err| panic!("{command:?}: {err}"))
+    }
+
+    /// As `cli`, for a command that must succeed; what it printed.
+    #[track_caller]
+    pub fn cli_ok(&self, arguments: &[&str]) -> String {
+        let output = self.cli(arguments);
+        let (out, err) = (text_of(&output.stdout), text_of(&output.stderr));
+        let code = output.status.code();
+        assert!(
+            output.status.success(),
+            "holdfast {arguments:?}: {code:?}\n{out}{err}"
+        );
+        out
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

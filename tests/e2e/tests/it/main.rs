@@ -1,0 +1,10 @@
+//! The real program on real Docker: what it promises, and what it says to bad input.
+
+mod counts;
+mod agents;
+mod docker;
+mod refusals;
+mod strangers;
+mod disk;
+mod introspection;
+mod command_line;
