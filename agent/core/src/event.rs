@@ -47,6 +47,7 @@ pub enum HostStanding {
     Suspect,
     Down,
     Restarting,
+    Leaving,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl HostStanding {
             Self::Suspect => "SUSPECT",
             Self::Down => "DOWN",
             Self::Restarting => "RESTARTING",
+            Self::Leaving => "LEAVING",
         }
     }
 }
