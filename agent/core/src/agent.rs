@@ -103,7 +103,7 @@ impl Agent {
     /// Starts from what the disk held (nothing at first boot); asks for its first effects.
     pub fn resume(
         config: AgentConfig,
-        saved: Vec<Arc<Record>>,
+        saved: Board,
         seed: u64,
         now: Now,
         fx: &mut Effects,
@@ -116,15 +116,16 @@ impl Agent {
             .copied()
             .filter(|s| *s != config.address)
             .collect();
+        let is_first_start = saved.is_empty();
         let probing = Rng::new(rng.next_u64());
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
             started: now,
             registered_at: now.wall,
             clock: Clock::new(me),
-            board: Board::default(),
+            board: saved,
             membership: Membership::new(me, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, saved.is_empty()),
+            joining: Joining::new(now, is_first_start),
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::default(),
@@ -146,23 +147,23 @@ impl Agent {
             rng,
             config,
         };
-        agent.restore(now, saved);
+        agent.restore(now);
         agent.publish_host(now, fx);
         agent.look_for_peers(now, fx);
         agent.settle(now, fx);
         agent
     }
 
-    /// Fills the board from the disk, and remembers which tasks ran here.
-    fn restore(&mut self, now: Now, saved: Vec<Arc<Record>>) {
+    /// Goes on from where the board left off: later than all on it, and with the tasks that ran
+    /// here.
+    fn restore(&mut self, now: Now) {
         let me = self.config.host;
-        for record in saved {
+        for record in self.board.records() {
             self.clock.observe(record.version.stamp);
-            if let (true, Some(Body::Host(report))) = (record.key == Key::Host(me), &record.body) {
-                self.incarnation = self.incarnation.max(record.version.epoch + 1);
-                self.registered_at = report.registered_at;
-            }
-            self.board.merge(&record);
+        }
+        if let Some((incarnation, report)) = self.board.host(me) {
+            self.incarnation = self.incarnation.max(incarnation + 1);
+            self.registered_at = report.registered_at;
         }
         let hosts: Vec<HostId> = self.board.hosts().map(|(host, ..)| host).collect();
         for host in hosts {
@@ -302,7 +303,7 @@ impl Agent {
                 }
             }
             Message::Summary { .. }
-            | Message::Buckets(_)
+            | Message::Branches(_)
             | Message::Holdings { .. }
             | Message::Fetch(_) => self.on_comparison(from, address, &message, fx),
             Message::CatchUp => self.on_catch_up(from, address, fx),
@@ -338,13 +339,13 @@ impl Agent {
                     .into_iter()
                     .for_each(reply);
             }
-            Message::Buckets(theirs) => {
-                repair::answer_buckets(&self.board, theirs)
+            Message::Branches(theirs) => {
+                repair::answer_branches(&self.board, theirs)
                     .into_iter()
                     .for_each(reply);
             }
-            Message::Holdings { buckets, held } => {
-                let difference = repair::compare(&self.board, buckets, held);
+            Message::Holdings { prefixes, held } => {
+                let difference = repair::compare(&self.board, prefixes, held);
                 if !difference.lacking.is_empty() {
                     reply(Message::Fetch(difference.lacking));
                 }
@@ -356,7 +357,7 @@ impl Agent {
                 let found = wanted
                     .into_iter()
                     .filter_map(|hash| self.board.by_key_hash(hash));
-                repair::pack(found.cloned().collect())
+                repair::pack(repair::bounded(found))
                     .into_iter()
                     .for_each(reply);
             }
