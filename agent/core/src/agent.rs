@@ -25,7 +25,10 @@ use crate::{
     ids::{HostId, Incarnation, ServiceId, TaskId},
     input::Input,
     rng::Rng,
-    schedule::keeper::{Keeper, keeper_of},
+    schedule::{
+        index::{Index, Touched},
+        keeper::Keeper,
+    },
     task::{
         roster::Roster,
         runtime::{Observed, RuntimeCommand, RuntimeEvent},
@@ -79,6 +82,7 @@ pub struct Agent {
     roster: Roster,
     ledger: Ledger,
     keeper: Keeper,
+    index: Index,
     incarnation: Incarnation,
     status: HostStatus,
     runtime: RuntimeStatus,
@@ -88,8 +92,8 @@ pub struct Agent {
     outbox: Vec<(Arc<Record>, Option<HostId>)>,
     /// Changed in this step; remembered when the step ends.
     unsaved: Vec<Arc<Record>>,
-    /// Services whose records changed in this step.
-    dirty: BTreeSet<ServiceId>,
+    /// What the records that changed in this step can touch.
+    dirty: Touched,
     all_dirty: bool,
     /// Copies whose successor was seen to serve, with their service and since when.
     giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
@@ -129,6 +133,7 @@ impl Agent {
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::default(),
+            index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
             runtime: RuntimeStatus::Unavailable {
@@ -137,7 +142,7 @@ impl Agent {
             runtime_version: None,
             outbox: Vec::new(),
             unsaved: Vec::new(),
-            dirty: BTreeSet::new(),
+            dirty: Touched::default(),
             all_dirty: true,
             giving_way: BTreeMap::new(),
             next_repair: now.mono + repair_phase,
@@ -165,6 +170,7 @@ impl Agent {
             self.incarnation = self.incarnation.max(incarnation + 1);
             self.registered_at = report.registered_at;
         }
+        self.index = Index::of(&self.board);
         let hosts: Vec<HostId> = self.board.hosts().map(|(host, ..)| host).collect();
         for host in hosts {
             self.membership.on_board(now, &self.board, host);
@@ -236,7 +242,7 @@ impl Agent {
         self.on_findings(now, findings, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
-        self.dirty.append(&mut self.keeper.on_wake(now));
+        self.dirty.absorb(self.keeper.on_wake(now));
         self.on_giving_way_wake(now);
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
@@ -458,7 +464,7 @@ impl Agent {
             RuntimeEvent::Listed(found) => {
                 self.recall(now, found, fx);
                 if let Some(version) = self.runtime_version.clone() {
-                    self.all_dirty = true;
+                    self.touch_own();
                     self.runtime = RuntimeStatus::Available { version };
                 }
             }
@@ -513,7 +519,7 @@ impl Agent {
 
     /// Who decides for a service, as this agent sees it.
     pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
-        keeper_of(&self.board, service)
+        self.index.keeper_of(service)
     }
 }
 

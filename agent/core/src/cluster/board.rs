@@ -319,6 +319,15 @@ impl Board {
             .filter_map(|name| self.service_named(name))
     }
 
+    /// Every living service of that name, the one that counts first.
+    pub fn services_called(&self, name: &str) -> impl Iterator<Item = ServiceId> {
+        self.names
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(|(_, id)| *id)
+    }
+
     /// Services whose name an earlier one has.
     pub fn shadowed_services(&self) -> impl Iterator<Item = ServiceId> {
         self.names
