@@ -8,6 +8,7 @@ mod joining;
 mod slots;
 mod commands;
 mod telling;
+mod amid;
 
 use crate::{
     cluster::{
@@ -112,6 +113,15 @@ impl Agent {
         now: Now,
         fx: &mut Effects,
     ) -> Self {
+        let joining = Joining::new(now, saved.is_empty());
+        let mut agent = Self::new(config, saved, joining, seed, now);
+        agent.publish_host(now, fx);
+        agent.look_for_peers(now, fx);
+        agent.settle(now, fx);
+        agent
+    }
+
+    fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
         let (me, timings) = (config.host, config.timings.clone());
         let seeds: Vec<_> = config
@@ -120,7 +130,6 @@ impl Agent {
             .copied()
             .filter(|s| *s != config.address)
             .collect();
-        let is_first_start = saved.is_empty();
         let probing = Rng::new(rng.next_u64());
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
@@ -129,7 +138,7 @@ impl Agent {
             clock: Clock::new(me),
             board: saved,
             membership: Membership::new(me, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, is_first_start),
+            joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::default(),
@@ -153,9 +162,6 @@ impl Agent {
             config,
         };
         agent.restore(now);
-        agent.publish_host(now, fx);
-        agent.look_for_peers(now, fx);
-        agent.settle(now, fx);
         agent
     }
 
