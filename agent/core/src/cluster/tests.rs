@@ -7,8 +7,9 @@ mod repair;
 
 use super::{
     body::{
-        Body, Capacity, HandOver, HostReport, HostStatus, Key, Label, Placement, RuntimeStatus,
-        ServiceCount, ServiceRevision, ServiceSettings, Slot, StopOrder, TaskReport, Verdict,
+        Availability, Body, Capacity, Directive, HandOver, HostReport, HostStatus, Key, Label,
+        Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, StopOrder,
+        TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
 };
@@ -126,6 +127,9 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             order: HandOver::StartFirst,
             failures: rng.below(3) as u32,
             reason: name,
+        }),
+        Key::Directive(_) => Body::Directive(Directive {
+            availability: Availability::Drain,
         }),
         Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
     }
