@@ -18,12 +18,12 @@ use crate::{
 };
 use holdfast_core::{
     agent::{AgentConfig, Timings},
-    cluster::{body::Capacity, record::Record},
+    cluster::{board::Board, body::Capacity, record::Record},
     ids::HostId,
     task::runtime::RuntimeEvent,
     time::Wall,
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -168,7 +168,7 @@ async fn start(
         handle,
         discovery,
     };
-    let driver = Driver::start(agent, records(entries), ports)?;
+    let driver = Driver::start(agent, board(entries), ports)?;
     Ok(Started {
         driver,
         received,
@@ -248,7 +248,7 @@ fn agent_config(
 }
 
 /// What the disk held, as records. One that cannot be read is left out: peers have it.
-fn records(entries: Entries) -> Vec<Arc<Record>> {
+fn board(entries: Entries) -> Board {
     let read = |(_, value): (Vec<u8>, Vec<u8>)| match Record::decode(&value) {
         Ok(record) => Some(record),
         Err(err) => {
@@ -256,7 +256,7 @@ fn records(entries: Entries) -> Vec<Arc<Record>> {
             None
         }
     };
-    entries.into_iter().filter_map(read).collect()
+    Board::from_records(entries.into_iter().filter_map(read))
 }
 
 #[cfg(test)]
