@@ -37,7 +37,7 @@ use crate::{
     },
     time::{Mono, Now, Span, Wall},
 };
-use joining::Joining;
+use joining::{Joining, others};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -59,8 +59,10 @@ pub struct AgentConfig {
     pub name: String,
     /// Where other agents reach this one.
     pub address: SocketAddr,
-    /// First peers to try.
+    /// First peers to try; `Input::Seeds` replaces them.
     pub seeds: Vec<SocketAddr>,
+    /// Whoever knows first peers has not said where they are yet: to be waited for, a while.
+    pub seeds_expected: bool,
     pub zone: Option<String>,
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
@@ -124,12 +126,7 @@ impl Agent {
     fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
         let (me, timings) = (config.host, config.timings.clone());
-        let seeds: Vec<_> = config
-            .seeds
-            .iter()
-            .copied()
-            .filter(|s| *s != config.address)
-            .collect();
+        let seeds = others(config.address, &config.seeds);
         let probing = Rng::new(rng.next_u64());
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
@@ -214,6 +211,7 @@ impl Agent {
             }
             Input::Runtime(event) => self.on_runtime(now, event, fx),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
                 self.publish_host(now, fx);
@@ -508,6 +506,11 @@ impl Agent {
             self.config.host,
             self.board.host(self.config.host).map(|(_, report)| report),
         )
+    }
+
+    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
+    pub fn is_alone(&self) -> bool {
+        self.membership.up().is_empty()
     }
 
     /// Has a full copy of the board, or has looked for a peer in vain.

@@ -42,6 +42,8 @@ pub const OBSERVERS: usize = 10;
 /// First peers that a starting agent asks at once for the board; all of them where they are few.
 pub const CATCH_UP_PEERS: usize = 3;
 pub const FANOUT_SEEDS: usize = 10;
+/// First peers that an agent keeps in mind; all are probed while nobody answers.
+pub const SEEDS_MAX: usize = 1_024;
 
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;

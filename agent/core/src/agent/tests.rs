@@ -77,6 +77,7 @@ fn agent() -> Agent {
         name: "me".to_owned(),
         address: address(ME),
         seeds: vec![],
+        seeds_expected: false,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),

@@ -1,11 +1,9 @@
 //! Membership: fixed observers probe each host, corroborate one another, and agree that it is down.
 //!
 //! Each host has K observers, chosen by rendezvous hashing (the idea: Rapid, USENIX ATC'18). A
-//! missed
-//! probe starts a short burst, a silent burst raises an alarm among the co-observers, and alarms
-//! are
-//! votes. Whoever still hears the accused says so, which takes the votes back: one bad link, or one
-//! host that hardly hears anybody, evicts nobody.
+//! missed probe starts a short burst, a silent burst raises an alarm among the co-observers, and
+//! alarms are votes. Whoever still hears the accused says so, which takes the votes back: one bad
+//! link, or one host that hardly hears anybody, evicts nobody.
 
 use crate::{
     cluster::{board::Board, body::HostStatus, message::Message},
@@ -125,6 +123,9 @@ impl Membership {
         }
     }
 
+    pub fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
+        self.seeds = seeds;
+    }
     pub fn deadline(&self) -> Mono {
         self.next_check
             .map_or(self.next_tick, |check| check.min(self.next_tick))
