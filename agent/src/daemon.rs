@@ -9,6 +9,7 @@ use crate::{
     handle::{DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
+    knock::Knocks,
     probe::{HostFacts, ProbeError},
     runtime::{Docker, DockerConfig},
     store::{Entries, Store, StoreError},
@@ -140,15 +141,17 @@ async fn serve(
     serve_http(&config, &handle).await?;
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
     let agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
+    let (knocks, knocked) = Knocks::new();
     let ports = Ports {
         transport,
         docker,
+        knocks,
         disk: Disk::start(store),
         handle,
     };
     let driver = Driver::start(agent, records(entries), ports)?;
     driver
-        .run(received, happened, calls)
+        .run(received, happened, knocked, calls)
         .await
         .map_err(DaemonError::Fatal)?;
     systemd::stopping("Stopped; tasks go on.");
@@ -209,6 +212,7 @@ fn agent_config(
             suspect_after: config.suspect_after,
             down_after: config.down_after,
             restart_grace: config.restart_grace,
+            impaired_grace: config.impaired_grace,
             compare_interval: config.docker_resync,
             container_retention: config.stopped_container_retention,
             stop_timeout: config.stop_timeout,

@@ -7,6 +7,7 @@ mod drive;
 mod gossip;
 mod identity;
 mod probe;
+mod knock;
 mod runtime;
 mod store;
 mod systemd;

@@ -65,7 +65,7 @@ impl Agent {
         *ask_at = now.mono + ASK_AGAIN;
         let waited = now.mono.since(*since);
         let me = self.config.address;
-        let known: BTreeSet<SocketAddr> = self.membership.addresses().collect();
+        let known: BTreeSet<SocketAddr> = self.board.hosts().map(|(.., r)| r.address).collect();
         let mut peers: Vec<SocketAddr> =
             known.into_iter().chain(self.config.seeds.clone()).collect();
         peers.retain(|peer| *peer != me);

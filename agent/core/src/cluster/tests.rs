@@ -7,8 +7,9 @@ mod repair;
 
 use super::{
     body::{
-        Body, Capacity, HandOver, HostReport, HostStatus, Key, Label, Placement, RuntimeStatus,
-        ServiceCount, ServiceRevision, ServiceSettings, Slot, StopOrder, TaskReport, Verdict,
+        Availability, Body, Capacity, Directive, HandOver, HostReport, HostStatus, Key, Label,
+        Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing,
+        StopOrder, TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
 };
@@ -112,6 +113,7 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
         Key::Task(..) => Body::Task(task_report(rng)),
         Key::StopOrder(_) => Body::StopOrder(StopOrder { reason: name }),
         Key::Verdict(_) => Body::Verdict(Verdict {
+            standing: [Standing::Suspect, Standing::Down][rng.below(2) as usize],
             votes: vec![host_id(rng.below(3))],
             silent_ms: rng.below(5_000),
         }),
@@ -126,6 +128,9 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             order: HandOver::StartFirst,
             failures: rng.below(3) as u32,
             reason: name,
+        }),
+        Key::Directive(_) => Body::Directive(Directive {
+            availability: Availability::Drain,
         }),
         Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
     }

@@ -9,7 +9,7 @@ use crate::{
         board::{Board, Service},
         body::{
             Body, Capacity, HandOver, HostReport, HostStatus, Key, Placement, RuntimeStatus,
-            ServiceCount, ServiceRevision, ServiceSettings, Slot, TaskReport, Verdict,
+            ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
@@ -119,6 +119,7 @@ impl Scene {
 
     fn down(&mut self, number: u64) {
         let body = Body::Verdict(Verdict {
+            standing: Standing::Down,
             votes: vec![],
             silent_ms: 2_000,
         });
