@@ -10,7 +10,7 @@ use crate::{
 };
 use holdfast_core::{
     agent::{Agent, AgentConfig},
-    cluster::{body::RuntimeStatus, message::Message, record::Record},
+    cluster::{board::Board, body::RuntimeStatus, message::Message},
     command::{CommandId, Outcome, Refusal},
     effect::{Effect, Effects, Send, Via},
     event::{Event, Happening, HostStanding},
@@ -21,7 +21,6 @@ use holdfast_core::{
 };
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -68,7 +67,7 @@ enum Next {
 impl Driver {
     pub(crate) fn start(
         config: AgentConfig,
-        saved: Vec<Arc<Record>>,
+        saved: Board,
         ports: Ports,
     ) -> Result<Self, getrandom::Error> {
         let seed = getrandom::u64()?;

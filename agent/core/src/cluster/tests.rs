@@ -66,7 +66,7 @@ fn generated_key(rng: &mut Rng) -> Key {
     let service = ServiceId(u128::from(rng.below(4)));
     let host = host_id(rng.below(3));
     let task = TaskId(host.0 | u128::from(rng.below(3)));
-    match rng.below(11) {
+    match rng.below(12) {
         0 => Key::Definition(Digest([rng.below(3) as u8; 32])),
         1 => Key::Label {
             family: NAMES[rng.below(2) as usize].to_owned(),
@@ -80,6 +80,7 @@ fn generated_key(rng: &mut Rng) -> Key {
         7 => Key::StopOrder(task),
         8 => Key::Verdict(host),
         9 => Key::Slot(service, rng.below(3) as u32),
+        10 => Key::Directive(host),
         _ => Key::Unknown {
             kind: 200,
             key: vec![rng.below(3) as u8],

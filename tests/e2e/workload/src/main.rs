@@ -220,9 +220,12 @@ fn check(port: u16, path: &str) -> io::Result<bool> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(IO_TIMEOUT))?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
-    let mut status = String::new();
-    BufReader::new(stream.take(REQUEST_BYTES_MAX)).read_line(&mut status)?;
-    Ok(status.starts_with("HTTP/1.1 200 "))
+    // To its end: hanging up early would break the server's write.
+    let mut response = String::new();
+    stream
+        .take(REQUEST_BYTES_MAX)
+        .read_to_string(&mut response)?;
+    Ok(response.starts_with("HTTP/1.1 200 "))
 }
 
 #[cfg(test)]
