@@ -5,6 +5,7 @@ use crate::{
     disk::Disk,
     gossip::{self, Received, Transport},
     handle::{Call, Handle},
+    knock::Knocks,
     runtime::Docker,
     systemd,
 };
@@ -40,6 +41,7 @@ const FAREWELL: Duration = Duration::from_millis(50);
 pub(crate) struct Ports {
     pub(crate) transport: Transport,
     pub(crate) docker: Docker,
+    pub(crate) knocks: Knocks,
     pub(crate) disk: Disk,
     pub(crate) handle: Handle,
     pub(crate) discovery: Discovery,
@@ -91,6 +93,7 @@ impl Driver {
         mut self,
         mut received: mpsc::Receiver<Received>,
         mut happened: mpsc::Receiver<RuntimeEvent>,
+        mut knocked: mpsc::Receiver<Input>,
         mut calls: mpsc::Receiver<Call>,
     ) -> Result<(), String> {
         let listen = |kind| signal(kind).map_err(|err| format!("cannot listen to signals: {err}"));
@@ -109,6 +112,7 @@ impl Driver {
                 Some(received) = received.recv() => self.on_received(received),
                 Some(event) = happened.recv() => Next::Step(Input::Runtime(event)),
                 seeds = self.ports.discovery.changed() => Next::Step(Input::Seeds(seeds)),
+                Some(outcome) = knocked.recv() => Next::Step(outcome),
                 Some(call) = calls.recv() => self.on_call(call),
                 () = sleep_until(wake.into()) => Next::Step(Input::Wake),
                 _ = alive.tick() => Next::Alive,
@@ -200,6 +204,7 @@ impl Driver {
                 Effect::Forget(records) => self.ports.disk.forget(&records),
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
+                Effect::Knock { host, addresses } => self.ports.knocks.knock(host, addresses),
                 Effect::Send(send) if unsaved.is_none() => self.send(send),
                 Effect::Send(_) => {}
                 Effect::Reply { id, result } => {

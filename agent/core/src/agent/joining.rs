@@ -66,7 +66,7 @@ impl Agent {
         let waited = now.mono.since(*since);
         let me = self.config.address;
         let seeds = others(me, &self.config.seeds);
-        let known: BTreeSet<SocketAddr> = self.membership.addresses().collect();
+        let known: BTreeSet<SocketAddr> = self.board.hosts().map(|(.., r)| r.address).collect();
         let known: Vec<_> = known
             .into_iter()
             .filter(|peer| *peer != me && !seeds.contains(peer))
