@@ -26,3 +26,4 @@ pub mod stats;
 pub mod trace;
 pub mod run;
 pub mod bench;
+pub mod floods;
