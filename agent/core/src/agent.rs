@@ -17,6 +17,7 @@ use crate::{
         clock::Clock,
         membership::{Finding, Membership, Turn},
         message::Message,
+        outbox::Outbox,
         record::Record,
         repair,
     },
@@ -91,8 +92,8 @@ pub struct Agent {
     runtime: RuntimeStatus,
     /// Known while the runtime answers.
     runtime_version: Option<String>,
-    /// Changed in this step, with whom it came from; spread when the step ends.
-    outbox: Vec<(Arc<Record>, Option<HostId>)>,
+    /// What is to be spread when the step ends, or soon after.
+    outbox: Outbox,
     /// Changed in this step; remembered when the step ends.
     unsaved: Vec<Arc<Record>>,
     /// What the records that changed in this step can touch.
@@ -146,7 +147,7 @@ impl Agent {
                 reason: "not asked yet".to_owned(),
             },
             runtime_version: None,
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             unsaved: Vec::new(),
             dirty: Touched::default(),
             all_dirty: true,
@@ -233,6 +234,7 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.outbox.deadline(),
             self.giving_way_deadline(),
         ]
         .into_iter()

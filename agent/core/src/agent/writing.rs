@@ -36,7 +36,7 @@ impl Agent {
         match self.board.merge(&record) {
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(&record));
-                self.outbox.push((Arc::clone(&record), None));
+                self.outbox.push(&record, None);
                 self.on_change(now, replaced.as_deref(), &record, fx);
             }
             // A newer epoch came from elsewhere in this very step: theirs stands.
@@ -102,7 +102,7 @@ impl Agent {
             Merge::Known | Merge::Older { .. } => {}
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(record));
-                self.outbox.push((Arc::clone(record), from));
+                self.outbox.push(record, from);
                 self.on_change(now, replaced.as_deref(), record, fx);
             }
         }

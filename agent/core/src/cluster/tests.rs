@@ -3,6 +3,7 @@
 mod board;
 mod membership;
 mod message;
+mod outbox;
 mod repair;
 
 use super::{
