@@ -3,5 +3,6 @@
 mod contract;
 mod planted;
 mod regressions;
+mod membership;
 mod scenarios;
 mod seeds;
