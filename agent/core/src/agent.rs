@@ -294,10 +294,8 @@ impl Agent {
         self.membership.on_heard(now, from);
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
-        let begins = matches!(
-            message,
-            Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
-        );
+        let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
+        let begins = answers_probe || matches!(message, Message::CatchUp | Message::Records(_));
         match message {
             Message::Probe { .. }
             | Message::Ack { .. }
@@ -316,8 +314,10 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Page { records, last } => self.on_page(now, from, records, last, fx),
         }
-        if begins {
-            self.on_stranger(from, address, known, fx);
+        if begins && (!known || self.board.is_down(from)) {
+            self.on_stranger(from, address, fx);
+        } else if answers_probe && self.board.is_in_doubt(from) {
+            self.tell_accused(from, address, fx);
         }
     }
 
@@ -413,27 +413,30 @@ impl Agent {
         }
     }
 
-    /// A host that we hold for down or in doubt, or do not know, has spoken: it is told, and boards
-    /// are compared.
-    fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
-        let (down, in_doubt) = (self.board.is_down(from), self.board.is_in_doubt(from));
-        if known && !down && !in_doubt {
-            return;
-        }
+    /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
+    /// compared.
+    fn on_stranger(&mut self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        self.tell_accused(from, address, fx);
+        fx.push(Effect::Send(Send {
+            to: address,
+            host: Some(from),
+            via: Via::Datagram,
+            message: Message::Summary {
+                root: self.board.root(),
+            },
+        }));
+    }
+
+    /// What is held against a host, for it to refute.
+    fn tell_accused(&self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        let accused = self.board.is_down(from) || self.board.is_in_doubt(from);
         let verdict = self.board.record(&Key::Verdict(from));
-        let verdict = verdict.filter(|_| down || in_doubt);
-        let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
-        let summary = Message::Summary {
-            root: self.board.root(),
-        };
-        let compared = (!in_doubt).then_some(summary);
-        for message in told.into_iter().chain(compared) {
-            let via = Via::Datagram;
+        if let Some(verdict) = verdict.filter(|_| accused) {
             fx.push(Effect::Send(Send {
                 to: address,
                 host: Some(from),
-                via,
-                message,
+                via: Via::Datagram,
+                message: Message::Records(vec![Arc::clone(verdict)]),
             }));
         }
     }

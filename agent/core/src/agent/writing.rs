@@ -69,12 +69,12 @@ impl Agent {
             return;
         }
         self.merge(now, record, from, fx);
-        if record.key == Key::Verdict(self.config.host)
-            && let Some(from) = from
-            && let Some(ours) = self.board.record(&Key::Host(self.config.host))
-        {
+        let me = self.config.host;
+        if let (true, Some(from)) = (record.key == Key::Verdict(me), from) {
             // Whoever accuses us sees at once that we are there, whether that was news to us or not.
-            let message = Message::Records(vec![Arc::clone(ours)]);
+            let ours = [Key::Host(me), Key::Verdict(me)];
+            let ours = ours.iter().filter_map(|key| self.board.record(key));
+            let message = Message::Records(ours.cloned().collect());
             self.send_to(from, message, fx);
         }
     }

@@ -4,5 +4,6 @@ mod contract;
 mod floods;
 mod planted;
 mod regressions;
+mod membership;
 mod scenarios;
 mod seeds;
