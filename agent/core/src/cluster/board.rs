@@ -213,6 +213,11 @@ impl Board {
             .is_some_and(|(incarnation, _)| incarnation <= judged.epoch)
     }
 
+    /// How long the host had been silent when it was last judged.
+    pub fn silent_ms(&self, host: HostId) -> u64 {
+        body!(self, Key::Verdict(host), Verdict).map_or(0, |(_, verdict)| verdict.silent_ms)
+    }
+
     /// Neither judged down nor unknown.
     pub fn is_up(&self, host: HostId) -> bool {
         self.host(host).is_some() && !self.is_down(host)
