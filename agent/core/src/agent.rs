@@ -29,7 +29,7 @@ use crate::{
     rng::Rng,
     schedule::{
         index::{Index, Touched},
-        keeper::Keeper,
+        keeper::{Keeper, Move, better},
     },
     task::{
         roster::Roster,
@@ -139,7 +139,7 @@ impl Agent {
             joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::default(),
+            keeper: Keeper::new(timings.brake),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -568,6 +568,17 @@ impl Agent {
             (Some(Standing::Impaired), _) => HostStanding::Impaired,
             (Some(Standing::Cleared) | None, _) => HostStanding::Up,
         }
+    }
+
+    /// This agent, as a keeper, is not about to move a slot only for balance.
+    pub fn is_balanced(&self) -> bool {
+        self.keeper.is_balanced()
+    }
+
+    /// The move that would even out a service most, if any is worth it.
+    pub fn better_placed(&self, service: ServiceId) -> Option<Move> {
+        let service = self.board.service(service)?;
+        better(&self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.

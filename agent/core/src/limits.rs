@@ -11,6 +11,9 @@ pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 pub const DESIRED_COUNT_MAX: u32 = 5_000;
 pub const SERVICES_MAX: usize = 5_000;
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// How long a host is to be silent before a service moves its slots, where people choose it.
+pub const REPLACE_AFTER_MS_MIN: u32 = 600;
+pub const REPLACE_AFTER_MS_MAX: u32 = 24 * 3_600 * 1_000;
 pub const DESCRIBE_TASKS_MAX: usize = 100;
 pub const DESCRIBE_SERVICES_MAX: usize = 10;
 
