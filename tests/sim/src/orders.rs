@@ -3,7 +3,6 @@
 use crate::{
     checks::{Asked, Wanted},
     cluster::Cluster,
-    network::Network,
     workload::Order,
 };
 use holdfast_core::{
@@ -207,7 +206,7 @@ impl Cluster {
         let record = Record::new(Key::Directive(author), version, Some(body));
         let input = Input::Message {
             from: author,
-            address: Network::address(host),
+            address: self.network.address(host),
             message: Message::Records(vec![record]),
         };
         self.step(place, input);
