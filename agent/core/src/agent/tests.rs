@@ -352,7 +352,7 @@ fn an_adopted_task_is_not_called_stopped_while_its_container_runs() {
         stopped_at: None,
         containers: vec![],
     };
-    let mut task = Task::from_labels(TaskId(7), report, &Timings::default());
+    let mut task = Task::remembered(TaskId(7), report, None, &Timings::default());
     task.stop(
         NOW,
         StopCode::ServiceSchedulerInitiated,
