@@ -2,9 +2,8 @@
 
 use crate::{
     disk::Disk,
-    gossip::{self, Received, Transport},
+    gossip::{self, Knocks, Received, Transport},
     handle::{Call, Handle},
-    knock::Knocks,
     runtime::Docker,
     systemd,
 };
