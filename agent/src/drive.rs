@@ -1,6 +1,7 @@
 //! The driver: sole owner of the `Agent`, the one caller of `step`, who carries out effects.
 
 use crate::{
+    discovery::Discovery,
     disk::Disk,
     gossip::{self, Knocks, Received, Transport},
     handle::{Call, Handle},
@@ -42,6 +43,7 @@ pub(crate) struct Ports {
     pub(crate) knocks: Knocks,
     pub(crate) disk: Disk,
     pub(crate) handle: Handle,
+    pub(crate) discovery: Discovery,
 }
 
 pub(crate) struct Driver {
@@ -108,6 +110,7 @@ impl Driver {
             let next = tokio::select! {
                 Some(received) = received.recv() => self.on_received(received),
                 Some(event) = happened.recv() => Next::Step(Input::Runtime(event)),
+                seeds = self.ports.discovery.changed() => Next::Step(Input::Seeds(seeds)),
                 Some(outcome) = knocked.recv() => Next::Step(outcome),
                 Some(call) = calls.recv() => self.on_call(call),
                 () = sleep_until(wake.into()) => Next::Step(Input::Wake),
@@ -132,9 +135,15 @@ impl Driver {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) const fn handle(&self) -> &Handle {
+        &self.ports.handle
+    }
+
     async fn step(&mut self, input: Input) -> Result<(), String> {
         self.agent.step(now(self.started), input, &mut self.fx);
         self.carry_out().await?;
+        self.ports.discovery.note_alone(self.agent.is_alone());
         if !self.ready && self.agent.is_caught_up() {
             self.ready = true;
             self.update_status();

@@ -2,6 +2,7 @@
 
 mod config;
 mod daemon;
+mod discovery;
 mod disk;
 mod drive;
 mod gossip;

@@ -8,6 +8,7 @@ mod joining;
 mod slots;
 mod commands;
 mod telling;
+mod amid;
 
 use crate::{
     cluster::{
@@ -16,6 +17,7 @@ use crate::{
         clock::Clock,
         membership::{Finding, Membership, Turn},
         message::Message,
+        outbox::Outbox,
         record::Record,
         repair,
     },
@@ -27,7 +29,7 @@ use crate::{
     rng::Rng,
     schedule::{
         index::{Index, Touched},
-        keeper::Keeper,
+        keeper::{Keeper, Move, better},
     },
     task::{
         roster::Roster,
@@ -36,7 +38,7 @@ use crate::{
     },
     time::{Mono, Now, Span, Wall},
 };
-use joining::Joining;
+use joining::{Joining, others};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -58,8 +60,10 @@ pub struct AgentConfig {
     pub name: String,
     /// Where other agents reach this one.
     pub address: SocketAddr,
-    /// First peers to try.
+    /// First peers to try; `Input::Seeds` replaces them.
     pub seeds: Vec<SocketAddr>,
+    /// Whoever knows first peers has not said where they are yet: to be waited for, a while.
+    pub seeds_expected: bool,
     pub zone: Option<String>,
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
@@ -88,8 +92,8 @@ pub struct Agent {
     runtime: RuntimeStatus,
     /// Known while the runtime answers.
     runtime_version: Option<String>,
-    /// Changed in this step, with whom it came from; spread when the step ends.
-    outbox: Vec<(Arc<Record>, Option<HostId>)>,
+    /// What is to be spread when the step ends, or soon after.
+    outbox: Outbox,
     /// Changed in this step; remembered when the step ends.
     unsaved: Vec<Arc<Record>>,
     /// What the records that changed in this step can touch.
@@ -112,15 +116,18 @@ impl Agent {
         now: Now,
         fx: &mut Effects,
     ) -> Self {
+        let joining = Joining::new(now, saved.is_empty());
+        let mut agent = Self::new(config, saved, joining, seed, now);
+        agent.publish_host(now, fx);
+        agent.look_for_peers(now, fx);
+        agent.settle(now, fx);
+        agent
+    }
+
+    fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
         let (me, timings) = (config.host, config.timings.clone());
-        let seeds: Vec<_> = config
-            .seeds
-            .iter()
-            .copied()
-            .filter(|s| *s != config.address)
-            .collect();
-        let is_first_start = saved.is_empty();
+        let seeds = others(config.address, &config.seeds);
         let (probing, zone) = (Rng::new(rng.next_u64()), config.zone.as_deref());
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
@@ -129,10 +136,10 @@ impl Agent {
             clock: Clock::new(me),
             board: saved,
             membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, is_first_start),
+            joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::default(),
+            keeper: Keeper::new(timings.brake),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -140,7 +147,7 @@ impl Agent {
                 reason: "not asked yet".to_owned(),
             },
             runtime_version: None,
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             unsaved: Vec::new(),
             dirty: Touched::default(),
             all_dirty: true,
@@ -153,9 +160,6 @@ impl Agent {
             config,
         };
         agent.restore(now);
-        agent.publish_host(now, fx);
-        agent.look_for_peers(now, fx);
-        agent.settle(now, fx);
         agent
     }
 
@@ -209,6 +213,7 @@ impl Agent {
             Input::Runtime(event) => self.on_runtime(now, event, fx),
             Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
                 self.publish_host(now, fx);
@@ -229,6 +234,7 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.outbox.deadline(),
             self.giving_way_deadline(),
         ]
         .into_iter()
@@ -540,6 +546,11 @@ impl Agent {
         )
     }
 
+    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
+    pub fn is_alone(&self) -> bool {
+        self.membership.up().is_empty()
+    }
+
     /// Has a full copy of the board, or has looked for a peer in vain.
     pub const fn is_caught_up(&self) -> bool {
         self.joining.is_done()
@@ -557,6 +568,17 @@ impl Agent {
             (Some(Standing::Impaired), _) => HostStanding::Impaired,
             (Some(Standing::Cleared) | None, _) => HostStanding::Up,
         }
+    }
+
+    /// This agent, as a keeper, is not about to move a slot only for balance.
+    pub fn is_balanced(&self) -> bool {
+        self.keeper.is_balanced()
+    }
+
+    /// The move that would even out a service most, if any is worth it.
+    pub fn better_placed(&self, service: ServiceId) -> Option<Move> {
+        let service = self.board.service(service)?;
+        better(&self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.

@@ -29,6 +29,8 @@ pub enum Input {
         id: CommandId,
         command: Command,
     },
+    /// Where first peers are, as of now: replaces what was known of them before.
+    Seeds(Vec<SocketAddr>),
     /// The agent is about to end and leave its tasks running; it is expected back.
     Shutdown,
 }

@@ -184,12 +184,22 @@ keys! {
         example: r#""10.0.0.1:7946""#,
     }, Words("an IP address, with or without a port");
 
-    /// Agents to join the cluster through. One that answers is enough; a DNS name may stand for
-    /// several. None starts a cluster, which others then join.
+    /// Agents to join the cluster through. One that answers is enough. None starts a cluster,
+    /// which others then join. Each is an address; a DNS name, which may stand for several;
+    /// "srv:NAME" for DNS's service records; "file:/PATH" with peers a line each, read again when
+    /// it changes; or "exec:/PATH ARGUMENTS", a command that prints peers a line each.
+    /// Without a port: the one of bind. In a file and in a command's output # begins a comment.
     peers: Vec<String> = Found {
         how: "none",
-        example: r#"["10.0.0.2:7946", "seed.internal:7946"]"#,
-    }, Words("at most 256 times host:port");
+        example: r#"["10.0.0.2", "seed.internal:7946", "file:/etc/holdfast/peers"]"#,
+    }, Words("at most 256 times HOST, HOST:PORT, srv:NAME, file:/PATH or exec:/PATH ARGUMENTS");
+
+    /// How often names in peers are resolved, files read and commands run again. Also at once,
+    /// and then ever less often, while no other agent answers.
+    peers_refresh_s: i64 = Is("30"), Number { min: 1, max: 3_600, unit: "seconds" };
+
+    /// How long a command in peers may take before it is killed.
+    peers_command_timeout_s: i64 = Is("10"), Number { min: 1, max: 300, unit: "seconds" };
 
     /// File with the cluster's key. Who has the key may join the cluster.
     key_file: String = Found { how: "none", example: r#""/etc/holdfast/cluster.key""# }, PATH;

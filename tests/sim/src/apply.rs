@@ -95,6 +95,11 @@ impl Cluster {
         let word = message_word(&send.message);
         self.trace.mix(self.now, from_place, word);
         self.stats.sent(from_place);
+        if let Message::Records(records) = &send.message {
+            self.stats.records_sent += 1;
+            let bytes = records.iter().map(|record| u64::from(record.bytes));
+            self.stats.record_bytes_sent += bytes.sum::<u64>();
+        }
         if self.stats.in_this_second(self.now) > STORM * self.hosts.len() as u64 {
             let (kind, records) = message_kind(&send.message);
             self.fail(format!(

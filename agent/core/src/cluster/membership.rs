@@ -126,6 +126,10 @@ impl Membership {
         }
     }
 
+    pub fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
+        self.seeds = seeds;
+    }
+
     pub fn deadline(&self) -> Mono {
         self.next_check
             .map_or(self.next_tick, |check| check.min(self.next_tick))
