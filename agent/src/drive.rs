@@ -3,9 +3,8 @@
 use crate::{
     discovery::Discovery,
     disk::Disk,
-    gossip::{self, Received, Transport},
+    gossip::{self, Knocks, Received, Transport},
     handle::{Call, Handle},
-    knock::Knocks,
     runtime::Docker,
     systemd,
 };

@@ -8,6 +8,7 @@ mod counters;
 mod datagram;
 mod dial;
 mod key;
+mod knock;
 mod replay;
 mod seal;
 mod stream;
@@ -16,6 +17,7 @@ mod tests;
 
 pub(crate) use counters::Counters;
 pub(crate) use key::{ClusterKey, KeyFileError, Keyring, read_key_file};
+pub(crate) use knock::Knocks;
 pub(crate) use seal::DATAGRAM_PAYLOAD_MAX;
 
 use counters::Tally;

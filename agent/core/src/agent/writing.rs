@@ -71,7 +71,7 @@ impl Agent {
         self.merge(now, record, from, fx);
         let me = self.config.host;
         if let (true, Some(from)) = (record.key == Key::Verdict(me), from) {
-            // Whoever accuses us sees at once that we are there, whether that was news to us or not.
+            // Whoever accuses us sees at once that we are there, be it news to us or not.
             let ours = [Key::Host(me), Key::Verdict(me)];
             let ours = ours.iter().filter_map(|key| self.board.record(key));
             let message = Message::Records(ours.cloned().collect());
