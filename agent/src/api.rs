@@ -12,6 +12,7 @@ pub(crate) mod tasks;
 pub(crate) mod services;
 pub(crate) mod hosts;
 pub(crate) mod introspection;
+pub(crate) mod keys;
 pub(crate) mod why;
 pub(crate) mod overview;
 #[cfg(test)]
@@ -139,5 +140,8 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
             Ok(json!({"service": services::service_json(view, &service)}))
         }
         Outcome::StopOrdered(task) => tasks::stop_ordered(view, *task),
+        Outcome::KeyInstalled(_) | Outcome::KeyPutToUse(_) | Outcome::KeyRemoved(_) => {
+            Ok(keys::changed(outcome))
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod writing;
 mod spreading;
 mod joining;
+mod keys;
 mod slots;
 mod commands;
 mod telling;
@@ -14,6 +15,7 @@ use crate::{
         board::Board,
         body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Verdict},
         clock::Clock,
+        keys::KeyReport,
         membership::{Finding, Membership},
         message::Message,
         record::Record,
@@ -66,6 +68,8 @@ pub struct AgentConfig {
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
     pub fingerprint: u64,
+    /// `Input::Keys` replaces it.
+    pub keys: KeyReport,
     pub agent_version: String,
     pub timings: Timings,
 }
@@ -99,6 +103,8 @@ pub struct Agent {
     all_dirty: bool,
     /// Copies whose successor was seen to serve, with their service and since when.
     giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
+    /// Records of keys changed, or it is time to look again.
+    keys_dirty: bool,
     next_repair: Mono,
     next_housekeeping: Mono,
     next_compare: Mono,
@@ -142,6 +148,7 @@ impl Agent {
             dirty: Touched::default(),
             all_dirty: true,
             giving_way: BTreeMap::new(),
+            keys_dirty: true,
             next_repair: now.mono + repair_phase,
             next_housekeeping: now.mono + HOUSEKEEPING,
             next_compare: now.mono + timings.compare_interval,
@@ -205,6 +212,7 @@ impl Agent {
             }
             Input::Runtime(event) => self.on_runtime(now, event, fx),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;

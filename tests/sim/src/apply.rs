@@ -10,6 +10,7 @@ use crate::{
 use holdfast_core::{
     cluster::{
         body::{Body, Key},
+        keys::KeyOrders,
         message::Message,
         record::Record,
     },
@@ -56,12 +57,27 @@ impl Cluster {
                     .mix(self.now, place, 14 ^ id.0 << 32 ^ u64::from(result.is_ok()));
                 self.on_reply(place, id, result);
             }
+            Effect::Keys(orders) => self.change_keys(place, &orders),
             Effect::Emit(told) => self.emit(place, told),
             Effect::Fatal { reason } => {
                 self.trace.mix(self.now, place, 15);
                 self.fail(format!("h{place}'s agent gave up: {reason}"));
             }
         }
+    }
+
+    /// As a driver does: on disk first, then in force, then told.
+    fn change_keys(&mut self, place: usize, orders: &KeyOrders) {
+        self.trace
+            .mix(self.now, place, 16 ^ (orders.install.len() as u64) << 8);
+        let host = &mut self.hosts[place];
+        let keys = &mut host.keys;
+        keys.held.extend(orders.install.iter().map(|(key, _)| *key));
+        keys.held.retain(|key| !orders.remove.contains(key));
+        keys.in_use = orders.seal_with.or(keys.in_use);
+        let boot = host.boot;
+        let event = Event::Keys { host: place, boot };
+        self.queue.push(self.now + 2_000, event);
     }
 
     fn send(&mut self, from_place: usize, send: Send) {
@@ -114,6 +130,7 @@ impl Cluster {
                 addressed,
                 to_place,
                 connection: (send.via == Via::Stream).then_some((boot, breaks)),
+                sealed_with: self.hosts[from_place].keys.in_use,
                 message,
             })
         };

@@ -45,6 +45,7 @@ impl Agent {
             }
         }
         self.save(fx);
+        self.order_keys(fx);
         self.spread(fx);
     }
 

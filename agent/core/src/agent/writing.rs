@@ -91,7 +91,11 @@ impl Agent {
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
             Key::ServiceCount(_) | Key::ServiceRevision(_) | Key::ServiceSettings(_) => epoch <= 1,
-            Key::Definition(_) | Key::StopOrder(_) | Key::Directive(_) => epoch == 0,
+            Key::Definition(_)
+            | Key::StopOrder(_)
+            | Key::Directive(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse => epoch == 0,
             Key::Label { .. } | Key::Unknown { .. } => true,
         };
         credible && (record.body.is_some() || told_in_time)
@@ -143,6 +147,7 @@ impl Agent {
             | Key::ServiceSettings(_)
             | Key::Directive(_)
             | Key::Unknown { .. } => {}
+            Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
         }
     }
 
@@ -241,6 +246,7 @@ impl Agent {
             caught_up: self.joining.is_done(),
             runtime: self.runtime.clone(),
             fingerprint: self.config.fingerprint,
+            keys: self.config.keys.clone(),
             agent_version: self.config.agent_version.clone(),
             registered_at: self.registered_at,
             started_at: self.started.wall,
@@ -258,6 +264,8 @@ impl Agent {
 
     /// Buries old tombstones, lets stopped tasks go after an hour, and clears up after deletions.
     pub(super) fn keep_house(&mut self, now: Now, fx: &mut Effects) {
+        // A driver that could not save its keys is asked once more.
+        self.keys_dirty = true;
         let buried = self.board.bury(now.wall);
         if !buried.is_empty() {
             fx.push(Effect::Forget(buried));

@@ -186,11 +186,17 @@ impl Index {
                     self.on_task(board, (*host, *task, report), true, touched);
                 }
             }
-            Key::Definition(_) | Key::Label { .. } | Key::StopOrder(_) | Key::Unknown { .. } => {}
+            Key::Definition(_)
+            | Key::Label { .. }
+            | Key::StopOrder(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse
+            | Key::Unknown { .. } => {}
         }
     }
 
-    /// A host's report, verdict or directive changed. Most reports are no news to a keeper: what a host has promised is known from its tasks. In a new life, what it said of them before no
+    /// A host's report, verdict or directive changed. Most reports are no news to a keeper: what a
+    /// host has promised is known from its tasks. In a new life, what it said of them before no
     /// longer counts.
     fn on_host(&mut self, board: &Board, host: HostId, same_life: bool, touched: &mut Touched) {
         let fitness = fitness_of(board, host);

@@ -3,5 +3,6 @@
 mod contract;
 mod planted;
 mod regressions;
+mod keys;
 mod scenarios;
 mod seeds;
