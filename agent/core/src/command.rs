@@ -3,8 +3,7 @@
 //! Reads need no command: whoever holds the `Agent` reads its board between steps.
 
 use crate::{
-    cluster::keys::Secret,
-    ids::{Digest, KeyId, ServiceId, TaskId},
+    ids::{Digest, KeyId, Secret, ServiceId, TaskId},
     spec::{service::DefinitionRef, task_definition::TaskDefinition},
 };
 

@@ -1,6 +1,9 @@
 //! The cluster key: how it is made, written, read from a file, and turned into keys for each use.
 
-use holdfast_core::{cluster::keys::Secret, ids::KeyId, limits::CLUSTER_KEYS_MAX};
+use holdfast_core::{
+    ids::{KeyId, Secret},
+    limits::CLUSTER_KEYS_MAX,
+};
 use sha2::{Digest as _, Sha256};
 use std::{
     fmt,

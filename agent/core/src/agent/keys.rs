@@ -4,11 +4,11 @@ use super::Agent;
 use crate::{
     cluster::{
         body::{Body, ClusterKey, Key, KeyInUse},
-        keys::{self, KeyReport, Secret},
+        keys::{self, KeyReport},
     },
     command::{Outcome, Refusal},
     effect::{Effect, Effects},
-    ids::{HostId, KeyId},
+    ids::{HostId, KeyId, Secret},
     limits,
     time::Now,
 };

@@ -1,8 +1,8 @@
 //! What the records say: keys, and a body for each kind.
 
 use crate::{
-    cluster::keys::{KeyReport, Secret},
-    ids::{Digest, HostId, KeyId, ServiceId, SlotIndex, TaskId},
+    cluster::keys::KeyReport,
+    ids::{Digest, HostId, KeyId, Secret, ServiceId, SlotIndex, TaskId},
     spec::task_definition::TaskDefinition,
     task::{
         runtime::{PortBinding, SlotLabel},

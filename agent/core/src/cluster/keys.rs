@@ -6,20 +6,9 @@ use crate::{
         body::{Body, Key},
         record::Version,
     },
-    ids::KeyId,
+    ids::{KeyId, Secret},
 };
 use serde::{Deserialize, Serialize};
-use std::fmt;
-
-/// A cluster key on its way to the hosts. Nothing prints it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Secret(pub [u8; 32]);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
 
 /// What a host says of its keys; empty where it has none and talks on loopback alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,18 +72,6 @@ pub fn orders(board: &Board, report: &KeyReport) -> KeyOrders {
         remove: remove.collect(),
         seal_with,
         install,
-    }
-}
-
-impl PartialOrd for Secret {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Secret {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
     }
 }
 

@@ -11,11 +11,10 @@ use super::{
         KeyInUse, Label, Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings,
         Slot, StopOrder, TaskReport, Verdict,
     },
-    keys::Secret,
     record::{Record, Stamp, Version},
 };
 use crate::{
-    ids::{Digest, HostId, KeyId, ServiceId, TaskId},
+    ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
     rng::Rng,
     spec::task_definition::TaskDefinition,
     task::{

@@ -1,7 +1,10 @@
 //! Rotation of the cluster's keys: messages that are sealed with what the receiver lacks are lost.
 
 use super::scenarios::{SECOND, all, expect, story};
-use holdfast_core::{cluster::keys::Secret, command::Command, ids::KeyId};
+use holdfast_core::{
+    command::Command,
+    ids::{KeyId, Secret},
+};
 use sim::{cluster::Cluster, host::FIRST_KEY, liveness::CONVERGE_MAX};
 
 const NEW: KeyId = KeyId([2; 4]);
