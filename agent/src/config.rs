@@ -54,6 +54,7 @@ pub(crate) struct Config {
     pub(crate) suspect_after: Span,
     pub(crate) probe_interval: Span,
     pub(crate) restart_grace: Span,
+    pub(crate) impaired_grace: Span,
     /// Checked: `telemetry::parse_filter` takes it.
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
@@ -200,6 +201,7 @@ impl TryFrom<RawConfig> for Config {
             suspect_after: milliseconds(&raw.suspect_after_ms)?,
             probe_interval: milliseconds(&raw.probe_interval_ms)?,
             restart_grace: seconds(&raw.restart_grace_s)?,
+            impaired_grace: seconds(&raw.impaired_grace_s)?,
             log: log(is_set(&raw.log))?,
             log_format: one_of(
                 is_set(&raw.log_format),

@@ -10,6 +10,7 @@ use crate::{
     handle::{Call, DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
+    knock::Knocks,
     probe::{HostFacts, ProbeError},
     runtime::{Docker, DockerConfig},
     store::{Entries, Store, StoreError},
@@ -20,6 +21,7 @@ use holdfast_core::{
     agent::{AgentConfig, Timings},
     cluster::{board::Board, body::Capacity, keys::KeyReport, record::Record},
     ids::HostId,
+    input::Input,
     task::runtime::RuntimeEvent,
     time::Wall,
 };
@@ -103,12 +105,15 @@ struct Started {
     driver: Driver,
     received: mpsc::Receiver<gossip::Received>,
     happened: mpsc::Receiver<RuntimeEvent>,
+    knocked: mpsc::Receiver<Input>,
     calls: mpsc::Receiver<Call>,
 }
 
 impl Started {
     async fn run(self) -> Result<(), DaemonError> {
-        let ended = self.driver.run(self.received, self.happened, self.calls);
+        let ended = self
+            .driver
+            .run(self.received, self.happened, self.knocked, self.calls);
         ended.await.map_err(DaemonError::Fatal)?;
         systemd::stopping("Stopped; tasks go on.");
         info!("Agent stopped. Its tasks go on.");
@@ -164,9 +169,11 @@ async fn start(
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
     let mut agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
     agent.keys = keys.as_ref().map(KeyStore::report).unwrap_or_default();
+    let (knocks, knocked) = Knocks::new();
     let ports = Ports {
         transport,
         docker,
+        knocks,
         disk: Disk::start(store),
         handle,
         discovery,
@@ -177,6 +184,7 @@ async fn start(
         driver,
         received,
         happened,
+        knocked,
         calls,
     })
 }
@@ -244,6 +252,7 @@ fn agent_config(
             suspect_after: config.suspect_after,
             down_after: config.down_after,
             restart_grace: config.restart_grace,
+            impaired_grace: config.impaired_grace,
             compare_interval: config.docker_resync,
             container_retention: config.stopped_container_retention,
             stop_timeout: config.stop_timeout,

@@ -5,6 +5,7 @@ use crate::{
     disk::Disk,
     gossip::{self, KeyStore, Received, Transport},
     handle::{Call, Handle},
+    knock::Knocks,
     runtime::Docker,
     systemd,
 };
@@ -45,6 +46,7 @@ const FAREWELL: Duration = Duration::from_millis(50);
 pub(crate) struct Ports {
     pub(crate) transport: Transport,
     pub(crate) docker: Docker,
+    pub(crate) knocks: Knocks,
     pub(crate) disk: Disk,
     pub(crate) handle: Handle,
     pub(crate) discovery: Discovery,
@@ -101,6 +103,7 @@ impl Driver {
         mut self,
         mut received: mpsc::Receiver<Received>,
         mut happened: mpsc::Receiver<RuntimeEvent>,
+        mut knocked: mpsc::Receiver<Input>,
         mut calls: mpsc::Receiver<Call>,
     ) -> Result<(), String> {
         let listen = |kind| signal(kind).map_err(|err| format!("cannot listen to signals: {err}"));
@@ -119,6 +122,7 @@ impl Driver {
                 Some(received) = received.recv() => self.on_received(received),
                 Some(event) = happened.recv() => Next::Step(Input::Runtime(event)),
                 seeds = self.ports.discovery.changed() => Next::Step(Input::Seeds(seeds)),
+                Some(outcome) = knocked.recv() => Next::Step(outcome),
                 Some(call) = calls.recv() => self.on_call(call),
                 () = sleep_until(wake.into()) => Next::Step(Input::Wake),
                 _ = alive.tick() => Next::Alive,
@@ -215,6 +219,7 @@ impl Driver {
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
                 Effect::Keys(orders) => self.change_keys(&orders),
+                Effect::Knock { host, addresses } => self.ports.knocks.knock(host, addresses),
                 Effect::Send(send) if unsaved.is_none() => self.send(send),
                 Effect::Send(_) => {}
                 Effect::Reply { id, result } => {

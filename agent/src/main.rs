@@ -8,6 +8,7 @@ mod drive;
 mod gossip;
 mod identity;
 mod probe;
+mod knock;
 mod runtime;
 mod store;
 mod systemd;

@@ -10,7 +10,7 @@ use holdfast_core::{
         board::Board,
         body::{
             Body, Capacity, HandOver, HostReport, HostStatus, Key, RuntimeStatus, ServiceCount,
-            ServiceRevision, ServiceSettings, Slot, TaskReport, Verdict,
+            ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
@@ -20,7 +20,10 @@ use holdfast_core::{
         index::Index,
         keeper::{Keeper, Scope, Sight},
     },
-    spec::task_definition::{Container, TaskDefinition},
+    spec::{
+        options::ServiceOptions,
+        task_definition::{Container, TaskDefinition},
+    },
     task::{runtime::SlotLabel, status::TaskStatus},
     time::{Mono, Now, Wall},
 };
@@ -198,6 +201,7 @@ impl Scene {
             name: id.to_string(),
             created_at: Wall(0),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         };
         self.put(Key::ServiceSettings(id), 0, Body::ServiceSettings(settings));
         self.put(
@@ -253,7 +257,11 @@ impl Scene {
 
     fn lose(&mut self, host: HostId) {
         let (votes, silent_ms) = (vec![], 2_000);
-        let verdict = Body::Verdict(Verdict { votes, silent_ms });
+        let verdict = Body::Verdict(Verdict {
+            standing: Standing::Down,
+            votes,
+            silent_ms,
+        });
         self.put(Key::Verdict(host), 1, verdict);
     }
 }

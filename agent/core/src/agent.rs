@@ -9,15 +9,17 @@ mod keys;
 mod slots;
 mod commands;
 mod telling;
+mod amid;
 
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Verdict},
+        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, Verdict},
         clock::Clock,
         keys::KeyReport,
-        membership::{Finding, Membership},
+        membership::{Finding, Membership, Turn},
         message::Message,
+        outbox::Outbox,
         record::Record,
         repair,
     },
@@ -29,7 +31,7 @@ use crate::{
     rng::Rng,
     schedule::{
         index::{Index, Touched},
-        keeper::Keeper,
+        keeper::{Keeper, Move, better},
     },
     task::{
         roster::Roster,
@@ -94,8 +96,8 @@ pub struct Agent {
     runtime: RuntimeStatus,
     /// Known while the runtime answers.
     runtime_version: Option<String>,
-    /// Changed in this step, with whom it came from; spread when the step ends.
-    outbox: Vec<(Arc<Record>, Option<HostId>)>,
+    /// What is to be spread when the step ends, or soon after.
+    outbox: Outbox,
     /// Changed in this step; remembered when the step ends.
     unsaved: Vec<Arc<Record>>,
     /// What the records that changed in this step can touch.
@@ -120,22 +122,30 @@ impl Agent {
         now: Now,
         fx: &mut Effects,
     ) -> Self {
+        let joining = Joining::new(now, saved.is_empty());
+        let mut agent = Self::new(config, saved, joining, seed, now);
+        agent.publish_host(now, fx);
+        agent.look_for_peers(now, fx);
+        agent.settle(now, fx);
+        agent
+    }
+
+    fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
         let (me, timings) = (config.host, config.timings.clone());
         let seeds = others(config.address, &config.seeds);
-        let is_first_start = saved.is_empty();
-        let probing = Rng::new(rng.next_u64());
+        let (probing, zone) = (Rng::new(rng.next_u64()), config.zone.as_deref());
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
             started: now,
             registered_at: now.wall,
             clock: Clock::new(me),
             board: saved,
-            membership: Membership::new(me, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, is_first_start),
+            membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
+            joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::default(),
+            keeper: Keeper::new(timings.brake),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -143,7 +153,7 @@ impl Agent {
                 reason: "not asked yet".to_owned(),
             },
             runtime_version: None,
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             unsaved: Vec::new(),
             dirty: Touched::default(),
             all_dirty: true,
@@ -157,9 +167,6 @@ impl Agent {
             config,
         };
         agent.restore(now);
-        agent.publish_host(now, fx);
-        agent.look_for_peers(now, fx);
-        agent.settle(now, fx);
         agent
     }
 
@@ -211,6 +218,7 @@ impl Agent {
                 self.on_message(now, from, address, message, fx);
             }
             Input::Runtime(event) => self.on_runtime(now, event, fx),
+            Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
             Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
@@ -234,6 +242,7 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.outbox.deadline(),
             self.giving_way_deadline(),
         ]
         .into_iter()
@@ -244,7 +253,12 @@ impl Agent {
 
     fn on_wake(&mut self, now: Now, fx: &mut Effects) {
         let mut findings = Vec::new();
-        self.membership.on_wake(now, fx, &mut findings);
+        self.membership.on_wake(&mut Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut findings,
+        });
         self.on_findings(now, findings, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
@@ -284,31 +298,17 @@ impl Agent {
             // Our own words, or a clone's: its host record will tell, by way of the others.
             return;
         }
-        let mut findings = Vec::new();
-        let known = self.membership.on_heard(now, from, fx, &mut findings);
+        let known = self.board.host(from).is_some();
+        self.membership.on_heard(now, from);
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
-        let begins = matches!(
-            message,
-            Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
-        );
+        let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
+        let begins = answers_probe || matches!(message, Message::CatchUp | Message::Records(_));
         match message {
-            Message::Probe { sequence } => self.membership.on_probe(from, address, sequence, fx),
-            Message::Ack { sequence } => self.membership.on_ack(now, from, sequence),
-            Message::Alarm {
-                subject,
-                incarnation,
-            } => {
-                let accused = (subject, incarnation);
-                self.membership
-                    .on_alarm(now, from, accused, fx, &mut findings);
-            }
-            Message::Alive {
-                subject,
-                incarnation,
-            } => {
-                self.membership.on_alive(now, subject, incarnation);
-            }
+            Message::Probe { .. }
+            | Message::Ack { .. }
+            | Message::Alarm(_)
+            | Message::Alive { .. } => self.on_observer(now, from, address, &message, fx),
             Message::Records(records) => {
                 for record in records {
                     self.take(now, &record, Some(from), fx);
@@ -322,10 +322,54 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Page { records, last } => self.on_page(now, from, records, last, fx),
         }
-        self.on_findings(now, findings, fx);
-        if begins {
-            self.on_stranger(from, address, known, fx);
+        if begins && (!known || self.board.is_down(from)) {
+            self.on_stranger(from, address, fx);
+        } else if answers_probe && self.board.is_in_doubt(from) {
+            self.tell_accused(from, address, fx);
         }
+    }
+
+    /// What observers say to one another and to those whom they observe.
+    fn on_observer(
+        &mut self,
+        now: Now,
+        from: HostId,
+        address: SocketAddr,
+        message: &Message,
+        fx: &mut Effects,
+    ) {
+        let mut findings = Vec::new();
+        let mut turn = Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut findings,
+        };
+        match message {
+            Message::Probe { sequence } => {
+                self.membership
+                    .on_probe(&mut turn, from, address, *sequence);
+            }
+            Message::Ack { sequence } => self.membership.on_ack(&mut turn, from, *sequence),
+            Message::Alarm(alarm) => {
+                self.membership.on_alarm(&mut turn, from, alarm);
+                // The question is settled; whoever asks has not been told.
+                let verdict = self.board.record(&Key::Verdict(alarm.subject));
+                let settled = verdict.filter(|verdict| {
+                    self.board.is_down(alarm.subject) && verdict.version.epoch >= alarm.incarnation
+                });
+                if let Some(verdict) = settled {
+                    let message = Message::Records(vec![Arc::clone(verdict)]);
+                    self.send_to(from, message, fx);
+                }
+            }
+            Message::Alive {
+                subject,
+                incarnation,
+            } => self.membership.on_alive(now, *subject, *incarnation),
+            _ => {}
+        }
+        self.on_findings(now, findings, fx);
     }
 
     /// One step of a repair: boards are compared by hashes, and what differs is sent or asked for.
@@ -379,22 +423,28 @@ impl Agent {
 
     /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
     /// compared.
-    fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
-        let down = self.board.is_down(from);
-        if known && !down {
-            return;
-        }
-        let verdict = self.board.record(&Key::Verdict(from)).filter(|_| down);
-        let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
-        for message in told.into_iter().chain([Message::Summary {
-            root: self.board.root(),
-        }]) {
-            let via = Via::Datagram;
+    fn on_stranger(&mut self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        self.tell_accused(from, address, fx);
+        fx.push(Effect::Send(Send {
+            to: address,
+            host: Some(from),
+            via: Via::Datagram,
+            message: Message::Summary {
+                root: self.board.root(),
+            },
+        }));
+    }
+
+    /// What is held against a host, for it to refute.
+    fn tell_accused(&self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        let accused = self.board.is_down(from) || self.board.is_in_doubt(from);
+        let verdict = self.board.record(&Key::Verdict(from));
+        if let Some(verdict) = verdict.filter(|_| accused) {
             fx.push(Effect::Send(Send {
                 to: address,
                 host: Some(from),
-                via,
-                message,
+                via: Via::Datagram,
+                message: Message::Records(vec![Arc::clone(verdict)]),
             }));
         }
     }
@@ -402,27 +452,21 @@ impl Agent {
     fn on_findings(&mut self, now: Now, findings: Vec<Finding>, fx: &mut Effects) {
         for finding in findings {
             match finding {
-                Finding::Suspected(host) => {
-                    self.tell_host(now, host, HostStanding::Suspect, "it does not answer", fx);
-                }
-                Finding::Cleared(host) => {
-                    self.tell_host(now, host, HostStanding::Up, "it answers again", fx);
-                }
-                Finding::Down {
+                Finding::Judged {
                     host,
                     incarnation,
+                    standing,
                     votes,
                     silent,
                 } => {
-                    // Another observer may have written the same while we counted.
-                    if !self.board.is_down(host) {
-                        let body = Body::Verdict(Verdict {
-                            votes,
-                            silent_ms: silent.as_ms(),
-                        });
-                        self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
-                    }
+                    let body = Body::Verdict(Verdict {
+                        standing,
+                        votes,
+                        silent_ms: silent.as_ms(),
+                    });
+                    self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
                 }
+                Finding::Believed(record) => self.merge(now, &record, None, fx),
             }
         }
     }
@@ -481,8 +525,8 @@ impl Agent {
     }
 
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {
-        if let Some(to) = self.membership.address(host) {
-            let via = via(&message);
+        if let Some((_, report)) = self.board.host(host) {
+            let (to, via) = (report.address, via(&message));
             fx.push(Effect::Send(Send {
                 to,
                 host: Some(host),
@@ -510,22 +554,29 @@ impl Agent {
         )
     }
 
-    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
-    pub fn is_alone(&self) -> bool {
-        self.membership.up().is_empty()
-    }
-
-    /// Has a full copy of the board, or has looked for a peer in vain.
-    pub const fn is_caught_up(&self) -> bool {
-        self.joining.is_done()
-    }
-
-    /// How this agent sees a host at the moment.
+    /// What this agent's board says of a host at the moment.
     pub fn standing(&self, host: HostId) -> HostStanding {
-        if host == self.config.host {
-            return HostStanding::Up;
+        let Some((_, report)) = self.board.host(host) else {
+            return HostStanding::Down;
+        };
+        match (self.board.judged(host), report.status) {
+            (Some(Standing::Down), _) => HostStanding::Down,
+            (_, HostStatus::Restarting) => HostStanding::Restarting,
+            (Some(Standing::Suspect), _) => HostStanding::Suspect,
+            (Some(Standing::Impaired), _) => HostStanding::Impaired,
+            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
         }
-        self.membership.standing(host).unwrap_or(HostStanding::Down)
+    }
+
+    /// This agent, as a keeper, is not about to move a slot only for balance.
+    pub fn is_balanced(&self) -> bool {
+        self.keeper.is_balanced()
+    }
+
+    /// The move that would even out a service most, if any is worth it.
+    pub fn better_placed(&self, service: ServiceId) -> Option<Move> {
+        let service = self.board.service(service)?;
+        better(&self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.

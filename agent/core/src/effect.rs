@@ -26,6 +26,13 @@ pub enum Effect {
     /// The driver's keys are to change; it answers with `Input::Keys`.
     Keys(KeyOrders),
     Emit(Event),
+    /// To open a TCP connection to each of these addresses of one machine, and to tell with
+    /// [`crate::input::Input::Knocked`] whether any of them is accepted or refused: either shows
+    /// that its kernel is alive.
+    Knock {
+        host: HostId,
+        addresses: Vec<SocketAddr>,
+    },
     /// The agent must not go on; the driver ends the process with this reason.
     Fatal {
         reason: String,

@@ -20,6 +20,11 @@ pub enum Input {
         message: Message,
     },
     Runtime(RuntimeEvent),
+    /// What came of a knock.
+    Knocked {
+        host: HostId,
+        answered: bool,
+    },
     Command {
         id: CommandId,
         command: Command,

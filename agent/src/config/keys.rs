@@ -253,10 +253,12 @@ keys! {
     /// How often all containers are compared with what Docker has, beside its events.
     docker_resync_s: i64 = Is("30"), Number { min: 1, max: 3_600, unit: "seconds" };
 
-    /// After how long without an answer a host is down and its tasks are replaced.
+    /// After how long without an answer, of its agent or its machine, a host is down and its tasks
+    /// are replaced.
     down_after_ms: i64 = Is("2000"), Number { min: 600, max: 600_000, unit: "milliseconds" };
 
-    /// After how long without an answer a host is suspect: nothing is moved, and it is shown.
+    /// After how long without an answer, of its agent or its machine, a host is suspect: nothing is
+    /// moved, and it is shown.
     /// At most down_after_ms.
     suspect_after_ms: i64 = Is("600"), Number { min: 100, max: 600_000, unit: "milliseconds" };
 
@@ -265,6 +267,10 @@ keys! {
 
     /// How long an agent that said it restarts may be silent before its tasks are replaced.
     restart_grace_s: i64 = Is("30"), Number { min: 0, max: 600, unit: "seconds" };
+
+    /// How long an agent may be silent before its tasks are replaced, while its machine answers:
+    /// it hangs, or is being started again, and its tasks run on.
+    impaired_grace_s: i64 = Is("60"), Number { min: 0, max: 3_600, unit: "seconds" };
 
     /// What is logged: a level, for all modules or for one.
     log: String = Is(r#""info""#),

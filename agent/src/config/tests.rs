@@ -235,6 +235,7 @@ fn each_key_refuses_what_it_cannot_use() {
         "--suspect-after-ms 99",
         "--probe-interval-ms 99",
         "--restart-grace-s 601",
+        "--impaired-grace-s 3601",
         "--log inof",
         "--log-format xml",
         "--region Local",

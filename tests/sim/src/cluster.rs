@@ -75,6 +75,12 @@ pub(crate) enum Event {
         host: usize,
         boot: u32,
     },
+    Knocked {
+        host: usize,
+        boot: u32,
+        knocked: HostId,
+        answered: bool,
+    },
     FaultBegins(usize),
     FaultEnds(usize),
     Order(usize),
@@ -246,6 +252,20 @@ impl Cluster {
                     self.start_agent(host);
                 }
             }
+            Event::Knocked {
+                host,
+                boot,
+                knocked,
+                answered,
+            } => {
+                if self.hosts[host].boot == boot {
+                    let input = Input::Knocked {
+                        host: knocked,
+                        answered,
+                    };
+                    self.step(host, input);
+                }
+            }
             Event::FaultBegins(number) => self.begin_fault(number),
             Event::FaultEnds(number) => self.end_fault(number),
             Event::Order(number) => self.give_order(number),
@@ -323,6 +343,7 @@ impl Cluster {
             Input::Shutdown => 4,
             Input::Keys(report) => 7 ^ (report.held.len() as u64) << 8,
             Input::Seeds(seeds) => 6 ^ (seeds.len() as u64) << 8,
+            Input::Knocked { host, answered } => 5 ^ host.word() ^ u64::from(*answered) << 60,
         };
         self.trace.mix(self.now, place, word);
         self.stats.steps += 1;

@@ -34,6 +34,8 @@ impl Weather {
 pub struct Network {
     hosts: usize,
     pub weather: Weather,
+    /// Of all that this host sends or is sent, so much is lost on top.
+    lossy_ppm: Vec<u64>,
     /// How many faults cut this direction at the moment, by `from * hosts + to`.
     cuts: Vec<u8>,
     /// All of them together; zero spares the look-up.
@@ -59,6 +61,7 @@ impl Network {
         Self {
             hosts,
             weather: Weather::FAIR,
+            lossy_ppm: vec![0; hosts],
             cuts: vec![0; hosts * hosts],
             cuts_total: 0,
             breaks: vec![0; hosts * hosts],
@@ -70,11 +73,12 @@ impl Network {
 
     /// The address of the machine at this place; a host that returns as a new one has it again.
     pub fn address(&self, place: usize) -> SocketAddr {
-        let [_, a, b, c] = u32::try_from(place + 1)
-            .expect("fewer hosts than addresses")
-            .to_be_bytes();
-        let net = NET + self.moved.get(place).copied().unwrap_or(0);
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(net, a, b, c)), PORT)
+        address(NET + self.moved.get(place).copied().unwrap_or(0), place)
+    }
+
+    /// Where a machine is as long as it was not moved.
+    pub fn first_address(place: usize) -> SocketAddr {
+        address(NET, place)
     }
 
     /// The machine gets another address; nobody is at the one it had.
@@ -99,6 +103,10 @@ impl Network {
             ..
         } = self.weather;
         if !self.is_open(from, to) || (loss_ppm > 0 && self.rng.chance_ppm(loss_ppm)) {
+            return None;
+        }
+        let lossy_ppm = self.lossy_ppm[from].max(self.lossy_ppm[to]);
+        if lossy_ppm > 0 && self.rng.chance_ppm(lossy_ppm) {
             return None;
         }
         let first = now + self.delay();
@@ -166,7 +174,13 @@ impl Network {
         }
     }
 
+    /// Of the datagrams to and from this host, so many are lost.
+    pub fn lose_around(&mut self, host: usize, ppm: u64) {
+        self.lossy_ppm[host] = ppm;
+    }
+
     pub fn mend_all(&mut self) {
+        self.lossy_ppm.fill(0);
         self.cuts.fill(0);
         self.cuts_total = 0;
         self.weather = Weather::FAIR;
@@ -214,6 +228,13 @@ pub fn exponential(rng: &mut Rng, mean: u64) -> u64 {
     let halvings = (zeros << 16) + (0x1_0000 - rest);
     // 45,426 is ln 2 in 1/65,536; the mean of `halvings` is 1.5 in these units, of ln it is 1.04.
     (u128::from(mean) * u128::from(halvings) * 45_426 / (1 << 32)) as u64
+}
+
+fn address(net: u8, place: usize) -> SocketAddr {
+    let [_, a, b, c] = u32::try_from(place + 1)
+        .expect("fewer hosts than addresses")
+        .to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(net, a, b, c)), PORT)
 }
 
 #[cfg(test)]

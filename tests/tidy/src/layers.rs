@@ -82,6 +82,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rng",
             "ids",
             "limits",
+            "timings",
             "spec",
             "cluster",
             "task::status",

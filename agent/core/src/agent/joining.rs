@@ -66,7 +66,7 @@ impl Agent {
         let waited = now.mono.since(*since);
         let me = self.config.address;
         let seeds = others(me, &self.config.seeds);
-        let known: BTreeSet<SocketAddr> = self.membership.addresses().collect();
+        let known: BTreeSet<SocketAddr> = self.board.hosts().map(|(.., r)| r.address).collect();
         let known: Vec<_> = known
             .into_iter()
             .filter(|peer| *peer != me && !seeds.contains(peer))
@@ -177,6 +177,16 @@ impl Agent {
         if last && !self.joining.is_done() {
             self.joined(now, fx);
         }
+    }
+
+    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
+    pub fn is_alone(&self) -> bool {
+        self.membership.up().is_empty()
+    }
+
+    /// Has a full copy of the board, or has looked for a peer in vain.
+    pub const fn is_caught_up(&self) -> bool {
+        self.joining.is_done()
     }
 
     fn joined(&mut self, now: Now, fx: &mut Effects) {

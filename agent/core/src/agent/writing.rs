@@ -4,8 +4,10 @@ use super::Agent;
 use crate::{
     cluster::{
         board::Merge,
-        body::{Body, HostReport, Key},
+        body::{Body, HostReport, Key, Standing, Verdict},
         clock::Clock,
+        membership::Turn,
+        message::Message,
         record::{Record, Version},
     },
     effect::{Effect, Effects},
@@ -34,7 +36,7 @@ impl Agent {
         match self.board.merge(&record) {
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(&record));
-                self.outbox.push((Arc::clone(&record), None));
+                self.outbox.push(&record, None);
                 self.on_change(now, replaced.as_deref(), &record, fx);
             }
             // A newer epoch came from elsewhere in this very step: theirs stands.
@@ -63,12 +65,44 @@ impl Agent {
         if !known && self.board.len() >= limits::RECORDS_MAX {
             return;
         }
-        self.clock.observe(version.stamp);
+        if !self.is_believed(now, record, fx) {
+            return;
+        }
+        self.merge(now, record, from, fx);
+        let me = self.config.host;
+        if let (true, Some(from)) = (record.key == Key::Verdict(me), from) {
+            // Whoever accuses us sees at once that we are there, be it news to us or not.
+            let ours = [Key::Host(me), Key::Verdict(me)];
+            let ours = ours.iter().filter_map(|key| self.board.record(key));
+            let message = Message::Records(ours.cloned().collect());
+            self.send_to(from, message, fx);
+        }
+    }
+
+    /// A verdict may be doubted. An agent that has no board of its own yet has no doubts.
+    fn is_believed(&mut self, now: Now, record: &Arc<Record>, fx: &mut Effects) -> bool {
+        let mut turn = Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut Vec::new(),
+        };
+        !self.joining.is_done() || self.membership.weigh(&mut turn, record)
+    }
+
+    pub(super) fn merge(
+        &mut self,
+        now: Now,
+        record: &Arc<Record>,
+        from: Option<HostId>,
+        fx: &mut Effects,
+    ) {
+        self.clock.observe(record.version.stamp);
         match self.board.merge(record) {
             Merge::Known | Merge::Older { .. } => {}
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(record));
-                self.outbox.push((Arc::clone(record), from));
+                self.outbox.push(record, from);
                 self.on_change(now, replaced.as_deref(), record, fx);
             }
         }
@@ -105,9 +139,13 @@ impl Agent {
     fn on_change(&mut self, now: Now, old: Option<&Record>, new: &Record, fx: &mut Effects) {
         self.tell_change(now, old, new, fx);
         let touched = self.index.on_record(&self.board, old, new);
+        if touched.more_room {
+            self.keeper.on_more_room(now);
+        }
         self.dirty.absorb(touched);
         match &new.key {
             Key::Host(host) => {
+                self.on_standing(now, *host);
                 if *host == self.config.host {
                     self.on_own_host(now, new, fx);
                 } else {
@@ -115,10 +153,10 @@ impl Agent {
                 }
             }
             Key::Verdict(host) => {
+                self.on_standing(now, *host);
                 self.membership.on_board(now, &self.board, *host);
-                if *host == self.config.host && new.version.epoch >= self.incarnation {
-                    // We are not down: a new incarnation says so to everybody.
-                    self.begin_incarnation(now, new.version.epoch + 1, fx);
+                if *host == self.config.host {
+                    self.on_accused(now, new, fx);
                 }
             }
             Key::Slot(service, index) => {
@@ -145,9 +183,38 @@ impl Agent {
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
             | Key::ServiceSettings(_)
-            | Key::Directive(_)
             | Key::Unknown { .. } => {}
             Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
+            Key::Directive(host) => self.on_standing(now, *host),
+        }
+    }
+
+    /// What is said of a host has changed. What a starting agent reads is old: it says nothing of
+    /// how many hosts were lost within the last seconds.
+    fn on_standing(&mut self, now: Now, host: HostId) {
+        if self.joining.is_done() {
+            self.keeper.on_host(now, &self.index, host);
+        }
+    }
+
+    /// We are judged, and are there.
+    fn on_accused(&mut self, now: Now, record: &Record, fx: &mut Effects) {
+        let (Some(Body::Verdict(verdict)), epoch) = (&record.body, record.version.epoch) else {
+            return;
+        };
+        match verdict.standing {
+            _ if epoch < self.incarnation => {}
+            Standing::Cleared => {}
+            Standing::Suspect | Standing::Impaired => {
+                let body = Body::Verdict(Verdict {
+                    standing: Standing::Cleared,
+                    votes: Vec::new(),
+                    silent_ms: 0,
+                });
+                self.write(now, record.key.clone(), epoch, Some(body), fx);
+            }
+            // A new incarnation says so to everybody.
+            Standing::Down => self.begin_incarnation(now, epoch + 1, fx),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     cluster::keys::KeyReport,
     ids::{Digest, HostId, KeyId, Secret, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::TaskDefinition,
+    spec::{options::ServiceOptions, task_definition::TaskDefinition},
     task::{
         runtime::{PortBinding, SlotLabel},
         status::{Health, StopCode, TaskStatus},
@@ -92,6 +92,7 @@ pub struct ServiceSettings {
     pub created_at: Wall,
     /// Makes a repeated `CreateService` harmless; empty where the client gave none.
     pub client_token: String,
+    pub options: ServiceOptions,
 }
 
 /// What a host says of itself.
@@ -211,11 +212,25 @@ pub struct StopOrder {
     pub reason: String,
 }
 
-/// "This host, at this incarnation, is down", agreed by its observers.
+/// What its observers agree on about this host at this incarnation; the later word counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
+    pub standing: Standing,
     pub votes: Vec<HostId>,
     pub silent_ms: u64,
+}
+
+/// From the least to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Standing {
+    /// It answers again.
+    Cleared,
+    /// It does not answer: nothing is sent its way, and nothing is moved.
+    Suspect,
+    /// Its agent does not answer, its machine does: nothing is moved for a while.
+    Impaired,
+    /// Its tasks are replaced. Only its next incarnation refutes that.
+    Down,
 }
 
 /// Who runs a slot. The generation is the epoch of the record's version.

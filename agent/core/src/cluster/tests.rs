@@ -3,20 +3,21 @@
 mod board;
 mod membership;
 mod message;
+mod outbox;
 mod repair;
 
 use super::{
     body::{
         Availability, Body, Capacity, ClusterKey, Directive, HandOver, HostReport, HostStatus, Key,
         KeyInUse, Label, Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings,
-        Slot, StopOrder, TaskReport, Verdict,
+        Slot, Standing, StopOrder, TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
 };
 use crate::{
     ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
     rng::Rng,
-    spec::task_definition::TaskDefinition,
+    spec::{options::ServiceOptions, task_definition::TaskDefinition},
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -109,11 +110,13 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             name,
             created_at: Wall(rng.below(3)),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         }),
         Key::Host(_) => Body::Host(host_report(&name)),
         Key::Task(..) => Body::Task(task_report(rng)),
         Key::StopOrder(_) => Body::StopOrder(StopOrder { reason: name }),
         Key::Verdict(_) => Body::Verdict(Verdict {
+            standing: [Standing::Suspect, Standing::Down][rng.below(2) as usize],
             votes: vec![host_id(rng.below(3))],
             silent_ms: rng.below(5_000),
         }),

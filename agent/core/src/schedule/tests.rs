@@ -10,12 +10,15 @@ use crate::{
         board::{Board, Merge, Service},
         body::{
             Body, Capacity, HandOver, HostReport, HostStatus, Key, Placement, RuntimeStatus,
-            ServiceCount, ServiceRevision, ServiceSettings, Slot, TaskReport, Verdict,
+            ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
     ids::{Digest, Generation, HostId, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    spec::{
+        options::ServiceOptions,
+        task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    },
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -132,6 +135,7 @@ impl Scene {
 
     fn down(&mut self, number: u64) {
         let body = Body::Verdict(Verdict {
+            standing: Standing::Down,
             votes: vec![],
             silent_ms: 2_000,
         });
@@ -151,6 +155,7 @@ impl Scene {
             name: "web".to_owned(),
             created_at: Wall(0),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         };
         let revision = revision(digest, number);
         self.put(

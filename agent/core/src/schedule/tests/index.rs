@@ -4,10 +4,11 @@ use super::{SERVICE, Scene, definition, host_id, label, revision, slot_on};
 use crate::{
     cluster::body::{
         Availability, Body, Directive, HostStatus, Key, RuntimeStatus, ServiceCount,
-        ServiceSettings, Verdict,
+        ServiceSettings, Standing, Verdict,
     },
     rng::{self, Rng},
     schedule::index::Index,
+    spec::options::ServiceOptions,
     task::status::TaskStatus,
     time::Wall,
 };
@@ -22,8 +23,12 @@ fn disturb(scene: &mut Scene, rng: &mut Rng) {
     let (key, epoch, body) = match rng.below(9) {
         0 => return disturb_host(scene, rng, host),
         1 => {
-            let (votes, silent_ms) = (vec![], 2_000);
-            let body = Body::Verdict(Verdict { votes, silent_ms });
+            let standing = [Standing::Suspect, Standing::Down][rng.below(2) as usize];
+            let body = Body::Verdict(Verdict {
+                standing,
+                votes: vec![],
+                silent_ms: 2_000,
+            });
             (Key::Verdict(host_id(host)), rng.below(3) + 1, Some(body))
         }
         2 => {
@@ -52,6 +57,7 @@ fn disturb(scene: &mut Scene, rng: &mut Rng) {
                 name,
                 created_at,
                 client_token: String::new(),
+                options: ServiceOptions::default(),
             };
             let gone = rng.below(8) == 0;
             let body = (!gone).then_some(Body::ServiceSettings(settings));
