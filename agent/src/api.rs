@@ -13,6 +13,7 @@ pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod hosts;
 pub(crate) mod introspection;
+pub(crate) mod keys;
 pub(crate) mod why;
 pub(crate) mod overview;
 #[cfg(test)]
@@ -146,5 +147,8 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
             Ok(json!({"service": services::service_json(view, &service)}))
         }
         Outcome::StopOrdered(task) => tasks::stop_ordered(view, *task),
+        Outcome::KeyInstalled(_) | Outcome::KeyPutToUse(_) | Outcome::KeyRemoved(_) => {
+            Ok(keys::changed(outcome))
+        }
     }
 }

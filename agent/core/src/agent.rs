@@ -5,6 +5,7 @@
 mod writing;
 mod spreading;
 mod joining;
+mod keys;
 mod slots;
 mod commands;
 mod telling;
@@ -15,6 +16,7 @@ use crate::{
         board::Board,
         body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, Verdict},
         clock::Clock,
+        keys::KeyReport,
         membership::{Finding, Membership, Turn},
         message::Message,
         outbox::Outbox,
@@ -68,6 +70,8 @@ pub struct AgentConfig {
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
     pub fingerprint: u64,
+    /// `Input::Keys` replaces it.
+    pub keys: KeyReport,
     pub agent_version: String,
     pub timings: Timings,
 }
@@ -101,6 +105,8 @@ pub struct Agent {
     all_dirty: bool,
     /// Copies whose successor was seen to serve, with their service and since when.
     giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
+    /// Records of keys changed, or it is time to look again.
+    keys_dirty: bool,
     next_repair: Mono,
     next_housekeeping: Mono,
     next_compare: Mono,
@@ -152,6 +158,7 @@ impl Agent {
             dirty: Touched::default(),
             all_dirty: true,
             giving_way: BTreeMap::new(),
+            keys_dirty: true,
             next_repair: now.mono + repair_phase,
             next_housekeeping: now.mono + HOUSEKEEPING,
             next_compare: now.mono + timings.compare_interval,
@@ -213,6 +220,7 @@ impl Agent {
             Input::Runtime(event) => self.on_runtime(now, event, fx),
             Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
@@ -547,16 +555,6 @@ impl Agent {
             self.config.host,
             self.board.host(self.config.host).map(|(_, report)| report),
         )
-    }
-
-    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
-    pub fn is_alone(&self) -> bool {
-        self.membership.up().is_empty()
-    }
-
-    /// Has a full copy of the board, or has looked for a peer in vain.
-    pub const fn is_caught_up(&self) -> bool {
-        self.joining.is_done()
     }
 
     /// What this agent's board says of a host at the moment.

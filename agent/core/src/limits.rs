@@ -57,6 +57,9 @@ pub const FANOUT_SEEDS: usize = 10;
 /// First peers that an agent keeps in mind; all are probed while nobody answers.
 pub const SEEDS_MAX: usize = 1_024;
 
+/// Keys that a host accepts at a time.
+pub const CLUSTER_KEYS_MAX: usize = 8;
+
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;
 pub const TOMBSTONE_MS: u64 = 72 * 3_600 * 1_000;

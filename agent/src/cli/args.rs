@@ -66,7 +66,7 @@ pub(crate) enum Command {
     /// Show what has happened in the cluster, and with --follow what happens
     #[command(after_help = "Examples:\n  holdfast events\n  holdfast events --follow -o json")]
     Events(EventsArgs),
-    /// Make cluster keys
+    /// Make cluster keys, and rotate those in use
     #[command(subcommand, visible_alias = "keys")]
     Key(KeyCommand),
     /// Print a script that completes commands in your shell
@@ -303,8 +303,44 @@ pub(crate) struct EventsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key for a new cluster
-    #[command(after_help = "Examples:\n  \
-        (umask 077 && holdfast key new > /etc/holdfast/cluster.key)")]
+    /// Make a key, for a new cluster or for the next rotation
+    #[command(
+        visible_alias = "generate",
+        after_help = "Examples:\n  \
+        (umask 077 && holdfast key new > /etc/holdfast/cluster.key)"
+    )]
     New,
+    /// List the cluster's keys by their ids, and which hosts have them and seal with them
+    #[command(visible_alias = "list", after_help = "Examples:\n  holdfast key ls")]
+    Ls,
+    /// Give all hosts one more key, which they accept and do not seal with yet
+    #[command(
+        after_help = "Examples:\n  holdfast key new | tee new.key | holdfast key install -\n\n\
+        Rotation is install, use, remove, with a look at `holdfast key ls` after each."
+    )]
+    Install {
+        /// File with the key, or - for standard input
+        file: PathBuf,
+    },
+    /// Have all hosts seal with a key that all of them have
+    #[command(after_help = "Examples:\n  holdfast key use 56fac5b2")]
+    Use {
+        /// Its id, or the beginning of its id
+        key: String,
+        /// Also where a host that is up lacks the key
+        #[arg(long, short)]
+        force: bool,
+    },
+    /// Take a key away from all hosts, which then no longer accept it
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  holdfast key remove 56fac5b2"
+    )]
+    Remove {
+        /// Its id, or the beginning of its id
+        key: String,
+        /// Also where a host that is down has no other key
+        #[arg(long, short)]
+        force: bool,
+    },
 }

@@ -4,6 +4,7 @@ use super::{App, answer, stream};
 use crate::api::{
     error::ApiError,
     introspection::{self, NoTask},
+    keys,
     overview::{self, Query},
     why,
 };
@@ -31,6 +32,7 @@ const PATHS: &[&str] = &[
     "/v1/services/<name>/rebalance",
     "/v1/cluster-tasks",
     "/v1/task-definitions",
+    "/v1/keys",
     "/v1/events",
     "/healthz",
     "/readyz",
@@ -58,6 +60,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/v1/services/{name}/rebalance", get(service_rebalance))
         .route("/v1/cluster-tasks", get(cluster_tasks))
         .route("/v1/task-definitions", get(definitions))
+        .route("/v1/keys", get(keys))
         .route("/v1/events", get(stream::events))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
@@ -153,6 +156,10 @@ async fn definitions(State(app): State<App>, asked: Asked) -> Response {
         answer::look(&app, move |view, _| overview::definitions(view, &query)).await?
     })
     .await
+}
+
+async fn keys(State(app): State<App>) -> Response {
+    reply(answer::look(&app, |view, _| keys::keys(view)).await)
 }
 
 async fn alive(State(app): State<App>) -> Response {

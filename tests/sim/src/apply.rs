@@ -11,6 +11,7 @@ use crate::{
 use holdfast_core::{
     cluster::{
         body::{Body, Key},
+        keys::KeyOrders,
         message::Message,
         record::Record,
     },
@@ -59,6 +60,7 @@ impl Cluster {
                     .mix(self.now, place, 14 ^ id.0 << 32 ^ u64::from(result.is_ok()));
                 self.on_reply(place, id, result);
             }
+            Effect::Keys(orders) => self.change_keys(place, &orders),
             Effect::Emit(told) => self.emit(place, told),
             Effect::Knock { host, addresses } => self.knock(place, host, &addresses),
             Effect::Fatal { reason } => {
@@ -66,6 +68,20 @@ impl Cluster {
                 self.fail(format!("h{place}'s agent gave up: {reason}"));
             }
         }
+    }
+
+    /// As a driver does: on disk first, then in force, then told.
+    fn change_keys(&mut self, place: usize, orders: &KeyOrders) {
+        self.trace
+            .mix(self.now, place, 16 ^ (orders.install.len() as u64) << 8);
+        let host = &mut self.hosts[place];
+        let keys = &mut host.keys;
+        keys.held.extend(orders.install.iter().map(|(key, _)| *key));
+        keys.held.retain(|key| !orders.remove.contains(key));
+        keys.in_use = orders.seal_with.or(keys.in_use);
+        let boot = host.boot;
+        let event = Event::Keys { host: place, boot };
+        self.queue.push(self.now + 2_000, event);
     }
 
     /// The kernel of a machine that has power answers, whatever its agent does, if the first
@@ -136,8 +152,8 @@ impl Cluster {
         if self.options.planted == Some(Planted::Misdeliver) && now > 10_000_000 {
             to_place = (addressed + 1) % self.hosts.len();
         }
-        let boot = self.hosts[to_place].boot;
         let breaks = self.network.breaks(from_place, to_place);
+        let current = (self.hosts[to_place].boot, breaks);
         let delivery = |message| {
             Event::Deliver(Delivery {
                 from: self.hosts[from_place].id,
@@ -145,14 +161,13 @@ impl Cluster {
                 from_place,
                 addressed,
                 to_place,
-                connection: (send.via == Via::Stream).then_some((boot, breaks)),
+                connection: (send.via == Via::Stream).then_some(current),
+                sealed_with: self.hosts[from_place].keys.in_use,
                 message,
             })
         };
-        let repeats = match self.options.planted {
-            Some(Planted::Chatter) => 9,
-            _ => 0,
-        };
+        let chatters = self.options.planted == Some(Planted::Chatter);
+        let repeats = if chatters { 9 } else { 0 };
         for _ in 0..repeats {
             self.stats.sent(from_place);
         }

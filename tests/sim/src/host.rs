@@ -3,14 +3,19 @@
 use crate::{disk::Disk, runtime::FakeRuntime};
 use holdfast_core::{
     agent::{Agent, AgentConfig, Timings},
-    cluster::body::{Capacity, Key},
-    ids::{HostId, Incarnation},
+    cluster::{
+        body::{Capacity, Key},
+        keys::KeyReport,
+    },
+    ids::{HostId, Incarnation, KeyId},
     input::Input,
     rng::Rng,
     time::{Mono, Now, Wall},
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 
+/// What all hosts have when the cluster begins.
+pub const FIRST_KEY: KeyId = KeyId([1; 4]);
 pub const CLUSTER: &str = "sim";
 const WALL_AT_START_MS: u64 = 1_800_000_000_000;
 /// What a frozen agent's socket holds before it drops datagrams.
@@ -40,6 +45,8 @@ pub struct Host {
     /// The agent is killed after so many effects of a step that has more.
     pub killed_after: Option<(u32, u64)>,
     pub faulty_calls_ppm: u64,
+    /// As they stand in the state directory.
+    pub keys: KeyReport,
 }
 
 #[derive(Debug)]
@@ -71,6 +78,10 @@ impl Host {
             lost: false,
             killed_after: None,
             faulty_calls_ppm: 0,
+            keys: KeyReport {
+                held: vec![FIRST_KEY],
+                in_use: Some(FIRST_KEY),
+            },
         }
     }
 
@@ -111,6 +122,7 @@ impl Host {
             attributes: BTreeMap::new(),
             capacity: self.capacity,
             fingerprint: self.id.word(),
+            keys: self.keys.clone(),
             agent_version: "sim".to_owned(),
             timings: Timings::default(),
         }

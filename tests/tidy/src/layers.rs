@@ -25,7 +25,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("command", &["ids", "spec"]),
     (
         "input",
-        &["ids", "command", "cluster::message", "task::runtime"],
+        &[
+            "ids",
+            "command",
+            "cluster::keys",
+            "cluster::message",
+            "task::runtime",
+        ],
     ),
     (
         "effect",
@@ -34,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
             "command",
             "event",
+            "cluster::keys",
             "cluster::message",
             "cluster::record",
             "task::runtime",

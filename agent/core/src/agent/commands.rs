@@ -64,6 +64,9 @@ impl Agent {
                 self.delete_service(now, &service, force, fx)
             }
             Command::StopTask { task, reason } => self.stop_task(now, task, reason, fx),
+            Command::InstallKey { key, secret } => self.install_key(now, (key, secret), fx),
+            Command::UseKey { key, force } => self.use_key(now, key, force, fx),
+            Command::RemoveKey { key, force } => self.remove_key(now, key, force, fx),
         }
     }
 

@@ -54,6 +54,7 @@ fn host(host: HostId) -> Arc<Record> {
             version: "28".to_owned(),
         },
         fingerprint: 2,
+        keys: Default::default(),
         agent_version: String::new(),
         registered_at: NOW.wall,
         started_at: NOW.wall,
@@ -85,6 +86,7 @@ fn agent() -> Agent {
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
         fingerprint: 1,
+        keys: Default::default(),
         agent_version: String::new(),
         timings: Timings::default(),
     };

@@ -125,7 +125,11 @@ impl Agent {
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
             Key::ServiceCount(_) | Key::ServiceRevision(_) | Key::ServiceSettings(_) => epoch <= 1,
-            Key::Definition(_) | Key::StopOrder(_) | Key::Directive(_) => epoch == 0,
+            Key::Definition(_)
+            | Key::StopOrder(_)
+            | Key::Directive(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse => epoch == 0,
             Key::Label { .. } | Key::Unknown { .. } => true,
         };
         credible && (record.body.is_some() || told_in_time)
@@ -180,6 +184,7 @@ impl Agent {
             | Key::ServiceRevision(_)
             | Key::ServiceSettings(_)
             | Key::Unknown { .. } => {}
+            Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
             Key::Directive(host) => self.on_standing(now, *host),
         }
     }
@@ -308,6 +313,7 @@ impl Agent {
             caught_up: self.joining.is_done(),
             runtime: self.runtime.clone(),
             fingerprint: self.config.fingerprint,
+            keys: self.config.keys.clone(),
             agent_version: self.config.agent_version.clone(),
             registered_at: self.registered_at,
             started_at: self.started.wall,
@@ -325,6 +331,8 @@ impl Agent {
 
     /// Buries old tombstones, lets stopped tasks go after an hour, and clears up after deletions.
     pub(super) fn keep_house(&mut self, now: Now, fx: &mut Effects) {
+        // A driver that could not save its keys is asked once more.
+        self.keys_dirty = true;
         let buried = self.board.bury(now.wall);
         if !buried.is_empty() {
             fx.push(Effect::Forget(buried));

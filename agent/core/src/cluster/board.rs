@@ -171,7 +171,10 @@ impl Board {
         self.records.get(key).map(|ByKey(record)| record)
     }
 
-    fn range(&self, keys: impl RangeBounds<Key>) -> impl DoubleEndedIterator<Item = &Record> {
+    pub(super) fn range(
+        &self,
+        keys: impl RangeBounds<Key>,
+    ) -> impl DoubleEndedIterator<Item = &Record> {
         let range = self.records.range::<_, Key>(keys);
         range.map(|ByKey(record)| record.as_ref())
     }

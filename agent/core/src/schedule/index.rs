@@ -208,7 +208,12 @@ impl Index {
                     self.on_task(board, (*host, *task, report), true, touched);
                 }
             }
-            Key::Definition(_) | Key::Label { .. } | Key::StopOrder(_) | Key::Unknown { .. } => {}
+            Key::Definition(_)
+            | Key::Label { .. }
+            | Key::StopOrder(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse
+            | Key::Unknown { .. } => {}
         }
     }
 

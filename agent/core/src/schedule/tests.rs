@@ -123,6 +123,7 @@ impl Scene {
                 version: "28".to_owned(),
             },
             fingerprint: 0,
+            keys: Default::default(),
             agent_version: String::new(),
             registered_at: Wall(0),
             started_at: Wall(0),

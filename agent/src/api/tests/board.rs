@@ -70,6 +70,7 @@ pub(crate) fn host(name: &str, last: u8) -> HostReport {
             version: "28.0.1".to_owned(),
         },
         fingerprint: 7,
+        keys: Default::default(),
         agent_version: "0.1.0".to_owned(),
         registered_at: T0,
         started_at: T0,

@@ -12,10 +12,10 @@ use sim::{
     workload::definition,
 };
 
-const SECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000_000;
 
 /// A cluster that holds `copies` of `s0`, quietly.
-fn story(
+pub(super) fn story(
     agents: usize,
     copies: u32,
     then: impl FnOnce(&mut Cluster) -> Result<(), String>,
@@ -40,11 +40,11 @@ fn story(
     }
 }
 
-fn expect(holds: bool, what: &str) -> Result<(), String> {
+pub(super) fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
-fn all(running: usize) -> impl Fn(&Cluster) -> Result<(), String> {
+pub(super) fn all(running: usize) -> impl Fn(&Cluster) -> Result<(), String> {
     move |cluster| {
         let found = cluster.running();
         expect(
