@@ -45,6 +45,10 @@ pub use crate::timings::Timings;
 /// Between looks for what has become too old to keep.
 const HOUSEKEEPING: Span = Span::from_secs(10);
 
+/// How long a machine that has another address than its disk says only reads: what is there under
+/// the same identity has to have the time to object.
+const OBJECTION: Span = Span::from_secs(2);
+
 /// What an agent is told about itself when it starts.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -65,10 +69,12 @@ pub struct AgentConfig {
     pub timings: Timings,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     config: AgentConfig,
     started: Now,
+    /// Until when this machine may be a copy of the one that its disk tells of, and does nothing.
+    copy_until: Option<Mono>,
     /// When this host first registered, as its own disk has it.
     registered_at: Wall,
     rng: Rng,
@@ -120,6 +126,7 @@ impl Agent {
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
             started: now,
+            copy_until: None,
             registered_at: now.wall,
             clock: Clock::new(me),
             board: Board::default(),
@@ -161,6 +168,9 @@ impl Agent {
             if let (true, Some(Body::Host(report))) = (record.key == Key::Host(me), &record.body) {
                 self.incarnation = self.incarnation.max(record.version.epoch + 1);
                 self.registered_at = report.registered_at;
+                if report.address != self.config.address {
+                    self.copy_until = Some(now.mono + OBJECTION);
+                }
             }
             self.board.merge(&record);
         }
@@ -240,7 +250,9 @@ impl Agent {
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
             let up = self.membership.up();
-            if let Some(peer) = self.rng.index(up.len()).map(|index| up[index]) {
+            let repairs = !planted!(NeverRepairs);
+            let peer = self.rng.index(up.len()).map(|index| up[index]);
+            if let Some(peer) = peer.filter(|_| repairs) {
                 let message = Message::Summary {
                     root: self.board.root(),
                 };
@@ -249,7 +261,7 @@ impl Agent {
         }
         if now.mono >= self.next_compare {
             self.next_compare = now.mono + self.config.timings.compare_interval;
-            if self.runtime_version.is_some() {
+            if self.runtime_version.is_some() && !planted!(NeverCompares) {
                 fx.push(Effect::Runtime(RuntimeCommand::List));
             }
         }
@@ -323,6 +335,7 @@ impl Agent {
         message: &Message,
         fx: &mut Effects,
     ) {
+        let own = |record: &Record| record.version.stamp.author == self.config.host;
         let mut reply = |message: Message| {
             let (to, host, via) = (address, Some(from), via(&message));
             fx.push(Effect::Send(Send {
@@ -344,7 +357,10 @@ impl Agent {
                     .for_each(reply);
             }
             Message::Holdings { buckets, held } => {
-                let difference = repair::compare(&self.board, buckets, held);
+                let mut difference = repair::compare(&self.board, buckets, held);
+                difference
+                    .newer
+                    .retain(|record| own(record) || !planted!(TellsOnlyItsOwn));
                 if !difference.lacking.is_empty() {
                     reply(Message::Fetch(difference.lacking));
                 }
@@ -355,7 +371,8 @@ impl Agent {
                 let wanted: BTreeSet<u64> = hashes.iter().copied().collect();
                 let found = wanted
                     .into_iter()
-                    .filter_map(|hash| self.board.by_key_hash(hash));
+                    .filter_map(|hash| self.board.by_key_hash(hash))
+                    .filter(|record| own(record) || !planted!(TellsOnlyItsOwn));
                 repair::pack(found.cloned().collect())
                     .into_iter()
                     .for_each(reply);
@@ -455,8 +472,9 @@ impl Agent {
             // Whether a task that was found has stopped already, the peers may know better.
             RuntimeEvent::Listed(_) if !self.joining.is_done() => return,
             RuntimeEvent::Listed(found) => {
+                let stays_out = planted!(StaysOutOfService) && self.roster.has_compared();
                 self.recall(now, found, fx);
-                if let Some(version) = self.runtime_version.clone() {
+                if let Some(version) = self.runtime_version.clone().filter(|_| !stays_out) {
                     self.all_dirty = true;
                     self.runtime = RuntimeStatus::Available { version };
                 }

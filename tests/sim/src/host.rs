@@ -40,6 +40,12 @@ pub struct Host {
     /// The agent is killed after so many effects of a step that has more.
     pub killed_after: Option<(u32, u64)>,
     pub faulty_calls_ppm: u64,
+    /// Tells machines apart that have one identity.
+    pub fingerprint: u64,
+    /// It was started from a copy of another one's disk, and is to give up.
+    pub is_twin: bool,
+    /// Why its agent ended by itself.
+    pub gave_up: Option<String>,
 }
 
 #[derive(Debug)]
@@ -71,6 +77,9 @@ impl Host {
             lost: false,
             killed_after: None,
             faulty_calls_ppm: 0,
+            fingerprint: id.word(),
+            is_twin: false,
+            gave_up: None,
         }
     }
 
@@ -109,7 +118,7 @@ impl Host {
             zone: Some(format!("z{}", self.place % 3)),
             attributes: BTreeMap::new(),
             capacity: self.capacity,
-            fingerprint: self.id.word(),
+            fingerprint: self.fingerprint,
             agent_version: "sim".to_owned(),
             timings: Timings::default(),
         }

@@ -41,6 +41,8 @@ pub struct Network {
     breaks: Vec<u16>,
     /// When the last message of the stream arrives: the next one may not overtake it.
     stream_at: Vec<u64>,
+    /// Of the datagrams from and to each host; streams bear it.
+    pub lossy_ppm: Vec<u64>,
     rng: Rng,
 }
 
@@ -60,6 +62,7 @@ impl Network {
             cuts_total: 0,
             breaks: vec![0; hosts * hosts],
             stream_at: vec![0; hosts * hosts],
+            lossy_ppm: vec![0; hosts],
             rng: Rng::new(seed),
         }
     }
@@ -88,6 +91,10 @@ impl Network {
             ..
         } = self.weather;
         if !self.is_open(from, to) || (loss_ppm > 0 && self.rng.chance_ppm(loss_ppm)) {
+            return None;
+        }
+        let lossy = self.lossy_ppm[from].max(self.lossy_ppm[to]);
+        if lossy > 0 && self.rng.chance_ppm(lossy) {
             return None;
         }
         let first = now + self.delay();
@@ -157,6 +164,7 @@ impl Network {
 
     pub fn mend_all(&mut self) {
         self.cuts.fill(0);
+        self.lossy_ppm.fill(0);
         self.cuts_total = 0;
         self.weather = Weather::FAIR;
     }
@@ -185,6 +193,9 @@ impl Network {
     /// Whoever is on one side reaches everyone on it, both ways: only then does "on each connected
     /// side" mean one thing.
     pub fn is_cleanly_split(&self) -> bool {
+        if self.lossy_ppm.iter().any(|ppm| *ppm > 0) {
+            return false;
+        }
         if self.cuts_total == 0 {
             return true;
         }

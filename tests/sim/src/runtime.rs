@@ -29,6 +29,18 @@ pub struct Manners {
     pub stubborn_ppm: u64,
     /// Containers that end by themselves, within a minute.
     pub exits_ppm: u64,
+    /// Every container ends by itself so long after its start.
+    pub crashes_after_us: Option<u64>,
+    /// A stop ends nothing, and says so.
+    pub unkillable: bool,
+    /// Whatever is made or started is not told.
+    pub loses_answers: bool,
+    /// No image can be had.
+    pub no_images: bool,
+    /// Ports that others on the host have.
+    pub ports_taken: Vec<u16>,
+    /// What a full comparison finds that is another cluster's.
+    pub strangers: Vec<Observed>,
 }
 
 impl Manners {
@@ -40,6 +52,12 @@ impl Manners {
         fail_ppm: 0,
         stubborn_ppm: 0,
         exits_ppm: 0,
+        crashes_after_us: None,
+        unkillable: false,
+        loses_answers: false,
+        no_images: false,
+        ports_taken: Vec::new(),
+        strangers: Vec::new(),
     };
 }
 
@@ -78,7 +96,7 @@ pub struct Finished {
     pub then: Option<(u64, Chore)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FakeRuntime {
     cluster: String,
     host: HostId,
@@ -212,6 +230,13 @@ impl FakeRuntime {
                 started
             }
             RuntimeCommand::Stop {
+                task, container, ..
+            } if self.manners.unkillable => RuntimeEvent::StopFailed {
+                task,
+                container,
+                failure: permanent("CannotStopContainerError: it does not end".to_owned()),
+            },
+            RuntimeCommand::Stop {
                 task,
                 container,
                 runtime_id,
@@ -248,7 +273,8 @@ impl FakeRuntime {
                 failure,
             };
         }
-        if make.container.image.starts_with("missing") && !self.has_all_images {
+        let missing = make.container.image.starts_with("missing") && !self.has_all_images;
+        if missing || self.manners.no_images {
             let failure = permanent(format!(
                 "CannotPullContainerError: no such image: {}",
                 make.container.image
@@ -355,10 +381,12 @@ impl FakeRuntime {
     }
 
     pub fn is_bound(&self, protocol: Protocol, host_port: u16) -> bool {
-        self.containers.values().any(|container| {
-            matches!(&container.status, ObservedStatus::Running { ports, .. }
+        let taken = self.manners.ports_taken.contains(&host_port);
+        taken
+            || self.containers.values().any(|container| {
+                matches!(&container.status, ObservedStatus::Running { ports, .. }
                 if ports.iter().any(|p| (p.protocol, p.host_port) == (protocol, host_port)))
-        })
+            })
     }
 
     fn stop(
@@ -412,6 +440,7 @@ impl FakeRuntime {
 
     fn list(&self) -> Vec<Observed> {
         let ours = |labels: &Labels| labels.cluster == self.cluster && labels.host == self.host;
+        let strangers = self.manners.strangers.iter().cloned();
         self.containers
             .values()
             .filter(|container| ours(&container.make.labels))
@@ -420,6 +449,7 @@ impl FakeRuntime {
                 labels: container.make.labels.clone(),
                 status: container.status.clone(),
             })
+            .chain(strangers)
             .collect()
     }
 
@@ -508,6 +538,11 @@ impl FakeRuntime {
     }
 
     fn draw_exit(&mut self, now: u64, task: TaskId, name: &str) -> Option<(u64, Chore)> {
+        if let Some(after) = self.manners.crashes_after_us {
+            let key = key(task, name);
+            let run = self.containers.get(&key)?.run;
+            return Some((now + after, Chore::Exit { key, run, code: 1 }));
+        }
         if self.manners.exits_ppm == 0 || !self.rng.chance_ppm(self.manners.exits_ppm) {
             return None;
         }

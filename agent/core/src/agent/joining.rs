@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 /// Between questions to peers that have not answered.
 const ASK_AGAIN: Span = Span::from_ms(500);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Joining {
     Seeking {
         since: Mono,
@@ -131,6 +131,9 @@ impl Agent {
         else {
             return;
         };
+        if planted!(WaitsForABoard) {
+            return;
+        }
         blank.insert(from);
         let me = self.config.address;
         if self
@@ -154,7 +157,8 @@ impl Agent {
         for record in records {
             self.take(now, &record, Some(from), fx);
         }
-        if last && !self.joining.is_done() {
+        let may_be_a_copy = self.copy_until.is_some_and(|at| now.mono < at);
+        if last && !self.joining.is_done() && !may_be_a_copy {
             self.joined(now, fx);
         }
     }

@@ -54,7 +54,7 @@ impl Agent {
 
     /// Pushes what changed so far to the disk; what follows waits until it is there.
     pub(super) fn persist(&mut self, fx: &mut Effects) {
-        if !self.unsaved.is_empty() {
+        if !self.unsaved.is_empty() && !planted!(AnswersBeforeDisk) {
             fx.push(Effect::Persist(std::mem::take(&mut self.unsaved)));
         }
     }
@@ -69,6 +69,9 @@ impl Agent {
         let forwarded = self.sample(limits::FANOUT_FORWARD);
         let mut parcels: BTreeMap<HostId, Vec<Arc<Record>>> = BTreeMap::new();
         for (record, from) in outbox {
+            if planted!(TellsOnlyItsOwn) && from.is_some() {
+                continue;
+            }
             let random = if from.is_none() {
                 &authored
             } else {

@@ -38,7 +38,7 @@ const FRESH: Span = Span::from_ms(200);
 /// A wake that comes this late means that we stood still, not that the others fell silent.
 const STALL: Span = Span::from_ms(400);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Membership {
     me: HostId,
     timings: Timings,
@@ -58,7 +58,7 @@ pub struct Membership {
     seeds: Vec<SocketAddr>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Peer {
     address: SocketAddr,
     incarnation: Incarnation,
@@ -79,7 +79,7 @@ struct Peer {
     votes: BTreeMap<HostId, Mono>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Burst {
     sent: u8,
     next: Mono,
@@ -233,6 +233,9 @@ impl Membership {
         let Some(peer) = self.peers.get_mut(&from) else {
             return false;
         };
+        if planted!(HoldsAGrudge) && peer.alarmed.is_some() {
+            return true;
+        }
         peer.heard = now.mono;
         if !peer.votes.is_empty() {
             let (votes, incarnation) = (std::mem::take(&mut peer.votes), peer.incarnation);
@@ -290,6 +293,16 @@ impl Membership {
             return;
         };
         if peer.down || incarnation != peer.incarnation {
+            return;
+        }
+        if planted!(TakesAlarmForVerdict) {
+            let (votes, silent) = (vec![from], peer.silence(now));
+            findings.push(Finding::Down {
+                host: subject,
+                incarnation,
+                votes,
+                silent,
+            });
             return;
         }
         if now.mono.since(peer.heard) < FRESH {
@@ -378,7 +391,12 @@ impl Membership {
             }
         }
         // Now and then one that is down, so that a healed partition is noticed from either side.
-        if let Some(index) = self.rng.index(self.down.len()) {
+        let down = if planted!(NeverProbesTheDown) {
+            0
+        } else {
+            self.down.len()
+        };
+        if let Some(index) = self.rng.index(down) {
             let host = self.down[index];
             let message = Message::Probe {
                 sequence: self.number(),
@@ -517,6 +535,16 @@ impl Membership {
     fn judge(&mut self, now: Now, host: HostId, findings: &mut Vec<Finding>) {
         let peer = &self.peers[&host];
         let silent = peer.silence(now);
+        let unheard = now.mono.since(peer.heard);
+        if planted!(JudgesAlone) && !peer.down && unheard >= self.timings.down_after {
+            findings.push(Finding::Down {
+                host,
+                incarnation: peer.incarnation,
+                votes: vec![self.me],
+                silent: unheard,
+            });
+            return;
+        }
         let allowed = if peer.restarting {
             self.timings.restart_grace.max(self.timings.down_after)
         } else {
@@ -552,7 +580,7 @@ impl Membership {
 
     /// Cut off itself, an observer cannot be asked to agree; so each side of a partition can judge.
     fn may_vote(&self, now: Now, observer: &Peer) -> bool {
-        now.mono.since(observer.heard) < self.timings.down_after
+        now.mono.since(observer.heard) < self.timings.down_after || planted!(CountsTheAbsent)
     }
 
     /// The K hosts that score highest for the subject, of all that are not judged down.

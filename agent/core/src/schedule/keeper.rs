@@ -44,7 +44,7 @@ pub struct Decision {
 }
 
 /// The delays of the services that this host keeps.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keeper {
     /// When a slot was first seen as it is now: the offer open, or the failure to be made good.
     since: BTreeMap<(ServiceId, SlotIndex), (Generation, Open, Mono)>,
@@ -211,7 +211,9 @@ impl Keeper {
             return self.unconfirmed(now, view, (generation, slot), load);
         }
         let unasked = |copy: &&Copy<'_>| {
-            current.is_none_or(|c| c.at != copy.at) && !slot.superseded.contains(&copy.at)
+            !planted!(NeverReconciles)
+                && current.is_none_or(|c| c.at != copy.at)
+                && !slot.superseded.contains(&copy.at)
         };
         let unasked: Vec<Copy<'_>> = view.copies.iter().filter(unasked).copied().collect();
         // Those who are told to go have to have gone before more can be told.
@@ -507,7 +509,12 @@ impl Keeper {
                 (Some(host), next.reason)
             }
             Err(refusals) => {
-                self.look_again(service, now.mono + LOOK_AGAIN);
+                let later = if planted!(LooksAgainAtOnce) {
+                    Span::ZERO
+                } else {
+                    LOOK_AGAIN
+                };
+                self.look_again(service, now.mono + later);
                 (None, refusals)
             }
         };

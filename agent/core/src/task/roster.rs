@@ -15,7 +15,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Roster {
     cluster: String,
     host: HostId,
@@ -98,13 +98,17 @@ impl Roster {
 
     /// A task that the disk remembers from before a restart.
     pub fn remember(&mut self, id: TaskId, report: TaskReport, definition: Option<TaskDefinition>) {
+        if planted!(ForgetsItsTasks) {
+            return;
+        }
         self.tasks
             .insert(id, Task::remembered(id, report, definition, &self.timings));
     }
 
     /// A task of ours that only its container's labels tell of.
     pub fn adopt(&mut self, now: Now, labels: &Labels) {
-        if labels.cluster == self.cluster && labels.host == self.host {
+        let ours = labels.cluster == self.cluster || planted!(TakesAnothersContainers);
+        if ours && labels.host == self.host && !planted!(LeavesStrangersRunning) {
             let report = adopted_report(now, labels);
             let task = Task::from_labels(labels.task, report, &self.timings);
             self.tasks.insert(labels.task, task);
@@ -229,7 +233,8 @@ impl Roster {
         let mut found: BTreeMap<TaskId, Vec<Observed>> = BTreeMap::new();
         for one in observed {
             // The runtime filters by labels already; what is not ours must not be touched.
-            if one.labels.cluster == self.cluster && one.labels.host == self.host {
+            let ours = one.labels.cluster == self.cluster || planted!(TakesAnothersContainers);
+            if ours && one.labels.host == self.host {
                 found.entry(one.labels.task).or_default().push(one);
             }
         }
