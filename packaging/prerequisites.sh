@@ -50,6 +50,7 @@ missing_packages() {
     have systemd-analyze || echo systemd
     have tar || echo tar
     have ip || echo iproute2
+    have nft || echo nftables
     have pgrep || echo procps
 }
 

@@ -17,11 +17,11 @@ use crate::{
 };
 use holdfast_core::{
     agent::{AgentConfig, Timings},
-    cluster::{body::Capacity, record::Record},
+    cluster::{board::Board, body::Capacity, record::Record},
     ids::HostId,
     time::Wall,
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::{net::lookup_host, sync::mpsc, time::timeout};
 use tracing::{info, warn};
 
@@ -146,7 +146,7 @@ async fn serve(
         disk: Disk::start(store),
         handle,
     };
-    let driver = Driver::start(agent, records(entries), ports)?;
+    let driver = Driver::start(agent, board(entries), ports)?;
     driver
         .run(received, happened, calls)
         .await
@@ -231,7 +231,7 @@ async fn look_up(peers: &[String]) -> Vec<SocketAddr> {
 }
 
 /// What the disk held, as records. One that cannot be read is left out: peers have it.
-fn records(entries: Entries) -> Vec<Arc<Record>> {
+fn board(entries: Entries) -> Board {
     let read = |(_, value): (Vec<u8>, Vec<u8>)| match Record::decode(&value) {
         Ok(record) => Some(record),
         Err(err) => {
@@ -239,5 +239,5 @@ fn records(entries: Entries) -> Vec<Arc<Record>> {
             None
         }
     };
-    entries.into_iter().filter_map(read).collect()
+    Board::from_records(entries.into_iter().filter_map(read))
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use holdfast_core::{
     agent::{Agent, AgentConfig},
-    cluster::{body::RuntimeStatus, message::Message, record::Record},
+    cluster::{board::Board, body::RuntimeStatus, message::Message},
     command::{CommandId, Outcome, Refusal},
     effect::{Effect, Effects, Send, Via},
     event::{Event, Happening, HostStanding},
@@ -20,7 +20,6 @@ use holdfast_core::{
 };
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -66,7 +65,7 @@ enum Next {
 impl Driver {
     pub(crate) fn start(
         config: AgentConfig,
-        saved: Vec<Arc<Record>>,
+        saved: Board,
         ports: Ports,
     ) -> Result<Self, getrandom::Error> {
         let seed = getrandom::u64()?;

@@ -8,6 +8,7 @@ mod joining;
 mod slots;
 mod commands;
 mod telling;
+mod amid;
 
 use crate::{
     cluster::{
@@ -25,7 +26,10 @@ use crate::{
     ids::{HostId, Incarnation, ServiceId, TaskId},
     input::Input,
     rng::Rng,
-    schedule::keeper::{Keeper, keeper_of},
+    schedule::{
+        index::{Index, Touched},
+        keeper::Keeper,
+    },
     task::{
         roster::Roster,
         runtime::{Observed, RuntimeCommand, RuntimeEvent},
@@ -85,6 +89,7 @@ pub struct Agent {
     roster: Roster,
     ledger: Ledger,
     keeper: Keeper,
+    index: Index,
     incarnation: Incarnation,
     status: HostStatus,
     runtime: RuntimeStatus,
@@ -94,8 +99,8 @@ pub struct Agent {
     outbox: Vec<(Arc<Record>, Option<HostId>)>,
     /// Changed in this step; remembered when the step ends.
     unsaved: Vec<Arc<Record>>,
-    /// Services whose records changed in this step.
-    dirty: BTreeSet<ServiceId>,
+    /// What the records that changed in this step can touch.
+    dirty: Touched,
     all_dirty: bool,
     /// Copies whose successor was seen to serve, with their service and since when.
     giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
@@ -109,11 +114,20 @@ impl Agent {
     /// Starts from what the disk held (nothing at first boot); asks for its first effects.
     pub fn resume(
         config: AgentConfig,
-        saved: Vec<Arc<Record>>,
+        saved: Board,
         seed: u64,
         now: Now,
         fx: &mut Effects,
     ) -> Self {
+        let joining = Joining::new(now, saved.is_empty());
+        let mut agent = Self::new(config, saved, joining, seed, now);
+        agent.publish_host(now, fx);
+        agent.look_for_peers(now, fx);
+        agent.settle(now, fx);
+        agent
+    }
+
+    fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
         let (me, timings) = (config.host, config.timings.clone());
         let seeds: Vec<_> = config
@@ -129,12 +143,13 @@ impl Agent {
             copy_until: None,
             registered_at: now.wall,
             clock: Clock::new(me),
-            board: Board::default(),
+            board: saved,
             membership: Membership::new(me, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, saved.is_empty()),
+            joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::default(),
+            index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
             runtime: RuntimeStatus::Unavailable {
@@ -143,7 +158,7 @@ impl Agent {
             runtime_version: None,
             outbox: Vec::new(),
             unsaved: Vec::new(),
-            dirty: BTreeSet::new(),
+            dirty: Touched::default(),
             all_dirty: true,
             giving_way: BTreeMap::new(),
             next_repair: now.mono + repair_phase,
@@ -153,27 +168,25 @@ impl Agent {
             rng,
             config,
         };
-        agent.restore(now, saved);
-        agent.publish_host(now, fx);
-        agent.look_for_peers(now, fx);
-        agent.settle(now, fx);
+        agent.restore(now);
         agent
     }
 
-    /// Fills the board from the disk, and remembers which tasks ran here.
-    fn restore(&mut self, now: Now, saved: Vec<Arc<Record>>) {
+    /// Goes on from where the board left off: later than all on it, and with the tasks that ran
+    /// here.
+    fn restore(&mut self, now: Now) {
         let me = self.config.host;
-        for record in saved {
+        for record in self.board.records() {
             self.clock.observe(record.version.stamp);
-            if let (true, Some(Body::Host(report))) = (record.key == Key::Host(me), &record.body) {
-                self.incarnation = self.incarnation.max(record.version.epoch + 1);
-                self.registered_at = report.registered_at;
-                if report.address != self.config.address {
-                    self.copy_until = Some(now.mono + OBJECTION);
-                }
-            }
-            self.board.merge(&record);
         }
+        if let Some((incarnation, report)) = self.board.host(me) {
+            self.incarnation = self.incarnation.max(incarnation + 1);
+            self.registered_at = report.registered_at;
+            if report.address != self.config.address {
+                self.copy_until = Some(now.mono + OBJECTION);
+            }
+        }
+        self.index = Index::of(&self.board);
         let hosts: Vec<HostId> = self.board.hosts().map(|(host, ..)| host).collect();
         for host in hosts {
             self.membership.on_board(now, &self.board, host);
@@ -245,7 +258,7 @@ impl Agent {
         self.on_findings(now, findings, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
-        self.dirty.append(&mut self.keeper.on_wake(now));
+        self.dirty.absorb(self.keeper.on_wake(now));
         self.on_giving_way_wake(now);
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
@@ -314,7 +327,7 @@ impl Agent {
                 }
             }
             Message::Summary { .. }
-            | Message::Buckets(_)
+            | Message::Branches(_)
             | Message::Holdings { .. }
             | Message::Fetch(_) => self.on_comparison(from, address, &message, fx),
             Message::CatchUp => self.on_catch_up(from, address, fx),
@@ -351,13 +364,13 @@ impl Agent {
                     .into_iter()
                     .for_each(reply);
             }
-            Message::Buckets(theirs) => {
-                repair::answer_buckets(&self.board, theirs)
+            Message::Branches(theirs) => {
+                repair::answer_branches(&self.board, theirs)
                     .into_iter()
                     .for_each(reply);
             }
-            Message::Holdings { buckets, held } => {
-                let mut difference = repair::compare(&self.board, buckets, held);
+            Message::Holdings { prefixes, held } => {
+                let mut difference = repair::compare(&self.board, prefixes, held);
                 difference
                     .newer
                     .retain(|record| own(record) || !planted!(TellsOnlyItsOwn));
@@ -373,7 +386,7 @@ impl Agent {
                     .into_iter()
                     .filter_map(|hash| self.board.by_key_hash(hash))
                     .filter(|record| own(record) || !planted!(TellsOnlyItsOwn));
-                repair::pack(found.cloned().collect())
+                repair::pack(repair::bounded(found))
                     .into_iter()
                     .for_each(reply);
             }
@@ -475,7 +488,7 @@ impl Agent {
                 let stays_out = planted!(StaysOutOfService) && self.roster.has_compared();
                 self.recall(now, found, fx);
                 if let Some(version) = self.runtime_version.clone().filter(|_| !stays_out) {
-                    self.all_dirty = true;
+                    self.touch_own();
                     self.runtime = RuntimeStatus::Available { version };
                 }
             }
@@ -530,7 +543,7 @@ impl Agent {
 
     /// Who decides for a service, as this agent sees it.
     pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
-        keeper_of(&self.board, service)
+        self.index.keeper_of(service)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod record;
 pub mod clock;
+pub mod hash_tree;
 pub mod board;
 pub mod message;
 pub mod repair;

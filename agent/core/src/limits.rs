@@ -28,8 +28,12 @@ pub const EPOCH_AHEAD_MAX: u64 = 1 << 32;
 /// A stamp further ahead of our own clock than this is refused.
 pub const STAMP_AHEAD_MS_MAX: u64 = 5 * 60 * 1_000;
 
-/// Key hashes with versions that one `Holdings` lists, about 30 bytes each.
+/// Key hashes with versions that one `Holdings` lists, about 40 bytes each.
 pub const HOLDINGS_MAX: usize = 16_384;
+/// Prefixes whose hashes one `Branches` tells, about 150 bytes each.
+pub const BRANCHES_MAX: usize = 256;
+/// Records that one answer in a repair sends; the rest is for the next round.
+pub const REPAIR_BYTES_MAX: usize = 1024 * 1024;
 /// Peers that get a changed record at once from its author, and from each host that it is new to.
 pub const FANOUT_AUTHOR: usize = 6;
 pub const FANOUT_FORWARD: usize = 3;
@@ -48,6 +52,3 @@ pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
 // How long we wait.
 pub const STOP_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
 pub const STOP_TIMEOUT_MAX: Span = Span::from_secs(120);
-
-// How the board is compared.
-pub const BUCKETS: usize = 64;

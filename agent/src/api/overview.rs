@@ -175,10 +175,13 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
             .or_default() += 1;
     }
     let mut statuses: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut unreachable = 0_u32;
-    for (host, _, report) in view.board.tasks() {
-        if report.last != TaskStatus::Stopped && view.is_down(host) {
-            unreachable += 1;
+    let (mut on_down_hosts, mut unconfirmed) = (0_u32, 0_u32);
+    for (host, task, report) in view.board.tasks() {
+        let live = report.last != TaskStatus::Stopped;
+        if live && view.is_down(host) {
+            on_down_hosts += 1;
+        } else if live && !view.is_confirmed(host, task) {
+            unconfirmed += 1;
         } else {
             *statuses.entry(report.last.as_str()).or_default() += 1;
         }
@@ -196,7 +199,7 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
         "docker": docker(view),
         "hosts": standings,
         "services": {"count": view.board.services().count(), "tasksDesired": wanted},
-        "tasks": {"byStatus": statuses, "onDownHosts": unreachable},
+        "tasks": {"byStatus": statuses, "onDownHosts": on_down_hosts, "unconfirmed": unconfirmed},
         "board": {
             "records": view.board.len(),
             "root": format!("{:016x}", view.board.root()),

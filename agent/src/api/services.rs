@@ -13,7 +13,7 @@ use holdfast_core::{
         body::{Key, TaskReport},
     },
     command::Command,
-    ids::{Digest, HostId, ServiceId, SlotIndex},
+    ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
     limits,
     rng::hash_bytes,
     spec::{ecs_fields, parse_create_service, parse_update_service, read::Choice},
@@ -164,8 +164,8 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// What truly runs or is about to, on hosts that are there: a duplicate is counted too.
-    fn count(&mut self, view: &View<'_>, host: HostId, report: &TaskReport) {
-        if view.is_down(host) {
+    fn count(&mut self, view: &View<'_>, (host, task, report): (HostId, TaskId, &TaskReport)) {
+        if !view.is_confirmed(host, task) {
             return;
         }
         match report.last {
@@ -183,8 +183,8 @@ impl Counts {
 
 pub(crate) fn counts(view: &View<'_>, service: ServiceId) -> Counts {
     let mut counts = Counts::default();
-    for (host, _, report) in view.board.tasks_of(service) {
-        counts.count(view, host, report);
+    for (host, task, report) in view.board.tasks_of(service) {
+        counts.count(view, (host, task, report));
     }
     counts
 }
@@ -227,14 +227,14 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
 fn deployments(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
     let mut others: BTreeMap<Digest, (&TaskReport, Counts)> = BTreeMap::new();
     let mut primary = Counts::default();
-    for (host, _, report) in view.board.tasks_of(service.id) {
+    for (host, task, report) in view.board.tasks_of(service.id) {
         if report.definition == service.revision.definition {
-            primary.count(view, host, report);
+            primary.count(view, (host, task, report));
         } else if report.last.is_live() && !view.is_down(host) {
             let (_, counts) = others
                 .entry(report.definition)
                 .or_insert((report, Counts::default()));
-            counts.count(view, host, report);
+            counts.count(view, (host, task, report));
         }
     }
     let done = others.is_empty() && primary.running == service.desired;

@@ -326,6 +326,7 @@ pub(crate) fn extended_json(
     let mut ours = json!({
         "taskId": id.to_string(),
         "host": host_json(view, host),
+        "confirmed": !report.last.is_live() || view.is_confirmed(host, id),
         "refused": report.refused,
         "replaced": report.replaced,
     });

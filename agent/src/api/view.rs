@@ -5,7 +5,7 @@ use holdfast_core::{
     agent::Agent,
     cluster::board::Board,
     event::HostStanding,
-    ids::{HostId, ServiceId},
+    ids::{HostId, ServiceId, TaskId},
     time::Wall,
 };
 use serde_json::{Value, json};
@@ -49,6 +49,12 @@ impl View<'_> {
 
     pub(crate) fn is_down(&self, host: HostId) -> bool {
         self.standing_of(host) == HostStanding::Down
+    }
+
+    /// Whether what the host said of the task last may be taken for the truth: not while it is
+    /// down, nor before it has looked, since it began this life, at what of its tasks still runs.
+    pub(crate) fn is_confirmed(&self, host: HostId, task: TaskId) -> bool {
+        !self.is_down(host) && self.board.is_fresh(host, task)
     }
 
     /// As people know it; its id where it has not reported yet.

@@ -88,8 +88,9 @@ fn explain(
 ) -> (bool, Value) {
     let current = current_task(slot, tasks);
     let text = text(view, service, index, slot, current);
-    let runs = current
-        .is_some_and(|(host, _, report)| report.last == TaskStatus::Running && !view.is_down(host));
+    let runs = current.is_some_and(|(host, task, report)| {
+        report.last == TaskStatus::Running && view.is_confirmed(host, task)
+    });
     let well = runs && index < service.desired;
     let mut answer = json!({"slot": index, "well": well, "explanation": text});
     if let Some((generation, slot)) = slot {
@@ -180,6 +181,13 @@ fn text(
             { blocked(view, host) }
         );
     };
+    if report.last.is_live() && !view.is_confirmed(host, task) {
+        let last = report.last.as_str();
+        return format!(
+            "{name} is back and has not said yet whether task {task}, {last} before, still runs{}",
+            blocked(view, host)
+        );
+    }
     let task = format!("task {task} on {name}");
     let why = &report.stopped_reason;
     match report.last {

@@ -136,6 +136,10 @@ pub(super) fn status_text(status: &Value) -> String {
         let lost = number_at(status, "/tasks/onDownHosts");
         tasks.push_str(&format!(", {lost} on hosts that are down"));
     }
+    if number_at(status, "/tasks/unconfirmed") > 0 {
+        let silent = number_at(status, "/tasks/unconfirmed");
+        tasks.push_str(&format!(", {silent} not confirmed by their hosts yet"));
+    }
     let docker = match at(status, "/docker/reason") {
         reason if reason.is_empty() => at(status, "/docker/version"),
         reason => format!("not available: {reason}"),

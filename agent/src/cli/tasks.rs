@@ -134,6 +134,7 @@ fn status(task: &Value) -> String {
     let (last, standing) = (at(task, "/lastStatus"), at(task, "/holdfast/host/standing"));
     match standing.as_str() {
         "DOWN" if last != "STOPPED" => format!("{last} (host down)"),
+        _ if task["holdfast"]["confirmed"] == Value::Bool(false) => format!("{last} (unconfirmed)"),
         _ if task["holdfast"]["refused"] == Value::Bool(true) => format!("{last} (refused)"),
         _ => last,
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use expect_test::{ExpectFile, expect_file};
 use holdfast_core::{
     agent::{Agent, AgentConfig},
-    cluster::body::Capacity,
+    cluster::{board::Board, body::Capacity},
     command::{Command, Outcome, Refusal},
     effect::Effects,
     event::{Event, Happening, HostChange, HostStanding},
@@ -121,7 +121,7 @@ fn agent() -> Agent {
     };
     Agent::resume(
         config,
-        records(),
+        Board::from_records(records()),
         1,
         Now::default(),
         &mut Effects::default(),

@@ -5,6 +5,7 @@ use crate::{
     host::Host,
     place::Place,
     program::{self, IMAGE},
+    silence::Silence,
     skip,
     wait::{secs, until},
 };
@@ -29,6 +30,7 @@ pub struct Fleet {
     pub engine: Engine,
     pub hosts: Vec<Host>,
     pub place: Place,
+    silence: Silence,
 }
 
 impl Fleet {
@@ -57,6 +59,7 @@ impl Fleet {
         let fleet = Self {
             engine,
             hosts: Vec::new(),
+            silence: Silence::new(&place.name),
             place,
         };
         fleet.new_key("key");
@@ -104,15 +107,28 @@ impl Fleet {
         self.hosts.last_mut().expect("it was pushed just now")
     }
 
-    /// Starts the agents that do not run, and waits until all that run see each other.
+    /// Starts the agents that do not run, and waits until all see each other and have their Docker.
     #[track_caller]
     pub fn start_all(&mut self) {
-        for host in &mut self.hosts {
-            if !host.is_running() {
-                host.start();
+        self.start_agents();
+        self.await_engines();
+    }
+
+    /// Starts the agents that do not run, and waits until all see each other, with Docker or not.
+    #[track_caller]
+    pub fn start_agents(&mut self) {
+        for index in 0..self.hosts.len() {
+            if !self.hosts[index].is_running() {
+                self.start_host(index);
             }
         }
         self.await_up(self.hosts.len());
+    }
+
+    /// Starts one agent, and ends the silence around its host; waits for nothing.
+    pub fn start_host(&mut self, index: usize) {
+        self.silence.end(self.hosts[index].address.ip());
+        self.hosts[index].start();
     }
 
     /// Waits until each agent that runs sees exactly so many hosts UP and may deploy.
@@ -134,6 +150,24 @@ impl Fleet {
                 Ok(())
             },
         );
+    }
+
+    /// Waits until each agent that runs knows that every host can run containers: before that, a
+    /// keeper places what it can where it can.
+    #[track_caller]
+    fn await_engines(&mut self) {
+        let running = self.running_agents();
+        until("Docker answers everybody", PATIENCE, || {
+            for index in &running {
+                let told = self.hosts[*index].look("/v1/hosts");
+                let hosts = told["hosts"].as_array().map_or(&[][..], Vec::as_slice);
+                let ready = |host: &Value| host["holdfast"]["docker"]["available"] == json!(true);
+                if hosts.len() != self.hosts.len() || !hosts.iter().all(ready) {
+                    return Err(format!("{}: {told}", self.hosts[*index].name));
+                }
+            }
+            Ok(())
+        });
     }
 
     /// The indexes of the hosts whose agents run.
@@ -213,9 +247,10 @@ impl Fleet {
         })
     }
 
-    /// Kills an agent and removes all containers of its host, as when the machine is gone.
+    /// Silences a host, kills its agent and removes its containers, as when the machine is gone.
     pub fn lose_host(&mut self, index: usize) {
         let id = self.hosts[index].id();
+        self.silence.begin(self.hosts[index].address.ip());
         self.hosts[index].kill();
         let all = self.containers().into_iter();
         let lost = all.filter(|container| container.host == id);

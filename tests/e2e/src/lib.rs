@@ -9,6 +9,7 @@ pub mod docker;
 pub mod http;
 pub mod program;
 pub mod place;
+pub mod silence;
 pub mod wait;
 
 use std::env;

@@ -1,6 +1,6 @@
 //! Room for a fleet on this machine: a directory, loopback addresses, and not too many at once.
 
-use crate::{docker::CLUSTER_LABEL, docker::Engine, wait};
+use crate::{docker::CLUSTER_LABEL, docker::Engine, silence, wait};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, geteuid},
@@ -82,6 +82,7 @@ fn clear_dead_runs(engine: &Engine) {
     let dead =
         |name: &str| run_pid(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
     end_agents(dead);
+    silence::clear(dead);
     let entries = fs::read_dir(base())
         .expect("the base was made just now")
         .flatten();

@@ -103,13 +103,13 @@ impl Case {
 
 /// Whether some check catches a bug at the simulator's boundary, in whole runs.
 pub fn caught_at_boundary(planted: Planted, by: &str, seeds: Range<u64>) -> Option<(u64, String)> {
-    let failures = seeds.clone().filter_map(|seed| {
+    let mut failures = seeds.clone().filter_map(|seed| {
         let mut options = Options::calm(seed, 5);
         options.planted = Some(planted);
         let failure = run::run(options).err()?;
         Some((seed - seeds.start + 1, failure.what))
     });
-    failures.filter(|(_, what)| what.contains(by)).next()
+    failures.find(|(_, what)| what.contains(by))
 }
 
 // What stories are made of.

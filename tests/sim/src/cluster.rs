@@ -15,7 +15,7 @@ use crate::{
 };
 use holdfast_core::{
     agent::Agent,
-    cluster::{message::Message, record::Record},
+    cluster::{board::Board, message::Message, record::Record},
     effect::Effects,
     ids::{Digest, HostId, ServiceId, SlotIndex},
     input::Input,
@@ -367,6 +367,7 @@ impl Cluster {
                 .map(|record| pass(record).expect("a saved record reads back"))
                 .collect();
         }
+        let saved = Board::from_records(saved);
         let (now, boot) = (host.now(self.now), host.boot);
         let event = if host.runtime.answers() {
             let version = VERSION.to_owned();

@@ -82,7 +82,10 @@ pub fn message_word(message: &Message) -> u64 {
         } => 3 << 32 ^ subject.word() ^ incarnation,
         Message::Records(records) => records.iter().fold(4 << 32, |sum, r| mix(sum ^ r.hash())),
         Message::Summary { root } => 5 << 32 ^ root,
-        Message::Buckets(hashes) => hashes.iter().fold(6 << 32, |sum, h| mix(sum ^ h)),
+        Message::Branches(branches) => branches
+            .iter()
+            .flat_map(|(_, hashes)| hashes)
+            .fold(6 << 32, |sum, h| mix(sum ^ h)),
         Message::Holdings { held, .. } => held.iter().fold(7 << 32, |sum, h| mix(sum ^ h.0)),
         Message::Fetch(hashes) => hashes.iter().fold(8 << 32, |sum, h| mix(sum ^ h)),
         Message::CatchUp => 9 << 32,
@@ -105,7 +108,7 @@ pub const fn message_kind(message: &Message) -> (&'static str, usize) {
         Message::Alarm { .. } => ("Alarm", 0),
         Message::Records(records) => ("Records", records.len()),
         Message::Summary { .. } => ("Summary", 0),
-        Message::Buckets(hashes) => ("Buckets", hashes.len()),
+        Message::Branches(branches) => ("Branches", branches.len()),
         Message::Holdings { held, .. } => ("Holdings", held.len()),
         Message::Fetch(hashes) => ("Fetch", hashes.len()),
         Message::CatchUp => ("CatchUp", 0),

@@ -196,8 +196,6 @@ impl Agent {
         ] {
             self.write(now, key, 1, None, fx);
         }
-        // The settings are no longer there to say which service changed.
-        self.dirty.insert(id);
     }
 
     fn stop_task(

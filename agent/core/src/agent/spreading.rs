@@ -9,12 +9,15 @@ use crate::{
         repair,
     },
     effect::{Effect, Effects},
-    ids::HostId,
+    ids::{HostId, ServiceId},
     limits,
-    schedule::keeper::keeper_of,
+    schedule::{index::Touched, keeper::Scope},
     time::Now,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Rounds of settling in one step. Each one only follows from what the one before wrote, and a
 /// chain is never that long: offer, refusal, next offer, and so on for one host.
@@ -32,13 +35,13 @@ impl Agent {
             }
             let mut dirty = std::mem::take(&mut self.dirty);
             if std::mem::take(&mut self.all_dirty) {
-                dirty.extend(self.every_service());
+                dirty.services.extend(self.every_service());
             }
-            for service in dirty {
-                self.serve(now, service, fx);
+            for (service, scope) in scopes(dirty) {
+                self.serve(now, service, &scope, fx);
                 self.publish_tasks(now, fx);
                 self.save(fx);
-                self.keep(now, service, fx);
+                self.keep(now, service, &scope, fx);
             }
         }
         self.save(fx);
@@ -121,7 +124,7 @@ impl Agent {
                 };
                 let slot = self.board.slot(label.service, label.index);
                 let superseded = slot.into_iter().flat_map(|(_, slot)| &slot.superseded);
-                let keeper = keeper_of(&self.board, label.service);
+                let keeper = self.index.keeper_of(label.service);
                 superseded.map(|at| at.host).chain(keeper).collect()
             }
             (Key::StopOrder(task), _) => self
@@ -168,4 +171,19 @@ impl Agent {
             }])
             .collect()
     }
+}
+
+/// Service by service: all of it, or the slots that were touched.
+fn scopes(dirty: Touched) -> BTreeMap<ServiceId, Scope> {
+    let mut scopes = BTreeMap::new();
+    for (service, index) in dirty.slots {
+        let scope = scopes
+            .entry(service)
+            .or_insert_with(|| Scope::Slots(BTreeSet::new()));
+        if let Scope::Slots(slots) = scope {
+            slots.insert(index);
+        }
+    }
+    scopes.extend(dirty.services.into_iter().map(|s| (s, Scope::Whole)));
+    scopes
 }

@@ -3,6 +3,7 @@
 use super::{Agent, AgentConfig, Timings};
 use crate::{
     cluster::{
+        board::Board,
         body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, StopOrder},
         message::Message,
         record::{Record, Stamp, Version},
@@ -84,7 +85,7 @@ fn agent() -> Agent {
         timings: Timings::default(),
     };
     let mut fx = Effects::new();
-    let mut agent = Agent::resume(config, vec![], 1, NOW, &mut fx);
+    let mut agent = Agent::resume(config, Board::default(), 1, NOW, &mut fx);
     fx.drain().for_each(drop);
     tell(&mut agent, vec![host(PEER), host(OTHER)]);
     agent

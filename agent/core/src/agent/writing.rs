@@ -4,14 +4,13 @@ use super::Agent;
 use crate::{
     cluster::{
         board::Merge,
-        body::{Body, HostReport, HostStatus, Key},
+        body::{Body, HostReport, Key},
         clock::Clock,
         record::{Record, Version},
     },
     effect::{Effect, Effects},
     ids::{HostId, Incarnation},
     limits,
-    schedule::keeper::keeper_of,
     task::status::{StopCode, TaskStatus},
     time::Now,
 };
@@ -110,6 +109,8 @@ impl Agent {
     /// What follows for the machines from a record that changed.
     fn on_change(&mut self, now: Now, old: Option<&Record>, new: &Record, fx: &mut Effects) {
         self.tell_change(now, old, new, fx);
+        let touched = self.index.on_record(&self.board, old, new);
+        self.dirty.absorb(touched);
         match &new.key {
             Key::Host(host) => {
                 if *host == self.config.host {
@@ -117,11 +118,9 @@ impl Agent {
                 } else {
                     self.membership.on_board(now, &self.board, *host);
                 }
-                self.all_dirty |= differs_for_placing(old, new);
             }
             Key::Verdict(host) => {
                 self.membership.on_board(now, &self.board, *host);
-                self.all_dirty = true;
                 let judged = *host == self.config.host && !planted!(DoesNotRefute);
                 if judged && new.version.epoch >= self.incarnation {
                     // We are not down: a new incarnation says so to everybody.
@@ -129,23 +128,11 @@ impl Agent {
                 }
             }
             Key::Slot(service, index) => {
-                self.keeper.on_slot(now, *service, *index);
-                self.dirty.insert(*service);
-            }
-            Key::ServiceCount(service) | Key::ServiceRevision(service) => {
-                self.dirty.insert(*service);
-            }
-            Key::ServiceSettings(_) => self.all_dirty = true,
-            Key::Task(host, task) => {
-                let body = new
-                    .body
-                    .as_ref()
-                    .or_else(|| old.and_then(|old| old.body.as_ref()));
-                if let Some(Body::Task(report)) = body
-                    && let Some(slot) = &report.slot
-                {
-                    self.dirty.insert(slot.service);
+                if old.is_none_or(|old| old.version.epoch != new.version.epoch) {
+                    self.keeper.on_slot(now, *service, *index);
                 }
+            }
+            Key::Task(host, task) => {
                 if *host == self.config.host
                     && let Some(Body::Task(report)) = &new.body
                 {
@@ -161,14 +148,16 @@ impl Agent {
                 }
             }
             Key::Label { family, .. } => self.on_label(now, family, old, new, fx),
-            Key::Directive(_) => self.all_dirty = true,
-            Key::Unknown { .. } => {}
+            Key::ServiceCount(_)
+            | Key::ServiceRevision(_)
+            | Key::ServiceSettings(_)
+            | Key::Directive(_)
+            | Key::Unknown { .. } => {}
         }
     }
 
     /// A definition has come: tasks that were adopted without it can be accounted for.
     fn on_definition(&mut self, record: &Record) {
-        self.all_dirty = true;
         let (Key::Definition(digest), Some(Body::Definition(definition))) =
             (&record.key, &record.body)
         else {
@@ -287,6 +276,7 @@ impl Agent {
         if !buried.is_empty() {
             fx.push(Effect::Forget(buried));
         }
+        self.keeper.tidy(now);
         let me = self.config.host;
         let old = self.board.tasks_on(me).filter(|(task, report)| {
             let stopped_at = report.stopped_at.unwrap_or(now.wall);
@@ -303,7 +293,7 @@ impl Agent {
         }
         let orphaned = self.board.all_slots().filter(|(service, ..)| {
             self.board.is_service_gone(*service)
-                && keeper_of(&self.board, *service) == Some(me)
+                && self.index.keeper_of(*service) == Some(me)
                 && !self
                     .board
                     .tasks_of(*service)
@@ -316,21 +306,4 @@ impl Agent {
             self.write(now, Key::Slot(service, index), generation + 1, None, fx);
         }
     }
-}
-
-/// Whether a host's report says anything new to a keeper; what it has promised is known from its
-/// tasks already.
-fn differs_for_placing(old: Option<&Record>, new: &Record) -> bool {
-    if old.is_none_or(|old| old.version.epoch != new.version.epoch) {
-        // What it said of its tasks before no longer counts.
-        return true;
-    }
-    let (Some(Body::Host(old)), Some(Body::Host(new))) =
-        (old.and_then(|old| old.body.as_ref()), &new.body)
-    else {
-        return true;
-    };
-    let same_status = old.status == new.status && old.caught_up == new.caught_up;
-    !(same_status && old.runtime == new.runtime && old.capacity == new.capacity)
-        || new.status == HostStatus::Restarting
 }

@@ -1,4 +1,4 @@
-//! The board: a full copy of the records, what they mean together, and their bucket hashes.
+//! The board: a full copy of the records, what they mean together, and their hash tree.
 
 use crate::{
     cluster::{
@@ -6,6 +6,7 @@ use crate::{
             Availability, Body, HostReport, HostStatus, Key, Label, RuntimeStatus, ServiceRevision,
             ServiceSettings, Slot, TaskReport,
         },
+        hash_tree::HashTree,
         record::Record,
     },
     ids::{Digest, Generation, HostId, Incarnation, ServiceId, SlotIndex, TaskId},
@@ -13,26 +14,23 @@ use crate::{
     spec::{service::DefinitionRef, task_definition::TaskDefinition},
     time::Wall,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use entry::{ByKey, ByService, ByTask, TasksOf};
+use imbl::{OrdMap, OrdSet};
+use std::{ops::RangeBounds, sync::Arc};
 
-#[derive(Clone, Debug)]
-pub struct Board {
-    records: BTreeMap<Key, Arc<Record>>,
-    buckets: Vec<Bucket>,
-    root: u64,
-    /// Services with live settings by name; the earliest of a name is the one that counts.
-    names: BTreeMap<String, BTreeSet<(Wall, ServiceId)>>,
-    service_tasks: BTreeMap<ServiceId, BTreeSet<(HostId, TaskId)>>,
-    task_hosts: BTreeMap<TaskId, HostId>,
-}
+mod entry;
 
+/// A clone costs nothing and shares all that is equal: whoever reads gets a consistent picture
+/// without stopping who writes.
 #[derive(Clone, Debug, Default)]
-struct Bucket {
-    hash: u64,
-    records: BTreeMap<u64, Arc<Record>>,
+pub struct Board {
+    records: OrdSet<ByKey>,
+    tree: HashTree,
+    /// Services with live settings by name; the earliest of a name is the one that counts.
+    names: OrdMap<String, OrdSet<(Wall, ServiceId)>>,
+    /// Task reports with a slot.
+    service_tasks: OrdSet<ByService>,
+    tasks: OrdSet<ByTask>,
 }
 
 /// What merging one record did.
@@ -55,24 +53,19 @@ pub struct Service<'a> {
     pub desired: u32,
 }
 
-impl Default for Board {
-    fn default() -> Self {
-        Self {
-            records: BTreeMap::new(),
-            buckets: vec![Bucket::default(); limits::BUCKETS],
-            root: 0,
-            names: BTreeMap::new(),
-            service_tasks: BTreeMap::new(),
-            task_hosts: BTreeMap::new(),
-        }
-    }
-}
-
 // Writing.
 impl Board {
+    pub fn from_records(records: impl IntoIterator<Item = Arc<Record>>) -> Self {
+        let mut board = Self::default();
+        for record in records {
+            board.merge(&record);
+        }
+        board
+    }
+
     /// The one rule: the higher version wins, always, for every kind.
     pub fn merge(&mut self, record: &Arc<Record>) -> Merge {
-        if let Some(ours) = self.records.get(&record.key) {
+        if let Some(ours) = self.record(&record.key) {
             match record.version.cmp(&ours.version) {
                 std::cmp::Ordering::Less if !planted!(LastWordWins) => {
                     return Merge::Older {
@@ -83,7 +76,8 @@ impl Board {
                 std::cmp::Ordering::Less | std::cmp::Ordering::Greater => {}
             }
         }
-        let replaced = self.records.insert(record.key.clone(), Arc::clone(record));
+        let replaced = self.records.insert(ByKey(Arc::clone(record)));
+        let replaced = replaced.map(|ByKey(old)| old);
         if let Some(old) = &replaced {
             self.unindex(old);
         }
@@ -96,7 +90,7 @@ impl Board {
         let old = |r: &&Arc<Record>| {
             r.body.is_none() && now.ms_since(r.version.stamp.wall) > limits::TOMBSTONE_MS
         };
-        let buried: Vec<_> = self.records.values().filter(old).cloned().collect();
+        let buried: Vec<_> = self.records().filter(old).cloned().collect();
         for record in &buried {
             self.records.remove(&record.key);
             self.unindex(record);
@@ -105,11 +99,7 @@ impl Board {
     }
 
     fn index(&mut self, record: &Arc<Record>) {
-        let hash = record.hash();
-        let bucket = &mut self.buckets[bucket_of(record.key_hash)];
-        bucket.records.insert(record.key_hash, Arc::clone(record));
-        bucket.hash ^= hash;
-        self.root ^= hash;
+        self.tree.insert(record);
         match (&record.key, &record.body) {
             (Key::ServiceSettings(id), Some(Body::ServiceSettings(s))) => {
                 self.names
@@ -117,13 +107,10 @@ impl Board {
                     .or_default()
                     .insert((s.created_at, *id));
             }
-            (Key::Task(host, task), Some(Body::Task(report))) => {
-                self.task_hosts.insert(*task, *host);
-                if let Some(slot) = &report.slot {
-                    self.service_tasks
-                        .entry(slot.service)
-                        .or_default()
-                        .insert((*host, *task));
+            (Key::Task(..), Some(Body::Task(report))) => {
+                self.tasks.insert(ByTask(Arc::clone(record)));
+                if report.slot.is_some() {
+                    self.service_tasks.insert(ByService(Arc::clone(record)));
                 }
             }
             _ => {}
@@ -131,11 +118,7 @@ impl Board {
     }
 
     fn unindex(&mut self, record: &Arc<Record>) {
-        let hash = record.hash();
-        let bucket = &mut self.buckets[bucket_of(record.key_hash)];
-        bucket.records.remove(&record.key_hash);
-        bucket.hash ^= hash;
-        self.root ^= hash;
+        self.tree.remove(record);
         match (&record.key, &record.body) {
             (Key::ServiceSettings(id), Some(Body::ServiceSettings(s))) => {
                 if let Some(ids) = self.names.get_mut(&s.name) {
@@ -145,17 +128,10 @@ impl Board {
                     }
                 }
             }
-            (Key::Task(host, task), Some(Body::Task(report))) => {
-                if self.task_hosts.get(task) == Some(host) {
-                    self.task_hosts.remove(task);
-                }
-                if let Some(slot) = &report.slot
-                    && let Some(tasks) = self.service_tasks.get_mut(&slot.service)
-                {
-                    tasks.remove(&(*host, *task));
-                    if tasks.is_empty() {
-                        self.service_tasks.remove(&slot.service);
-                    }
+            (Key::Task(..), Some(Body::Task(report))) => {
+                self.tasks.remove(&ByTask(Arc::clone(record)));
+                if report.slot.is_some() {
+                    self.service_tasks.remove(&ByService(Arc::clone(record)));
                 }
             }
             _ => {}
@@ -175,40 +151,36 @@ impl Board {
 
     /// The XOR of all record hashes: equal boards have equal roots.
     pub const fn root(&self) -> u64 {
-        self.root
+        self.tree.root()
     }
 
-    pub fn bucket_hashes(&self) -> Vec<u64> {
-        self.buckets.iter().map(|bucket| bucket.hash).collect()
-    }
-
-    /// The records of one bucket by the hash of their key.
-    pub fn bucket(&self, number: usize) -> impl Iterator<Item = (u64, &Arc<Record>)> {
-        let bucket = self.buckets.get(number).into_iter();
-        bucket.flat_map(|b| b.records.iter().map(|(hash, record)| (*hash, record)))
+    pub const fn tree(&self) -> &HashTree {
+        &self.tree
     }
 
     pub fn by_key_hash(&self, key_hash: u64) -> Option<&Arc<Record>> {
-        self.buckets[bucket_of(key_hash)].records.get(&key_hash)
+        self.tree.get(key_hash)
     }
 
+    /// All records in order of their keys.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.records.values()
+        self.records.iter().map(|ByKey(record)| record)
     }
 
     pub fn record(&self, key: &Key) -> Option<&Arc<Record>> {
-        self.records.get(key)
+        self.records.get(key).map(|ByKey(record)| record)
+    }
+
+    fn range(&self, keys: impl RangeBounds<Key>) -> impl DoubleEndedIterator<Item = &Record> {
+        let range = self.records.range::<_, Key>(keys);
+        range.map(|ByKey(record)| record.as_ref())
     }
 }
 
 /// Reads the body of one kind of record, with its version.
 macro_rules! body {
     ($board:expr, $key:expr, $kind:ident) => {
-        match $board
-            .records
-            .get(&$key)
-            .map(|r| (r.version, r.body.as_ref()))
-        {
+        match $board.record(&$key).map(|r| (r.version, r.body.as_ref())) {
             Some((version, Some(Body::$kind(body)))) => Some((version, body)),
             _ => None,
         }
@@ -223,9 +195,8 @@ impl Board {
 
     pub fn hosts(&self) -> impl Iterator<Item = (HostId, Incarnation, &HostReport)> {
         let range = Key::Host(HostId(0))..=Key::Host(HostId(u128::MAX));
-        self.records
-            .range(range)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Host(host), Some(Body::Host(report))) => {
                     Some((*host, record.version.epoch, report))
                 }
@@ -244,7 +215,7 @@ impl Board {
 
     /// Neither judged down nor unknown.
     pub fn is_up(&self, host: HostId) -> bool {
-        self.records.contains_key(&Key::Host(host)) && !self.is_down(host)
+        self.host(host).is_some() && !self.is_down(host)
     }
 
     /// Its tasks are to be moved away, and it is given no more.
@@ -286,9 +257,8 @@ impl Board {
             revision: 0,
         };
         let range = first..Key::ServiceCount(ServiceId(0));
-        self.records
-            .range(range)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Label { family, revision }, Some(Body::Label(label))) => {
                     Some((family.as_str(), *revision, label))
                 }
@@ -301,10 +271,10 @@ impl Board {
             family: family.to_owned(),
             revision,
         };
-        let mut range = self.records.range(key(0)..=key(u32::MAX));
+        let mut range = self.range(key(0)..=key(u32::MAX));
         range
-            .rfind(|(_, record)| record.body.is_some())
-            .and_then(|(key, _)| match key {
+            .rfind(|record| record.body.is_some())
+            .and_then(|record| match &record.key {
                 Key::Label { revision, .. } => Some(*revision),
                 _ => None,
             })
@@ -349,6 +319,15 @@ impl Board {
             .filter_map(|name| self.service_named(name))
     }
 
+    /// Every living service of that name, the one that counts first.
+    pub fn services_called(&self, name: &str) -> impl Iterator<Item = ServiceId> {
+        self.names
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(|(_, id)| *id)
+    }
+
     /// Services whose name an earlier one has.
     pub fn shadowed_services(&self) -> impl Iterator<Item = ServiceId> {
         self.names
@@ -359,7 +338,7 @@ impl Board {
     /// We know that the service was deleted (or lost its name to an earlier one); not knowing a
     /// service at all is something else.
     pub fn is_service_gone(&self, id: ServiceId) -> bool {
-        match self.records.get(&Key::ServiceSettings(id)).map(|r| &r.body) {
+        match self.record(&Key::ServiceSettings(id)).map(|r| &r.body) {
             None => false,
             Some(Some(Body::ServiceSettings(s))) => self.service_id_named(&s.name) != Some(id),
             Some(_) => true,
@@ -367,7 +346,7 @@ impl Board {
     }
 
     fn service_id_named(&self, name: &str) -> Option<ServiceId> {
-        self.names.get(name)?.first().map(|(_, id)| *id)
+        self.names.get(name)?.get_min().map(|(_, id)| *id)
     }
 
     pub fn slot(&self, service: ServiceId, index: SlotIndex) -> Option<(Generation, &Slot)> {
@@ -379,9 +358,8 @@ impl Board {
         service: ServiceId,
     ) -> impl Iterator<Item = (SlotIndex, Generation, &Slot)> {
         let range = Key::Slot(service, 0)..=Key::Slot(service, SlotIndex::MAX);
-        self.records
-            .range(range)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Slot(_, index), Some(Body::Slot(slot))) => {
                     Some((*index, record.version.epoch, slot))
                 }
@@ -393,9 +371,8 @@ impl Board {
     pub fn all_slots(&self) -> impl Iterator<Item = (ServiceId, SlotIndex, Generation, &Slot)> {
         let first = Key::Slot(ServiceId(0), 0);
         let last = Key::Slot(ServiceId(u128::MAX), SlotIndex::MAX);
-        self.records
-            .range(first..=last)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(first..=last)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Slot(service, index), Some(Body::Slot(slot))) => {
                     Some((*service, *index, record.version.epoch, slot))
                 }
@@ -404,8 +381,11 @@ impl Board {
     }
 
     pub fn task(&self, task: TaskId) -> Option<(HostId, &TaskReport)> {
-        let host = *self.task_hosts.get(&task)?;
-        self.task_at(host, task).map(|report| (host, report))
+        let record = self.tasks.get_next(&task)?;
+        record
+            .report()
+            .filter(|(_, id, _)| *id == task)
+            .map(|(host, _, report)| (host, report))
     }
 
     pub fn task_at(&self, host: HostId, task: TaskId) -> Option<&TaskReport> {
@@ -416,8 +396,7 @@ impl Board {
     /// falsely judged: whatever is older may be from before a loss of power.
     pub fn is_fresh(&self, host: HostId, task: TaskId) -> bool {
         let written = self
-            .records
-            .get(&Key::Task(host, task))
+            .record(&Key::Task(host, task))
             .map(|record| record.version.epoch);
         let now = self.host(host).map(|(incarnation, _)| incarnation);
         self.is_up(host) && written.is_some() && written >= now
@@ -438,9 +417,8 @@ impl Board {
         last: HostId,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
         let range = Key::Task(first, TaskId(0))..=Key::Task(last, TaskId(u128::MAX));
-        self.records
-            .range(range)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Task(host, task), Some(Body::Task(report))) => Some((*host, *task, report)),
                 _ => None,
             })
@@ -451,21 +429,13 @@ impl Board {
         &self,
         service: ServiceId,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
-        self.service_tasks
-            .get(&service)
-            .into_iter()
-            .flatten()
-            .filter_map(|&(host, task)| self.task_at(host, task).map(|report| (host, task, report)))
+        let range = self
+            .service_tasks
+            .range(TasksOf::Begin(service)..TasksOf::End(service));
+        range.filter_map(|ByService(record)| entry::report(record))
     }
 
     pub fn stop_order(&self, task: TaskId) -> Option<&str> {
         body!(self, Key::StopOrder(task), StopOrder).map(|(_, order)| order.reason.as_str())
     }
 }
-
-const fn bucket_of(key_hash: u64) -> usize {
-    // The top bits: the low ones order the records within a bucket.
-    (key_hash >> 58) as usize
-}
-
-const _: () = assert!(limits::BUCKETS == 1 << (64 - 58));

@@ -1,11 +1,9 @@
 //! Membership: fixed observers probe each host, corroborate one another, and agree that it is down.
 //!
 //! Each host has K observers, chosen by rendezvous hashing (the idea: Rapid, USENIX ATC'18). A
-//! missed
-//! probe starts a short burst, a silent burst raises an alarm among the co-observers, and alarms
-//! are
-//! votes. Whoever still hears the accused says so, which takes the votes back: one bad link, or one
-//! host that hardly hears anybody, evicts nobody.
+//! missed probe starts a short burst, a silent burst raises an alarm among the co-observers, and
+//! alarms are votes. Whoever still hears the accused says so, which takes the votes back: one bad
+//! link, or one host that hardly hears anybody, evicts nobody.
 
 use crate::{
     cluster::{board::Board, body::HostStatus, message::Message},
@@ -295,17 +293,7 @@ impl Membership {
         if peer.down || incarnation != peer.incarnation {
             return;
         }
-        if planted!(TakesAlarmForVerdict) {
-            let (votes, silent) = (vec![from], peer.silence(now));
-            findings.push(Finding::Down {
-                host: subject,
-                incarnation,
-                votes,
-                silent,
-            });
-            return;
-        }
-        if now.mono.since(peer.heard) < FRESH {
+        if now.mono.since(peer.heard) < FRESH && !planted!(TakesAlarmForVerdict) {
             self.send(
                 from,
                 Message::Alive {
@@ -391,12 +379,8 @@ impl Membership {
             }
         }
         // Now and then one that is down, so that a healed partition is noticed from either side.
-        let down = if planted!(NeverProbesTheDown) {
-            0
-        } else {
-            self.down.len()
-        };
-        if let Some(index) = self.rng.index(down) {
+        let index = self.rng.index(self.down.len());
+        if let Some(index) = index.filter(|_| !planted!(NeverProbesTheDown)) {
             let host = self.down[index];
             let message = Message::Probe {
                 sequence: self.number(),
@@ -535,16 +519,6 @@ impl Membership {
     fn judge(&mut self, now: Now, host: HostId, findings: &mut Vec<Finding>) {
         let peer = &self.peers[&host];
         let silent = peer.silence(now);
-        let unheard = now.mono.since(peer.heard);
-        if planted!(JudgesAlone) && !peer.down && unheard >= self.timings.down_after {
-            findings.push(Finding::Down {
-                host,
-                incarnation: peer.incarnation,
-                votes: vec![self.me],
-                silent: unheard,
-            });
-            return;
-        }
         let allowed = if peer.restarting {
             self.timings.restart_grace.max(self.timings.down_after)
         } else {
@@ -553,7 +527,9 @@ impl Membership {
         let heard_out = peer
             .alarmed
             .is_some_and(|at| now.mono.since(at) >= TESTIMONY);
-        if peer.down || silent < allowed || !heard_out {
+        let rash = planted!(JudgesAlone) && now.mono.since(peer.heard) >= allowed
+            || planted!(TakesAlarmForVerdict) && !peer.votes.is_empty();
+        if peer.down || !rash && (silent < allowed || !heard_out) {
             return;
         }
         let voters: Vec<HostId> = self
@@ -561,13 +537,10 @@ impl Membership {
             .into_iter()
             .filter(|&o| o == self.me || self.peers.get(&o).is_some_and(|p| self.may_vote(now, p)))
             .collect();
-        let counts = |o: &HostId| {
-            peer.votes
-                .get(o)
-                .is_some_and(|&v| now.mono.since(v) < VOTE_LASTS)
-        };
+        let lasts = |at: &Mono| now.mono.since(*at) < VOTE_LASTS;
+        let counts = |o: &HostId| peer.votes.get(o).is_some_and(lasts);
         let votes: Vec<HostId> = voters.iter().copied().filter(counts).collect();
-        if votes.contains(&self.me) && votes.len() >= quorum(voters.len()) {
+        if rash || votes.contains(&self.me) && votes.len() >= quorum(voters.len()) {
             let incarnation = peer.incarnation;
             findings.push(Finding::Down {
                 host,

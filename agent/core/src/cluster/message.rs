@@ -1,7 +1,10 @@
 //! What agents say to one another, and its bounded, total, versioned form as bytes.
 
 use crate::{
-    cluster::record::{Record, RecordError, Version},
+    cluster::{
+        hash_tree::{FAN, Prefix},
+        record::{Record, RecordError, Version},
+    },
     ids::{HostId, Incarnation},
     limits,
 };
@@ -29,13 +32,13 @@ pub enum Message {
     },
     /// Records that changed, or that the receiver lacked.
     Records(Vec<Arc<Record>>),
-    /// The XOR of all record hashes; answered with `Buckets` where ours differs.
+    /// The XOR of all record hashes; answered with `Branches` or `Holdings` where ours differs.
     Summary { root: u64 },
-    /// The XOR of the record hashes in each bucket.
-    Buckets(Vec<u64>),
-    /// All keys of the differing buckets, with their versions.
+    /// For some prefixes of key hashes the XOR of the record hashes below each longer one.
+    Branches(Vec<(Prefix, [u64; FAN])>),
+    /// The hashes of all keys below some prefixes, with their versions.
     Holdings {
-        buckets: Vec<u8>,
+        prefixes: Vec<Prefix>,
         held: Vec<(u64, Version)>,
     },
     /// "Send me the records with these key hashes."
@@ -85,9 +88,9 @@ enum WireMessage {
     Summary {
         root: u64,
     },
-    Buckets(Vec<u64>),
+    Branches(Vec<(Prefix, [u64; FAN])>),
     Holdings {
-        buckets: Vec<u8>,
+        prefixes: Vec<Prefix>,
         held: Vec<(u64, Version)>,
     },
     Fetch(Vec<u64>),
@@ -125,9 +128,9 @@ impl Message {
             },
             Self::Records(records) => WireMessage::Records(pack(records)),
             Self::Summary { root } => WireMessage::Summary { root: *root },
-            Self::Buckets(hashes) => WireMessage::Buckets(hashes.clone()),
-            Self::Holdings { buckets, held } => WireMessage::Holdings {
-                buckets: buckets.clone(),
+            Self::Branches(branches) => WireMessage::Branches(branches.clone()),
+            Self::Holdings { prefixes, held } => WireMessage::Holdings {
+                prefixes: prefixes.clone(),
                 held: held.clone(),
             },
             Self::Fetch(hashes) => WireMessage::Fetch(hashes.clone()),
@@ -168,14 +171,14 @@ impl Message {
             },
             WireMessage::Records(records) => Self::Records(unpack(records)?),
             WireMessage::Summary { root } => Self::Summary { root },
-            WireMessage::Buckets(hashes) => {
-                at_most(hashes.len(), limits::BUCKETS)?;
-                Self::Buckets(hashes)
+            WireMessage::Branches(branches) => {
+                at_most(branches.len(), limits::BRANCHES_MAX)?;
+                Self::Branches(branches)
             }
-            WireMessage::Holdings { buckets, held } => {
-                at_most(buckets.len(), limits::BUCKETS)?;
+            WireMessage::Holdings { prefixes, held } => {
+                at_most(prefixes.len(), limits::BRANCHES_MAX * FAN)?;
                 at_most(held.len(), 2 * limits::HOLDINGS_MAX)?;
-                Self::Holdings { buckets, held }
+                Self::Holdings { prefixes, held }
             }
             WireMessage::Fetch(hashes) => {
                 at_most(hashes.len(), 2 * limits::HOLDINGS_MAX)?;

@@ -7,8 +7,9 @@ mod repair;
 
 use super::{
     body::{
-        Body, Capacity, HandOver, HostReport, HostStatus, Key, Label, Placement, RuntimeStatus,
-        ServiceCount, ServiceRevision, ServiceSettings, Slot, StopOrder, TaskReport, Verdict,
+        Availability, Body, Capacity, Directive, HandOver, HostReport, HostStatus, Key, Label,
+        Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, StopOrder,
+        TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
 };
@@ -65,7 +66,7 @@ fn generated_key(rng: &mut Rng) -> Key {
     let service = ServiceId(u128::from(rng.below(4)));
     let host = host_id(rng.below(3));
     let task = TaskId(host.0 | u128::from(rng.below(3)));
-    match rng.below(11) {
+    match rng.below(12) {
         0 => Key::Definition(Digest([rng.below(3) as u8; 32])),
         1 => Key::Label {
             family: NAMES[rng.below(2) as usize].to_owned(),
@@ -79,6 +80,7 @@ fn generated_key(rng: &mut Rng) -> Key {
         7 => Key::StopOrder(task),
         8 => Key::Verdict(host),
         9 => Key::Slot(service, rng.below(3) as u32),
+        10 => Key::Directive(host),
         _ => Key::Unknown {
             kind: 200,
             key: vec![rng.below(3) as u8],
@@ -126,6 +128,9 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             order: HandOver::StartFirst,
             failures: rng.below(3) as u32,
             reason: name,
+        }),
+        Key::Directive(_) => Body::Directive(Directive {
+            availability: Availability::Drain,
         }),
         Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
     }

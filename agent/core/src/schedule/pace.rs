@@ -5,7 +5,11 @@ use crate::{
         board::{Board, Service},
         body::TaskReport,
     },
-    schedule::copy::{is_healthy, serves},
+    ids::SlotIndex,
+    schedule::{
+        copy::{is_healthy, serves},
+        index::Index,
+    },
     task::status::StopCode,
     time::Span,
 };
@@ -15,31 +19,31 @@ const RAN_WELL_MS: u64 = 10_000;
 
 /// How many more hand-overs to another definition may be under way at once: a quarter of the count,
 /// at least one. A slot whose holder does not run yet, or has a predecessor, is under way.
-pub(super) fn hand_over_room(board: &Board, service: Service<'_>) -> u32 {
+pub(super) fn hand_over_room(board: &Board, index: &Index, service: Service<'_>) -> u32 {
     let surge = (service.desired / 4).max(1);
-    let under_way = (0..service.desired).filter(|&index| {
-        let Some((generation, slot)) = board.slot(service.id, index) else {
-            return true;
-        };
-        if slot.host.is_none() {
-            // It will begin with the new definition, whenever it can.
-            return false;
-        }
-        let mut running = false;
-        for (host, task, report) in board.tasks_of(service.id) {
-            if slot.superseded.iter().any(|at| at.task == task)
-                && report.last.is_live()
-                && board.is_up(host)
-            {
-                return true;
-            }
-            running |= slot.host == Some(host)
-                && is_healthy(report)
-                && (slot.adopted == Some(task) || serves(report, index, generation));
-        }
-        !running
-    });
+    let under_way = (0..service.desired).filter(|&slot| is_under_way(board, index, service, slot));
     surge.saturating_sub(u32::try_from(under_way.count()).unwrap_or(u32::MAX))
+}
+
+fn is_under_way(board: &Board, index: &Index, service: Service<'_>, number: SlotIndex) -> bool {
+    let Some((generation, slot)) = board.slot(service.id, number) else {
+        return true;
+    };
+    if slot.host.is_none() {
+        // It will begin with the new definition, whenever it can.
+        return false;
+    }
+    let mut running = false;
+    for (host, task, report) in index.copies(board, service.id, number) {
+        let is_superseded = slot.superseded.iter().any(|at| at.task == task);
+        if is_superseded && report.last.is_live() && board.is_up(host) {
+            return true;
+        }
+        running |= slot.host == Some(host)
+            && is_healthy(report)
+            && (slot.adopted == Some(task) || serves(report, number, generation));
+    }
+    !running
 }
 
 /// Failures in a row, after this one.

@@ -243,6 +243,13 @@ pub(crate) fn condemn(board: &mut Board, host: HostId) {
     put(board, Key::Verdict(host), 1, Body::Verdict(verdict));
 }
 
+/// Its agent has been started again, and has said nothing of its tasks yet.
+pub(crate) fn begin_anew(board: &mut Board, host: HostId) {
+    let (incarnation, report) = board.host(host).unwrap();
+    let report = Body::Host(report.clone());
+    put(board, Key::Host(host), incarnation + 1, report);
+}
+
 pub(crate) fn bury_service(board: &mut Board) {
     for key in [
         Key::ServiceSettings(WEB),

@@ -1,6 +1,8 @@
 //! What ECS has no word for, and the ECS agent's introspection.
 
-use super::board::{A, B, T0, WEB, board, condemn, context, pretty, put, task, task_id, with_view};
+use super::board::{
+    A, B, T0, WEB, begin_anew, board, condemn, context, pretty, put, task, task_id, with_view,
+};
 use crate::{
     api::{hosts, introspection, overview, services, tasks, why},
     handle::DaemonStatus,
@@ -29,6 +31,24 @@ fn tasks_on_a_host_that_is_down_are_shown_but_not_counted() {
         let (incarnation, report) = board.host(A).unwrap();
         let host = hosts::container_instance_json(view, A, incarnation, report);
         assert_eq!(host["agentConnected"], json!(false));
+    });
+}
+
+#[test]
+fn what_a_host_that_is_back_has_not_confirmed_is_shown_but_not_counted() {
+    let mut board = board();
+    begin_anew(&mut board, A);
+    with_view(&board, |view| {
+        let service = view.board.service(WEB).unwrap();
+        let counted = services::counts(view, service.id);
+        assert_eq!((counted.running, counted.pending), (0, 1));
+        let (host, report) = board.task(task_id(1)).unwrap();
+        let shown = tasks::extended_json(view, host, task_id(1), report);
+        assert_eq!(shown["holdfast"]["confirmed"], json!(false));
+        let why = why::why(view, "web").unwrap();
+        let text = why["slots"][0]["explanation"].as_str().unwrap();
+        assert!(text.contains("has not said yet whether task"), "{text}");
+        assert_eq!(why["slots"][0]["well"], json!(false));
     });
 }
 

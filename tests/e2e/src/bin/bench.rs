@@ -104,7 +104,7 @@ fn lose_hosts(fleet: &mut Fleet) -> Vec<Row> {
             millis(from, down),
             millis(from, restored)
         );
-        fleet.hosts[index].start();
+        fleet.start_host(index);
         fleet.await_up(5);
     }
     vec![

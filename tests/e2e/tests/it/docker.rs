@@ -16,7 +16,7 @@ fn an_agent_waits_for_a_docker_that_is_down_and_says_so() {
     fleet
         .add()
         .set("docker-socket", &socket.display().to_string());
-    fleet.start_all();
+    fleet.start_agents();
     let status = until("status says so", PATIENCE, || {
         let status = fleet.hosts[0].look("/v1/status")["docker"].clone();
         (status["available"] == json!(false))
@@ -82,7 +82,7 @@ fn a_docker_that_goes_away_for_a_while_loses_nothing() {
     let before = fleet.await_count("web", 2);
     fs::remove_file(&socket).expect("it is there");
     fleet.hosts[0].kill();
-    fleet.start_all();
+    fleet.start_agents();
     until("the agent misses Docker", PATIENCE, || {
         let status = fleet.hosts[0].look("/v1/status")["docker"].clone();
         (status["available"] == json!(false))

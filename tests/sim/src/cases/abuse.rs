@@ -2,7 +2,14 @@
 
 use super::{Case, Told, expect, hold, rest};
 use crate::{cluster::Cluster, planted::Planted::Core};
-use holdfast_core::{cluster::message::Message, limits, planted::Bug};
+use holdfast_core::{
+    cluster::{
+        hash_tree::{FAN, Prefix},
+        message::Message,
+    },
+    limits,
+    planted::Bug,
+};
 
 pub(super) const CASES: &[Case] = &[Case {
     number: 39,
@@ -31,9 +38,9 @@ fn garbage(cluster: &mut Cluster) -> Told {
             cluster.tell(1, 0, message);
         }
     }
-    let many = limits::BUCKETS + 1;
+    let many = limits::BRANCHES_MAX + 1;
     for message in [
-        Message::Buckets(vec![1; many]),
+        Message::Branches(vec![(Prefix::ROOT, [1; FAN]); many]),
         Message::Fetch(vec![1; 2 * limits::HOLDINGS_MAX + 1]),
         Message::Records(vec![]),
     ] {

@@ -3,8 +3,8 @@
 use super::{Case, Told, churn, expect, hold, moved, rest};
 use crate::{
     cluster::{Cluster, SECOND},
+    manners::Manners,
     planted::Planted::Core,
-    runtime::Manners,
     workload::definition,
 };
 use holdfast_core::planted::Bug;

@@ -161,7 +161,8 @@ fn one_cut_off(cluster: &mut Cluster) -> Told {
 fn partial(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 6)?;
     let before = churn(&cluster.stats);
-    (cluster.network.cut(0, 1), cluster.network.cut(1, 0));
+    cluster.network.cut(0, 1);
+    cluster.network.cut(1, 0);
     cluster.run_for(20 * SECOND)?;
     cluster.register(0, definition("pair", 1));
     cluster.create(0, "s1", "pair", 6);

@@ -11,6 +11,7 @@ use crate::{
 use holdfast_core::{
     agent::{Agent, AgentConfig, Timings},
     cluster::{
+        board::Board,
         body::{Body, Capacity, Key},
         message::Message,
     },
@@ -166,7 +167,8 @@ impl World {
             agent_version: "model".to_owned(),
             timings: Timings::default(),
         };
-        let (saved, seed) = (machine.disk.saved(), mix(host as u64 ^ self.now));
+        let saved = Board::from_records(machine.disk.saved());
+        let seed = mix(host as u64 ^ self.now);
         let mut fx = Effects::new();
         let now = machine.now(self.now);
         machine.agent = Some(Agent::resume(config, saved, seed, now, &mut fx));

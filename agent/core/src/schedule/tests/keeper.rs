@@ -3,7 +3,10 @@
 use super::{SERVICE, Scene, host_id, label, revision, slot_on};
 use crate::{
     ids::Generation,
-    schedule::keeper::{Decision, Keeper},
+    schedule::{
+        index::Index,
+        keeper::{Decision, Keeper, Scope, Sight},
+    },
     task::status::{StopCode, TaskStatus},
     time::{Mono, Now, Span, Wall},
 };
@@ -18,7 +21,13 @@ fn at(ms: u64) -> Now {
 }
 
 fn plan(keeper: &mut Keeper, scene: &Scene, ms: u64) -> Vec<Decision> {
-    keeper.plan(at(ms), &scene.board, scene.the_service(), &BTreeSet::new())
+    let (mut index, returning) = (Index::of(&scene.board), BTreeSet::new());
+    let sight = Sight {
+        board: &scene.board,
+        index: &mut index,
+        returning: &returning,
+    };
+    keeper.plan(at(ms), sight, scene.the_service(), &Scope::Whole)
 }
 
 fn write(scene: &mut Scene, decisions: &[Decision]) {
@@ -117,10 +126,8 @@ fn pause_ms(failures_before: u32) -> u64 {
             return ms - start;
         }
         ms = keeper.deadline().expect("it comes back to it").0 / 1_000;
-        assert_eq!(
-            keeper.on_wake(at(ms)).into_iter().collect::<Vec<_>>(),
-            [SERVICE]
-        );
+        let slots = keeper.on_wake(at(ms)).slots;
+        assert_eq!(slots.into_iter().collect::<Vec<_>>(), [(SERVICE, 0)]);
     }
 }
 
