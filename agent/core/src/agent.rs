@@ -53,6 +53,10 @@ const HOUSEKEEPING: Span = Span::from_secs(10);
 /// the same identity has to have the time to object.
 const OBJECTION: Span = Span::from_secs(2);
 
+/// How long a container that ran and was not found is in doubt: the comparison may have been made
+/// before it was started.
+const DOUBT: Span = Span::from_ms(200);
+
 /// What an agent is told about itself when it starts.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -469,6 +473,8 @@ impl Agent {
 
     fn on_runtime(&mut self, now: Now, event: RuntimeEvent, fx: &mut Effects) {
         match &event {
+            RuntimeEvent::Available { .. }
+                if planted!(StaysOutOfService) && self.roster.has_compared() => {}
             RuntimeEvent::Available { version } => {
                 // What ran before may have ended unseen: nothing is vouched for until it is
                 // compared.
@@ -484,18 +490,26 @@ impl Agent {
             }
             // Whether a task that was found has stopped already, the peers may know better.
             RuntimeEvent::Listed(_) if !self.joining.is_done() => return,
-            RuntimeEvent::Listed(found) => {
-                let stays_out = planted!(StaysOutOfService) && self.roster.has_compared();
-                self.recall(now, found, fx);
-                if let Some(version) = self.runtime_version.clone().filter(|_| !stays_out) {
-                    self.touch_own();
-                    self.runtime = RuntimeStatus::Available { version };
-                }
-            }
+            RuntimeEvent::Listed(found) => self.recall(now, found, fx),
             _ => {}
         }
+        let compared = matches!(event, RuntimeEvent::Listed(_));
         self.roster.on_runtime(now, event, fx);
+        if compared {
+            self.on_compared(now);
+        }
         self.publish_host(now, fx);
+    }
+
+    /// What this host says of its tasks is true, unless one that ran was missed for the first time:
+    /// then the next comparison decides, and until then nothing new is vouched for.
+    fn on_compared(&mut self, now: Now) {
+        if self.roster.is_in_doubt() {
+            self.next_compare = self.next_compare.min(now.mono + DOUBT);
+        } else if let Some(version) = self.runtime_version.clone() {
+            self.touch_own();
+            self.runtime = RuntimeStatus::Available { version };
+        }
     }
 
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {

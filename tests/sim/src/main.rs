@@ -203,9 +203,9 @@ fn run_hours(arguments: &[String]) -> ExitCode {
 
 fn run_model(arguments: &[String]) -> ExitCode {
     let bounds = Bounds {
-        depth: number(arguments, "--depth", 9) as u32,
+        depth: number(arguments, "--depth", 5) as u32,
         faults: number(arguments, "--faults", 4) as u32,
-        states_max: number(arguments, "--states", 4_000) as usize,
+        states_max: number(arguments, "--states", 200_000) as usize,
     };
     println!("faults: {}", model::faults().join(", "));
     let mut well = true;

@@ -116,6 +116,11 @@ impl Container {
         twice
     }
 
+    /// It runs as far as we know, and the last comparison did not find it so.
+    pub fn is_in_doubt(&self) -> bool {
+        self.behind && self.phase == Phase::Running
+    }
+
     pub fn start(&self, task: TaskId) -> RuntimeCommand {
         let (container, runtime_id) = (self.name.clone(), self.runtime_id.clone());
         RuntimeCommand::Start {

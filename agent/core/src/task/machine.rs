@@ -121,6 +121,11 @@ impl Task {
             && self.containers.iter().all(|c| c.phase == Phase::Gone)
     }
 
+    /// Something of it ran and was missed by the last comparison.
+    pub fn is_in_doubt(&self) -> bool {
+        self.containers.iter().any(Container::is_in_doubt)
+    }
+
     pub fn deadline(&self) -> Option<Mono> {
         self.containers
             .iter()

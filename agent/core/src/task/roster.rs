@@ -63,6 +63,11 @@ impl Roster {
         self.compared
     }
 
+    /// The last comparison missed something that ran; the next one decides.
+    pub fn is_in_doubt(&self) -> bool {
+        self.tasks.values().any(Task::is_in_doubt)
+    }
+
     pub fn has_changed(&self) -> bool {
         !self.changed.is_empty()
     }
