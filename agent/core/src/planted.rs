@@ -50,6 +50,8 @@ mod switch {
         AnswersBeforeDisk,
         /// forgets the tasks of its earlier life
         ForgetsItsTasks,
+        /// takes a frozen agent's host for a dead one
+        TakesAFrozenAgentForDead,
         /// does not adopt containers that it has no report of
         LeavesStrangersRunning,
         /// takes a container that has exited for one that still runs
@@ -96,6 +98,8 @@ mod switch {
         LastWordWins,
         /// never looks for hosts that were judged down
         NeverProbesTheDown,
+        /// ignores what it is told of where first peers are
+        IgnoresNewAddresses,
         /// waits for a board although nobody can have one yet
         WaitsForABoard,
         /// believes any epoch

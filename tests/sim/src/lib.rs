@@ -34,3 +34,4 @@ pub mod table;
 pub mod model;
 pub mod rivals;
 pub mod bench;
+pub mod floods;

@@ -1,7 +1,7 @@
 //! Runs one seed, many seeds, or the benchmark: `cargo run --release -p sim -- 7 --trace`.
 
 use sim::{
-    bench, hours,
+    bench, floods, hours,
     model::{self, Bounds, Root},
     options::Options,
     run::{Report, run},
@@ -21,7 +21,8 @@ sim shrink SEED [--agents N] [--seconds S] [--codec]
 sim planted [NUMBER] [--seeds N]
 sim hours HOURS [--agents N] [--from SEED]
 sim model [--depth N] [--faults N] [--states N]
-sim bench [--seconds S]";
+sim bench [--seconds S]
+sim spread [--agents N] [--loss PERCENT]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Some("shrink") => run_shrink(&arguments),
         Some("hours") => run_hours(&arguments),
         Some("model") => run_model(&arguments),
+        Some("spread") => run_spread(&arguments),
         Some("seeds") => run_seeds(&arguments),
         Some(seed) => match seed.parse() {
             Ok(seed) => run_one(seed, &arguments),
@@ -238,6 +240,21 @@ fn run_bench(arguments: &[String]) -> ExitCode {
     match bench::bench(seconds) {
         Ok(speeds) => {
             bench::print(&speeds);
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            println!("{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_spread(arguments: &[String]) -> ExitCode {
+    let agents = number(arguments, "--agents", 1_000).max(2) as usize;
+    let loss_ppm = number(arguments, "--loss", 0) * 10_000;
+    match floods::spread_one(1, agents, loss_ppm, 10) {
+        Ok(spreads) => {
+            floods::print(agents, loss_ppm, &spreads);
             ExitCode::SUCCESS
         }
         Err(what) => {

@@ -33,6 +33,14 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "",
     },
     Case {
+        number: 3,
+        name: "agent frozen for 1, 10 and 45 s",
+        agents: 5,
+        story: frozen,
+        bug: Core(Bug::TakesAFrozenAgentForDead),
+        caught_by: "starts and",
+    },
+    Case {
         number: 4,
         name: "agent crashes between two effects",
         agents: 4,
@@ -91,6 +99,20 @@ fn agent_killed(cluster: &mut Cluster) -> Told {
     cluster.restart(1);
     cluster.run_for(5 * SECOND)?;
     cluster.converge(30 * SECOND)?;
+    moved(cluster, before, (0, 0))?;
+    rest(cluster, 10)
+}
+
+fn frozen(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 10)?;
+    let before = churn(&cluster.stats);
+    for seconds in [1, 10, 45] {
+        cluster.freeze(2);
+        cluster.run_for(seconds * SECOND)?;
+        moved(cluster, before, (0, 0))?;
+        cluster.thaw(2);
+        cluster.run_for(10 * SECOND)?;
+    }
     moved(cluster, before, (0, 0))?;
     rest(cluster, 10)
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use holdfast_core::{
     cluster::{
-        body::{Body, Key, Verdict},
+        body::{Body, Key, Standing, Verdict},
         message::Message,
         record::{Record, Stamp, Version},
     },
@@ -19,6 +19,14 @@ use holdfast_core::{
 };
 
 pub(super) const CASES: &[Case] = &[
+    Case {
+        number: 26,
+        name: "all hosts get new addresses",
+        agents: 5,
+        story: new_addresses,
+        bug: Core(Bug::IgnoresNewAddresses),
+        caught_by: "",
+    },
     Case {
         number: 27,
         name: "many start at once",
@@ -61,6 +69,21 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
+fn new_addresses(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 10)?;
+    let before = churn(&cluster.stats);
+    (0..5).for_each(|host| cluster.crash(host));
+    (0..5).for_each(|host| cluster.readdress(host));
+    // Where the others are becomes known after the agents have started.
+    (0..5).for_each(|host| cluster.restart(host));
+    cluster.run_for(SECOND)?;
+    cluster.discover();
+    cluster.run_for(20 * SECOND)?;
+    cluster.converge(30 * SECOND)?;
+    moved(cluster, before, (0, 0))?;
+    rest(cluster, 10)
+}
+
 fn boot_storm(cluster: &mut Cluster) -> Told {
     cluster.run_until(3 * SECOND)?;
     cluster.register(0, definition("web", 1));
@@ -90,6 +113,7 @@ fn greatest_numbers(cluster: &mut Cluster) -> Told {
         .map(|record| (record.key.clone(), record.body.clone()))
         .unzip();
     let verdict = Body::Verdict(Verdict {
+        standing: Standing::Down,
         votes: Vec::new(),
         silent_ms: u64::MAX,
     });
@@ -125,21 +149,17 @@ fn clock_back(cluster: &mut Cluster) -> Told {
 fn suspended(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 6)?;
     for host in 0..3 {
-        let asleep_since = cluster.host(host).wall(cluster.now());
+        // The whole machine: its kernel does not answer either.
         cluster.freeze(host);
+        cluster.network.lossy_ppm[host] = 1_000_000;
         cluster.run_for(10 * SECOND)?;
-        let others = (0..3).filter(|other| *other != host);
-        let others: Vec<_> = others.map(|other| cluster.host(other).id).collect();
+        let before = cluster.judged.len();
+        cluster.mend_network();
         cluster.wake_up(host);
         cluster.run_for(10 * SECOND)?;
-        let board = cluster.agent(host).map(holdfast_core::agent::Agent::board);
-        let judged = others.iter().any(|other| {
-            let verdict = board.and_then(|board| board.record(&Key::Verdict(*other)));
-            verdict.is_some_and(|r| {
-                let stamp = r.version.stamp;
-                stamp.author == cluster.host(host).id && stamp.wall >= asleep_since
-            })
-        });
+        let mut later = cluster.judged[before..].iter();
+        let me = cluster.host(host).id;
+        let judged = later.any(|(by, _)| *by == me);
         expect(!judged, || {
             format!("h{host} woke up and judged others down")
         })?;

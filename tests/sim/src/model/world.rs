@@ -4,7 +4,6 @@ use super::Root;
 use crate::{
     disk::Disk,
     host::CLUSTER,
-    network::Network,
     runtime::{Chore, FakeRuntime, VERSION},
     workload::definition,
 };
@@ -30,6 +29,7 @@ use holdfast_core::{
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt::{self, Write},
+    net::SocketAddr,
 };
 
 pub(super) const HOSTS: usize = 3;
@@ -57,6 +57,8 @@ pub(super) struct Machine {
     pub agent: Option<Agent>,
     pub runtime: FakeRuntime,
     asked: VecDeque<RuntimeCommand>,
+    /// Machines that it knocks at, and whether their kernels answer.
+    knocked: VecDeque<(HostId, bool)>,
     disk: Disk,
     started_at: u64,
     incarnation: u64,
@@ -68,6 +70,8 @@ pub(super) enum Event {
     Deliver(usize, usize),
     /// The oldest call to the host's container runtime is carried out.
     Serve(usize),
+    /// What came of the host's oldest knock.
+    Knocked(usize),
     /// The earliest timer fires; only when nothing is under way, or something is late.
     Wake,
     Restart(usize),
@@ -146,7 +150,7 @@ impl World {
     }
 
     fn start(&mut self, host: usize) -> Result<(), String> {
-        let seeds = (0..HOSTS).map(Network::address).collect();
+        let seeds = (0..HOSTS).map(address).collect();
         let machine = &mut self.machines[host];
         machine.incarnation += 1;
         machine.started_at = self.now;
@@ -155,8 +159,9 @@ impl World {
             incarnation: machine.incarnation,
             cluster: CLUSTER.to_owned(),
             name: format!("h{host}"),
-            address: Network::address(host),
+            address: address(host),
             seeds,
+            seeds_expected: false,
             zone: None,
             attributes: BTreeMap::new(),
             capacity: Capacity {
@@ -203,6 +208,8 @@ impl World {
             .collect();
         let asked = (0..HOSTS).filter(|host| !self.machines[*host].asked.is_empty());
         events.extend(asked.map(Event::Serve));
+        let knocked = (0..HOSTS).filter(|host| !self.machines[*host].knocked.is_empty());
+        events.extend(knocked.map(Event::Knocked));
         events
     }
 
@@ -239,6 +246,16 @@ impl World {
         match event {
             Event::Deliver(from, to) => self.deliver(from, to),
             Event::Serve(host) => self.serve(host),
+            Event::Knocked(host) => match self.machines[host].knocked.pop_front() {
+                Some((other, answered)) => {
+                    let input = Input::Knocked {
+                        host: other,
+                        answered,
+                    };
+                    self.step(host, input)
+                }
+                None => Ok(()),
+            },
             Event::Wake => self.wake(),
             Event::Restart(host) => self.start(host),
             Event::Heal => {
@@ -258,6 +275,7 @@ impl World {
             Fault::Crash => {
                 machine.agent = None;
                 machine.asked.clear();
+                machine.knocked.clear();
                 machine.disk.crash(self.now);
                 self.links.retain(|(_, to), _| *to != host);
             }
@@ -289,7 +307,7 @@ impl World {
         let Some(message) = message else {
             return Ok(());
         };
-        let (from_id, address) = (self.machines[from].id, Network::address(from));
+        let (from_id, address) = (self.machines[from].id, address(from));
         self.step(
             to,
             Input::Message {
@@ -372,13 +390,20 @@ impl World {
                     result.map_err(|refusal| format!("h{host} refused: {refusal}"))?;
                 }
                 Effect::Emit(_) => {}
+                // The machine is there, whatever its agent does; unless one of the two is cut off.
+                Effect::Knock { host: other, .. } => {
+                    let there = self.machines.iter().position(|m| m.id == other);
+                    let open = self.cut.is_none_or(|cut| cut != host && Some(cut) != there);
+                    let answers = open && there.is_some();
+                    self.machines[host].knocked.push_back((other, answers));
+                }
             }
         }
         Ok(())
     }
 
     fn send(&mut self, from: usize, send: holdfast_core::effect::Send) {
-        let to = (0..HOSTS).find(|host| Network::address(*host) == send.to);
+        let to = (0..HOSTS).find(|host| address(*host) == send.to);
         let reached = to.filter(|to| {
             let meant = send.host.is_none_or(|id| id == self.machines[*to].id);
             let open = self.cut.is_none_or(|cut| cut != from && cut != *to);
@@ -472,6 +497,7 @@ impl Machine {
             agent: None,
             runtime: FakeRuntime::new(CLUSTER, id, host as u64),
             asked: VecDeque::new(),
+            knocked: VecDeque::new(),
             disk: Disk::default(),
             started_at: 0,
             incarnation: 0,
@@ -490,6 +516,10 @@ impl Machine {
         all.filter(|(_, container)| container.is_running())
             .map(|(key, _)| key.clone())
     }
+}
+
+fn address(host: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, host as u8 + 1], 7_946))
 }
 
 /// Hashes what is written to it.

@@ -78,8 +78,9 @@ fn config(place: usize, host: HostId, timings: &Timings) -> AgentConfig {
         incarnation: 1,
         cluster: "sim".to_owned(),
         name: format!("h{place}"),
-        address: Network::address(place),
+        address: Network::first_address(place),
         seeds: Vec::new(),
+        seeds_expected: false,
         zone: Some(format!("z{}", place % 3)),
         attributes: BTreeMap::new(),
         capacity: Capacity {
@@ -191,7 +192,7 @@ impl Detector for HoldfastHost {
     type Message = Message;
 
     fn on_message(&mut self, now: u64, from: usize, message: Message, out: &mut Out<Message>) {
-        let address = Network::address(from);
+        let address = Network::first_address(from);
         let from = self.roster.ids[from];
         let input = Input::Message {
             from,
