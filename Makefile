@@ -3,11 +3,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build demo test bench lint fmt sim clean
+.PHONY: help prerequisites build demo test bench lint fmt sim soak clean
 
 # For `make sim`.
 SEED ?= 1
 AGENTS ?= 100
+
+# For `make soak`: virtual hours, and hosts; from another seed each time.
+HOURS ?= 1000
+HOSTS ?= 10
 
 # Installs what is missing and names a Docker Engine, for the rest of the same recipe.
 with_engine = engine=$$(packaging/prerequisites.sh); eval "$$engine"
@@ -47,6 +51,9 @@ fmt: ## format the Rust
 
 sim: ## one simulated run, traced: make sim SEED=7 AGENTS=100
 	@cargo run --release --package sim -- $(SEED) --agents $(AGENTS) --trace
+
+soak: ## virtual hours of a faulted cluster, on all cores: make soak HOURS=1000 HOSTS=10
+	@cargo run --release --package sim -- hours $(HOURS) --agents $(HOSTS) --from $$(date +%s)
 
 clean: ## remove what was built
 	@cargo clean

@@ -6,6 +6,7 @@ mod writing;
 mod spreading;
 mod joining;
 mod keys;
+mod comparing;
 mod slots;
 mod commands;
 mod telling;
@@ -33,11 +34,7 @@ use crate::{
         index::{Index, Touched},
         keeper::{Keeper, Move, better},
     },
-    task::{
-        roster::Roster,
-        runtime::{Observed, RuntimeCommand, RuntimeEvent},
-        status::StopCode,
-    },
+    task::{roster::Roster, runtime::RuntimeCommand},
     time::{Mono, Now, Span, Wall},
 };
 use joining::{Joining, others};
@@ -51,6 +48,10 @@ pub use crate::timings::Timings;
 
 /// Between looks for what has become too old to keep.
 const HOUSEKEEPING: Span = Span::from_secs(10);
+
+/// How long a machine that has another address than its disk says only reads: what is there under
+/// the same identity has to have the time to object.
+const OBJECTION: Span = Span::from_secs(2);
 
 /// What an agent is told about itself when it starts.
 #[derive(Clone, Debug)]
@@ -76,10 +77,12 @@ pub struct AgentConfig {
     pub timings: Timings,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     config: AgentConfig,
     started: Now,
+    /// Until when this machine may be a copy of the one that its disk tells of, and does nothing.
+    copy_until: Option<Mono>,
     /// When this host first registered, as its own disk has it.
     registered_at: Wall,
     rng: Rng,
@@ -138,6 +141,7 @@ impl Agent {
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
             started: now,
+            copy_until: None,
             registered_at: now.wall,
             clock: Clock::new(me),
             board: saved,
@@ -180,6 +184,9 @@ impl Agent {
         if let Some((incarnation, report)) = self.board.host(me) {
             self.incarnation = self.incarnation.max(incarnation + 1);
             self.registered_at = report.registered_at;
+            if report.address != self.config.address {
+                self.copy_until = Some(now.mono + OBJECTION);
+            }
         }
         self.index = Index::of(&self.board);
         let hosts: Vec<HostId> = self.board.hosts().map(|(host, ..)| host).collect();
@@ -267,7 +274,9 @@ impl Agent {
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
             let up = self.membership.up();
-            if let Some(peer) = self.rng.index(up.len()).map(|index| up[index]) {
+            let repairs = !planted!(NeverRepairs);
+            let peer = self.rng.index(up.len()).map(|index| up[index]);
+            if let Some(peer) = peer.filter(|_| repairs) {
                 let message = Message::Summary {
                     root: self.board.root(),
                 };
@@ -276,7 +285,7 @@ impl Agent {
         }
         if now.mono >= self.next_compare {
             self.next_compare = now.mono + self.config.timings.compare_interval;
-            if self.runtime_version.is_some() {
+            if self.runtime_version.is_some() && !planted!(NeverCompares) {
                 fx.push(Effect::Runtime(RuntimeCommand::List));
             }
         }
@@ -380,6 +389,7 @@ impl Agent {
         message: &Message,
         fx: &mut Effects,
     ) {
+        let own = |record: &Record| record.version.stamp.author == self.config.host;
         let mut reply = |message: Message| {
             let (to, host, via) = (address, Some(from), via(&message));
             fx.push(Effect::Send(Send {
@@ -401,7 +411,10 @@ impl Agent {
                     .for_each(reply);
             }
             Message::Holdings { prefixes, held } => {
-                let difference = repair::compare(&self.board, prefixes, held);
+                let mut difference = repair::compare(&self.board, prefixes, held);
+                difference
+                    .newer
+                    .retain(|record| own(record) || !planted!(TellsOnlyItsOwn));
                 if !difference.lacking.is_empty() {
                     reply(Message::Fetch(difference.lacking));
                 }
@@ -412,7 +425,8 @@ impl Agent {
                 let wanted: BTreeSet<u64> = hashes.iter().copied().collect();
                 let found = wanted
                     .into_iter()
-                    .filter_map(|hash| self.board.by_key_hash(hash));
+                    .filter_map(|hash| self.board.by_key_hash(hash))
+                    .filter(|record| own(record) || !planted!(TellsOnlyItsOwn));
                 repair::pack(repair::bounded(found))
                     .into_iter()
                     .for_each(reply);
@@ -469,62 +483,6 @@ impl Agent {
                 Finding::Believed(record) => self.merge(now, &record, None, fx),
             }
         }
-    }
-
-    /// Containers were found. What the roster has let go or never knew, the board may remember: how
-    /// the task ended, or that its service is gone.
-    fn recall(&mut self, now: Now, found: &[Observed], fx: &mut Effects) {
-        for labels in found.iter().map(|observed| &observed.labels) {
-            let (me, task) = (self.config.host, labels.task);
-            if self.roster.get(task).is_none() {
-                match self.board.task_at(me, task).cloned() {
-                    Some(report) => {
-                        let definition = self.board.definition(report.definition).cloned();
-                        self.roster.remember(task, report, definition);
-                    }
-                    None => {
-                        let definition = self.board.definition(labels.definition).cloned();
-                        self.roster.adopt(now, labels, definition);
-                    }
-                }
-            }
-            let slot = labels.slot.as_ref();
-            if let Some(slot) = slot.filter(|slot| self.board.is_service_gone(slot.service)) {
-                let reason = format!("(service {}) was deleted", slot.service_name);
-                let code = StopCode::ServiceSchedulerInitiated;
-                self.roster.stop(now, task, code, &reason, fx);
-            }
-        }
-    }
-
-    fn on_runtime(&mut self, now: Now, event: RuntimeEvent, fx: &mut Effects) {
-        match &event {
-            RuntimeEvent::Available { version } => {
-                // What ran before may have ended unseen: nothing is vouched for until it is
-                // compared.
-                let reason = "its containers are being compared".to_owned();
-                self.runtime = RuntimeStatus::Unavailable { reason };
-                self.runtime_version = Some(version.clone());
-            }
-            RuntimeEvent::Unavailable { reason } => {
-                self.runtime_version = None;
-                self.runtime = RuntimeStatus::Unavailable {
-                    reason: reason.clone(),
-                };
-            }
-            // Whether a task that was found has stopped already, the peers may know better.
-            RuntimeEvent::Listed(_) if !self.joining.is_done() => return,
-            RuntimeEvent::Listed(found) => {
-                self.recall(now, found, fx);
-                if let Some(version) = self.runtime_version.clone() {
-                    self.touch_own();
-                    self.runtime = RuntimeStatus::Available { version };
-                }
-            }
-            _ => {}
-        }
-        self.roster.on_runtime(now, event, fx);
-        self.publish_host(now, fx);
     }
 
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {

@@ -65,7 +65,12 @@ impl Cluster {
             Effect::Knock { host, addresses } => self.knock(place, host, &addresses),
             Effect::Fatal { reason } => {
                 self.trace.mix(self.now, place, 15);
-                self.fail(format!("h{place}'s agent gave up: {reason}"));
+                self.trace
+                    .line(self.now, Some(place), format_args!("gives up: {reason}"));
+                if !self.hosts[place].is_twin {
+                    self.fail(format!("h{place}'s agent gave up: {reason}"));
+                }
+                self.hosts[place].gave_up = Some(reason);
             }
         }
     }
@@ -218,6 +223,7 @@ impl Cluster {
         for record in &mut records {
             self.plant_status(record);
             self.trace.mix(self.now, place, word ^ record.hash());
+            self.check_stopped(place, record);
             let site = Site::new(&self.hosts[place]);
             if let Err(what) = self.checks.on_record(site, record) {
                 self.fail(what);
@@ -415,7 +421,12 @@ impl Cluster {
             self.refresh(place, task);
         }
         self.plant_container(place, subject);
-        if let Some(event) = event {
+        let lost = self.hosts[place].runtime.manners.loses_answers;
+        let is_answer = |event: &RuntimeEvent| {
+            use RuntimeEvent as E;
+            lost && matches!(event, E::Created { .. } | E::Started { .. })
+        };
+        if let Some(event) = event.filter(|event| !is_answer(event)) {
             self.tell_runtime(place, event);
         }
     }

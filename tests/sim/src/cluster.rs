@@ -367,6 +367,10 @@ impl Cluster {
             number += 1;
             self.apply(place, effect);
         }
+        if self.hosts[place].gave_up.is_some() {
+            self.crash(place);
+            return;
+        }
         if let Some((after, until)) = killed_after
             && number > after
         {

@@ -47,6 +47,12 @@ pub struct Host {
     pub faulty_calls_ppm: u64,
     /// As they stand in the state directory.
     pub keys: KeyReport,
+    /// Tells machines apart that have one identity.
+    pub fingerprint: u64,
+    /// It was started from a copy of another one's disk, and is to give up.
+    pub is_twin: bool,
+    /// Why its agent ended by itself.
+    pub gave_up: Option<String>,
 }
 
 #[derive(Debug)]
@@ -82,6 +88,9 @@ impl Host {
                 held: vec![FIRST_KEY],
                 in_use: Some(FIRST_KEY),
             },
+            fingerprint: id.word(),
+            is_twin: false,
+            gave_up: None,
         }
     }
 
@@ -121,7 +130,7 @@ impl Host {
             zone: Some(format!("z{}", self.place % 3)),
             attributes: BTreeMap::new(),
             capacity: self.capacity,
-            fingerprint: self.id.word(),
+            fingerprint: self.fingerprint,
             keys: self.keys.clone(),
             agent_version: "sim".to_owned(),
             timings: Timings::default(),

@@ -284,6 +284,13 @@ impl Cluster {
                     return Some(format!("h{place} runs a part of task {task} only"));
                 }
             }
+            let made = host.runtime.containers();
+            let mut made = made.filter(|(_, c)| c.status == ObservedStatus::Created);
+            if let Some((key, _)) = made.find(|(key, _)| board.task_at(host.id, key.task).is_none())
+            {
+                let (place, task) = (host.place, key.task);
+                return Some(format!("h{place} has {} of {task} for nobody", key.name));
+            }
         }
         None
     }

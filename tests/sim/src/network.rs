@@ -210,6 +210,9 @@ impl Network {
     /// Whoever is on one side reaches everyone on it, both ways: only then does "on each connected
     /// side" mean one thing.
     pub fn is_cleanly_split(&self) -> bool {
+        if self.lossy_ppm.iter().any(|ppm| *ppm > 0) {
+            return false;
+        }
         if self.cuts_total == 0 {
             return true;
         }

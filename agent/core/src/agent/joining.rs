@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 /// Between questions to peers that have not answered.
 const ASK_AGAIN: Span = Span::from_ms(500);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Joining {
     Seeking {
         since: Mono,
@@ -103,6 +103,9 @@ impl Agent {
 
     /// First peers were found, or have moved; a starting agent asks them at once.
     pub(super) fn on_seeds(&mut self, now: Now, mut seeds: Vec<SocketAddr>, fx: &mut Effects) {
+        if planted!(IgnoresNewAddresses) {
+            return;
+        }
         seeds.truncate(limits::SEEDS_MAX);
         self.membership
             .set_seeds(others(self.config.address, &seeds));
@@ -151,6 +154,9 @@ impl Agent {
         else {
             return;
         };
+        if planted!(WaitsForABoard) {
+            return;
+        }
         blank.insert(from);
         let me = self.config.address;
         if self
@@ -174,7 +180,8 @@ impl Agent {
         for record in records {
             self.take(now, &record, Some(from), fx);
         }
-        if last && !self.joining.is_done() {
+        let may_be_a_copy = self.copy_until.is_some_and(|at| now.mono < at);
+        if last && !self.joining.is_done() && !may_be_a_copy {
             self.joined(now, fx);
         }
     }

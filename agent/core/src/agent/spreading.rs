@@ -59,7 +59,7 @@ impl Agent {
 
     /// Pushes what changed so far to the disk; what follows waits until it is there.
     pub(super) fn persist(&mut self, fx: &mut Effects) {
-        if !self.unsaved.is_empty() {
+        if !self.unsaved.is_empty() && !planted!(AnswersBeforeDisk) {
             fx.push(Effect::Persist(std::mem::take(&mut self.unsaved)));
         }
     }
@@ -80,6 +80,9 @@ impl Agent {
         if !changes.is_empty() {
             let peers = self.sample(limits::FANOUT_AUTHOR);
             for Change { record, from } in changes {
+                if planted!(TellsOnlyItsOwn) && from.is_some() {
+                    continue;
+                }
                 let author = record.version.stamp.author;
                 let fanout = match from {
                     None => limits::FANOUT_AUTHOR,

@@ -61,7 +61,12 @@ impl Agent {
         if !self.is_credible(now, record) {
             return;
         }
-        let known = self.board.record(&record.key).is_some();
+        let ours = self.board.record(&record.key);
+        let own = |ours: &Arc<Record>| ours.version.stamp.author == self.config.host;
+        if planted!(KeepsItsOwnWord) && !author_is_me && ours.is_some_and(own) {
+            return;
+        }
+        let known = ours.is_some();
         if !known && self.board.len() >= limits::RECORDS_MAX {
             return;
         }
@@ -111,6 +116,9 @@ impl Agent {
     /// No honest host writes such an epoch: following it would leave no higher one to write. And a
     /// tombstone that has had its time is not dug out again.
     fn is_credible(&self, now: Now, record: &Record) -> bool {
+        if planted!(BelievesAnyEpoch) {
+            return true;
+        }
         let epoch = record.version.epoch;
         let told_in_time = now.wall.ms_since(record.version.stamp.wall) <= limits::TOMBSTONE_MS;
         let credible = match &record.key {
@@ -130,7 +138,8 @@ impl Agent {
             | Key::Directive(_)
             | Key::ClusterKey(_)
             | Key::KeyInUse => epoch == 0,
-            Key::Label { .. } | Key::Unknown { .. } => true,
+            Key::Label { .. } => true,
+            Key::Unknown { .. } => !planted!(DropsTheUnknown),
         };
         credible && (record.body.is_some() || told_in_time)
     }
@@ -155,7 +164,7 @@ impl Agent {
             Key::Verdict(host) => {
                 self.on_standing(now, *host);
                 self.membership.on_board(now, &self.board, *host);
-                if *host == self.config.host {
+                if *host == self.config.host && !planted!(DoesNotRefute) {
                     self.on_accused(now, new, fx);
                 }
             }
@@ -278,13 +287,17 @@ impl Agent {
         }
         let written_since = record.version.stamp.wall > self.started.wall;
         let elder = (report.registered_at, report.started_at);
-        if !ours && written_since && elder < (self.registered_at, self.started.wall) {
+        let twin = !ours && !planted!(ToleratesATwin);
+        if twin && written_since && elder < (self.registered_at, self.started.wall) {
             let reason = format!(
                 "another agent, at {}, has this host's id {}: this machine was cloned with its \
                  state; remove the state directory of the clone, so that it makes an id of its own",
                 report.address, self.config.host
             );
             fx.push(Effect::Fatal { reason });
+            return;
+        }
+        if planted!(IgnoresItsPast) {
             return;
         }
         let next = self.incarnation.max(record.version.epoch) + 1;

@@ -67,13 +67,13 @@ impl Board {
     pub fn merge(&mut self, record: &Arc<Record>) -> Merge {
         if let Some(ours) = self.record(&record.key) {
             match record.version.cmp(&ours.version) {
-                std::cmp::Ordering::Less => {
+                std::cmp::Ordering::Less if !planted!(LastWordWins) => {
                     return Merge::Older {
                         ours: Arc::clone(ours),
                     };
                 }
                 std::cmp::Ordering::Equal => return Merge::Known,
-                std::cmp::Ordering::Greater => {}
+                std::cmp::Ordering::Less | std::cmp::Ordering::Greater => {}
             }
         }
         let replaced = self.records.insert(ByKey(Arc::clone(record)));

@@ -20,7 +20,7 @@ impl Clock {
 
     /// A stamp later than every one that was made or observed here.
     pub fn stamp(&mut self, wall: Wall) -> Stamp {
-        if wall > self.wall {
+        if wall > self.wall || planted!(FollowsTheWallClock) {
             (self.wall, self.counter) = (wall, 0);
         } else if let Some(counter) = self.counter.checked_add(1) {
             self.counter = counter;

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Between two flushes of what can wait.
 const FLUSH_INTERVAL: Span = Span::from_ms(10);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Outbox {
     urgent: Queue,
     rest: Queue,

@@ -31,7 +31,7 @@ pub struct Touched {
     pub more_room: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     pub(super) load: Load,
     keepers: Keepers,

@@ -77,7 +77,7 @@ impl Scope {
 }
 
 /// The delays of the services that this host keeps.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keeper {
     /// When a slot was first seen as it is now: the offer open, or the failure to be made good.
     since: BTreeMap<(ServiceId, SlotIndex), (Generation, Open, Mono)>,

@@ -33,7 +33,7 @@ pub struct HostFacts {
     pub zone: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Load {
     hosts: BTreeMap<HostId, HostLoad>,
     /// The open hosts of each zone.
@@ -42,7 +42,7 @@ pub struct Load {
     spreads: BTreeMap<(ServiceId, u64), Spread>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct HostLoad {
     pub(super) facts: HostFacts,
     cpu: u64,
@@ -53,7 +53,7 @@ pub(super) struct HostLoad {
 }
 
 /// The open hosts of a zone: by their number of tasks, and then in a ring.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Zone {
     pub(super) by_tasks: BTreeMap<u32, Ring>,
     hosts: u32,
@@ -71,7 +71,7 @@ pub(super) struct Copies {
 }
 
 /// The copies of one service in one zone.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     pub(super) copies: u32,
     /// How many hosts have so many copies; none are not listed.

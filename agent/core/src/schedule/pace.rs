@@ -71,6 +71,7 @@ fn ran_well_ms(failures_before: u32) -> u64 {
 /// The first failure is made good at once; then after 1 s, doubling up to five minutes.
 pub(super) fn back_off(failures: u32) -> Span {
     match failures {
+        _ if planted!(NeverBacksOff) => Span::ZERO,
         0 | 1 => Span::ZERO,
         more => Span::from_secs((1 << (more - 2).min(9)).min(300)),
     }

@@ -207,6 +207,21 @@ fn docker_that_hangs_for_a_while_loses_nothing() {
     assert_eq!((report.stats.starts, report.stats.stops), (6, 0));
 }
 
+/// It was known only by the second comparison, half a minute after Docker was back, and vouched for
+/// until then, so that a predecessor could stop for a copy that was gone.
+#[test]
+fn what_is_removed_while_docker_hangs_is_known_soon_after_it_is_back() {
+    story(3, 6, |cluster| {
+        cluster.docker_down(1);
+        cluster.run_for(2 * SECOND)?;
+        cluster.vanish(1);
+        cluster.run_for(2 * SECOND)?;
+        cluster.docker_up(1);
+        cluster.run_for(3 * SECOND)?;
+        all(6)(cluster)
+    });
+}
+
 #[test]
 fn docker_that_goes_down_with_its_containers_is_made_good() {
     story(3, 6, |cluster| {

@@ -8,14 +8,14 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Brake {
     settings: BrakeSettings,
     losses: BTreeMap<HostId, Mono>,
     braking: Option<Braking>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Braking {
     /// The latest loss, or the latest slot that asked: the brake is let go when both are over.
     last: Mono,

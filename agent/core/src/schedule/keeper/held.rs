@@ -53,7 +53,8 @@ impl Keeper {
             return self.unconfirmed(round, view, held);
         }
         let unasked = |copy: &&Copy<'_>| {
-            current.is_none_or(|c| c.at != copy.at) && !slot.superseded.contains(&copy.at)
+            let other = current.is_none_or(|c| c.at != copy.at);
+            other && !slot.superseded.contains(&copy.at) && !planted!(NeverReconciles)
         };
         let unasked: Vec<Copy<'_>> = view.copies.iter().filter(unasked).copied().collect();
         // Those who are told to go have to have gone before more can be told.
@@ -281,7 +282,9 @@ impl Keeper {
     pub(super) fn place(&mut self, round: &mut Round<'_>, view: &SlotView<'_>, next: Next) -> Slot {
         let placed = round.place(view, next);
         if placed.host.is_none() {
-            self.look_again(view.key(), round.now.mono + LOOK_AGAIN);
+            let at_once = planted!(LooksAgainAtOnce);
+            let later = if at_once { Span::ZERO } else { LOOK_AGAIN };
+            self.look_again(view.key(), round.now.mono + later);
         }
         placed
     }
