@@ -1,7 +1,7 @@
 //! Runs one seed, many seeds, or the benchmark: `cargo run --release -p sim -- 7 --trace`.
 
 use sim::{
-    bench,
+    bench::{Asked, bench},
     options::Options,
     run::{Report, run},
     stats::median,
@@ -12,7 +12,11 @@ use std::{ops::Range, process::ExitCode};
 const USAGE: &str = "\
 sim SEED [--agents N] [--seconds S] [--trace] [--calm] [--codec]
 sim seeds FROM..TO [--agents A..B] [--seconds S] [--calm] [--codec]
-sim bench [--seconds S]";
+sim bench [PART..] [--hosts N] [--seeds FROM..TO] [--seconds S] [--write PAGE]
+  parts: detection falsehood idleness spreading placement churn convergence speed";
+
+/// For each part of the benchmark.
+const SEEDS: u64 = 5;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -131,14 +135,23 @@ fn run_seeds(arguments: &[String]) -> ExitCode {
 }
 
 fn run_bench(arguments: &[String]) -> ExitCode {
-    let seconds = number(arguments, "--seconds", 1_000);
-    match bench::bench(seconds) {
-        Ok(speeds) => {
-            bench::print(&speeds);
-            ExitCode::SUCCESS
-        }
+    let parts = arguments[1..].iter();
+    let parts = parts.take_while(|word| !word.starts_with("--"));
+    let asked = Asked {
+        parts: parts.cloned().collect(),
+        hosts: value(arguments, "--hosts")
+            .and_then(|text| text.parse().ok())
+            .map(|hosts| [hosts]),
+        seeds: value(arguments, "--seeds")
+            .and_then(range)
+            .unwrap_or(0..SEEDS),
+        seconds: number(arguments, "--seconds", 1_000),
+        write: value(arguments, "--write").map(str::to_owned),
+    };
+    match bench(&asked) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
-            println!("{what}");
+            eprintln!("{what}");
             ExitCode::FAILURE
         }
     }
