@@ -2,6 +2,7 @@
 
 use sim::{
     bench::{Asked, bench},
+    floods,
     options::Options,
     run::{Report, run},
     stats::median,
@@ -13,7 +14,8 @@ const USAGE: &str = "\
 sim SEED [--agents N] [--seconds S] [--trace] [--calm] [--codec]
 sim seeds FROM..TO [--agents A..B] [--seconds S] [--calm] [--codec]
 sim bench [PART..] [--hosts N] [--seeds FROM..TO] [--seconds S] [--write PAGE]
-  parts: detection falsehood idleness spreading placement churn convergence speed";
+  parts: detection falsehood idleness spreading placement churn convergence speed
+sim spread [--agents N] [--loss PERCENT]";
 
 /// For each part of the benchmark.
 const SEEDS: u64 = 5;
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("bench") => run_bench(&arguments),
+        Some("spread") => run_spread(&arguments),
         Some("seeds") => run_seeds(&arguments),
         Some(seed) => match seed.parse() {
             Ok(seed) => run_one(seed, &arguments),
@@ -152,6 +155,21 @@ fn run_bench(arguments: &[String]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
             eprintln!("{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_spread(arguments: &[String]) -> ExitCode {
+    let agents = number(arguments, "--agents", 1_000).max(2) as usize;
+    let loss_ppm = number(arguments, "--loss", 0) * 10_000;
+    match floods::spread_one(1, agents, loss_ppm, 10) {
+        Ok(spreads) => {
+            floods::print(agents, loss_ppm, &spreads);
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            println!("{what}");
             ExitCode::FAILURE
         }
     }
