@@ -10,6 +10,7 @@ mod dial;
 mod key;
 mod replay;
 mod seal;
+mod squeeze;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ mod joining;
 mod slots;
 mod commands;
 mod telling;
+mod clocks;
 
 use crate::{
     cluster::{
@@ -102,6 +103,10 @@ pub struct Agent {
     next_housekeeping: Mono,
     next_compare: Mono,
     events: u64,
+    /// Tombstones are kept until then, however old they are.
+    bury_from: Mono,
+    /// Of whose clock people were told, and when.
+    clocks_told: BTreeMap<HostId, Mono>,
 }
 
 impl Agent {
@@ -121,16 +126,15 @@ impl Agent {
             .copied()
             .filter(|s| *s != config.address)
             .collect();
-        let is_first_start = saved.is_empty();
         let probing = Rng::new(rng.next_u64());
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
             started: now,
             registered_at: now.wall,
             clock: Clock::new(me),
+            joining: Joining::new(now, &saved),
             board: saved,
             membership: Membership::new(me, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, is_first_start),
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::default(),
@@ -150,6 +154,8 @@ impl Agent {
             next_housekeeping: now.mono + HOUSEKEEPING,
             next_compare: now.mono + timings.compare_interval,
             events: 0,
+            bury_from: now.mono,
+            clocks_told: BTreeMap::new(),
             rng,
             config,
         };
@@ -249,7 +255,8 @@ impl Agent {
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
             let up = self.membership.up();
-            if let Some(peer) = self.rng.index(up.len()).map(|index| up[index]) {
+            let peer = self.rng.index(up.len()).map(|index| up[index]);
+            if let Some(peer) = peer.filter(|_| !self.joining.is_stale()) {
                 let message = Message::Summary {
                     root: self.board.root(),
                 };
@@ -286,7 +293,10 @@ impl Agent {
         // on answering one another's answers.
         let begins = matches!(
             message,
-            Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
+            Message::Probe { .. }
+                | Message::Ack { .. }
+                | Message::CatchUp { .. }
+                | Message::Records(_)
         );
         match message {
             Message::Probe { sequence } => self.membership.on_probe(from, address, sequence, fx),
@@ -313,10 +323,18 @@ impl Agent {
             Message::Summary { .. }
             | Message::Branches(_)
             | Message::Holdings { .. }
-            | Message::Fetch(_) => self.on_comparison(from, address, &message, fx),
-            Message::CatchUp => self.on_catch_up(from, address, fx),
+            | Message::Fetch(_) => {
+                if !self.joining.is_stale() {
+                    self.on_comparison(from, address, &message, fx);
+                }
+            }
+            Message::CatchUp { after } => self.on_catch_up(from, address, after.as_ref(), fx),
             Message::Blank => self.on_blank(now, address, fx),
-            Message::Page { records, last } => self.on_page(now, from, records, last, fx),
+            Message::Behind => self.on_behind(),
+            Message::Ahead { ms } => self.on_ahead(now, from, ms, fx),
+            Message::Page { records, last } => {
+                self.on_page(now, (from, address), records, last, fx);
+            }
         }
         self.on_findings(now, findings, fx);
         if begins {
