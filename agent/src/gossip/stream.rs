@@ -9,10 +9,10 @@
 //! | dialer | … | chunks: length 2, sealed bytes up to 65,535 |
 //!
 //! A frame is: its length 4, that of the payload 4, destination 16 (zero if not known), payload. If
-//! the lengths differ the payload is compressed. It starts with a chunk of its own. Numbers are big-endian. An IP is IPv6, or IPv4 mapped into it; all zeros
-//! mean the one that the connection comes from. The listener answers only to the key, with fewer
-//! bytes than it was asked with, and sends nothing more: its own frames go by a connection that it
-//! dials.
+//! the lengths differ the payload is compressed. It starts with a chunk of its own. Numbers are
+//! big-endian. An IP is IPv6, or IPv4 mapped into it; all zeros mean the one that the connection
+//! comes from. The listener answers only to the key, with fewer bytes than it was asked with, and
+//! sends nothing more: its own frames go by a connection that it dials.
 
 use super::{
     Limits,

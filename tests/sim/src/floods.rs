@@ -59,7 +59,7 @@ pub fn inject(cluster: &mut Cluster, place: usize, first: u64, count: u64) -> Ve
     let teller = (place + 1) % cluster.hosts();
     let input = Input::Message {
         from: cluster.host(teller).id,
-        address: crate::network::Network::address(teller),
+        address: crate::network::Network::first_address(teller),
         message: Message::Records(records.clone()),
     };
     cluster.step(place, input);

@@ -8,20 +8,11 @@
 
 use super::Agent;
 use crate::{
-    cluster::{
-        board::Board,
-        body::{Body, Key},
-        message::Message,
-        record::Record,
-        repair,
-    },
+    cluster::{board::Board, body::Key, message::Message, record::Record, repair},
     effect::{Effect, Effects, Send, Via},
-    ids::{HostId, ServiceId, TaskId},
+    ids::HostId,
     limits,
-    task::{
-        runtime::{RuntimeCommand, SlotLabel},
-        status::StopCode,
-    },
+    task::runtime::RuntimeCommand,
     time::{Mono, Now, Span},
 };
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
@@ -37,7 +28,7 @@ const AWAY_MARGIN_MS: u64 = 3_600 * 1_000;
 
 #[derive(Debug)]
 pub(super) enum Joining {
-    Seeking(Seeking),
+    Seeking(Box<Seeking>),
     Done,
 }
 
@@ -70,7 +61,7 @@ impl Joining {
             .max();
         let away = newest.map_or(0, |newest| now.wall.ms_since(newest));
         let is_stale = away > limits::TOMBSTONE_MS - AWAY_MARGIN_MS;
-        Self::Seeking(Seeking {
+        Self::Seeking(Box::new(Seeking {
             since: now.mono,
             ask_at: now.mono,
             first_start: saved.is_empty(),
@@ -80,7 +71,7 @@ impl Joining {
             stale: is_stale.then(|| saved.clone()),
             copied: BTreeSet::new(),
             behind: false,
-        })
+        }))
     }
 
     pub(super) const fn is_done(&self) -> bool {
@@ -89,7 +80,7 @@ impl Joining {
 
     /// What this host holds is from so long ago that nobody may take it from here.
     pub(super) const fn is_stale(&self) -> bool {
-        matches!(self, Self::Seeking(Seeking { stale: Some(_), .. }))
+        matches!(self, Self::Seeking(seeking) if seeking.stale.is_some())
     }
 
     pub(super) const fn deadline(&self) -> Option<Mono> {
@@ -116,25 +107,47 @@ impl Agent {
         let may_go_alone = seeking.stale.is_none() || seeking.behind;
         let after = seeking.after.clone();
         let me = self.config.address;
-        let known = self.membership.addresses();
-        let peers: BTreeSet<SocketAddr> = known.chain(self.config.seeds.clone()).collect();
-        let mut peers: Vec<SocketAddr> = peers.into_iter().filter(|peer| *peer != me).collect();
-        if peers.is_empty() || (waited && may_go_alone) {
+        let seeds = others(me, &self.config.seeds);
+        let known: BTreeSet<SocketAddr> = self.board.hosts().map(|(.., r)| r.address).collect();
+        let known: Vec<_> = known
+            .into_iter()
+            .filter(|peer| *peer != me && !seeds.contains(peer))
+            .collect();
+        let nobody = known.is_empty() && seeds.is_empty() && !self.config.seeds_expected;
+        if nobody || (waited && may_go_alone) {
             self.joined(now, fx);
             return;
         }
-        let ask = if peers.len() <= limits::FANOUT_SEEDS {
-            peers.len()
-        } else {
-            limits::CATCH_UP_PEERS
-        };
-        for _ in 0..ask {
-            let Some(index) = self.rng.index(peers.len()) else {
-                break;
+        // Some of each: of those that the disk remembers all may have new addresses by now.
+        let few = known.len() + seeds.len() <= limits::FANOUT_SEEDS;
+        let asked = [seeds, known].map(|mut peers| {
+            let count = if few {
+                peers.len()
+            } else {
+                limits::CATCH_UP_PEERS
             };
-            let (to, after) = (peers.swap_remove(index), after.clone());
+            let drawn = (0..count).filter_map(|_| {
+                let index = self.rng.index(peers.len())?;
+                Some(peers.swap_remove(index))
+            });
+            drawn.collect::<Vec<_>>()
+        });
+        for to in asked.into_iter().flatten() {
+            let after = after.clone();
             tell(to, None, Message::CatchUp { after }, fx);
         }
+    }
+
+    /// First peers were found, or have moved; a starting agent asks them at once.
+    pub(super) fn on_seeds(&mut self, now: Now, mut seeds: Vec<SocketAddr>, fx: &mut Effects) {
+        seeds.truncate(limits::SEEDS_MAX);
+        self.membership
+            .set_seeds(others(self.config.address, &seeds));
+        self.config.seeds = seeds;
+        if let Joining::Seeking(seeking) = &mut self.joining {
+            seeking.ask_at = now.mono;
+        }
+        self.look_for_peers(now, fx);
     }
 
     /// A peer asks for the next page of the board. One that has not got it itself only says so.
@@ -237,29 +250,9 @@ impl Agent {
             self.board.remove(record);
             let without = Record::new(record.key.clone(), record.version, None);
             self.on_change(now, Some(record), &without, fx);
-            if let (Key::ServiceSettings(service), Some(Body::ServiceSettings(settings))) =
-                (&record.key, &record.body)
-            {
-                let name = &settings.name;
-                let reason = format!("(service {name}) was deleted while this host was away");
-                self.stop_all_of(now, *service, &reason, fx);
-            }
         }
         if !gone.is_empty() {
             fx.push(Effect::Forget(gone));
-        }
-    }
-
-    fn stop_all_of(&mut self, now: Now, service: ServiceId, reason: &str, fx: &mut Effects) {
-        let of = |label: &SlotLabel| label.service == service;
-        let tasks = self.roster.iter();
-        let tasks: Vec<TaskId> = tasks
-            .filter(|task| task.report.slot.as_ref().is_some_and(of))
-            .map(|task| task.id)
-            .collect();
-        for task in tasks {
-            let code = StopCode::ServiceSchedulerInitiated;
-            self.roster.stop(now, task, code, reason, fx);
         }
     }
 
@@ -285,4 +278,9 @@ fn tell(to: SocketAddr, host: Option<HostId>, message: Message, fx: &mut Effects
         via,
         message,
     }));
+}
+
+/// First peers often are all hosts, so this one is among them.
+pub(super) fn others(me: SocketAddr, seeds: &[SocketAddr]) -> Vec<SocketAddr> {
+    seeds.iter().copied().filter(|seed| *seed != me).collect()
 }

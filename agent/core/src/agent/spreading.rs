@@ -124,7 +124,10 @@ impl Agent {
                 .map(|(host, _)| host)
                 .into_iter()
                 .collect(),
-            (Key::Verdict(host), _) => vec![*host],
+            // Its other observers are about to write the same.
+            (Key::Verdict(host), Some(Body::Verdict(verdict))) => {
+                verdict.votes.iter().copied().chain([*host]).collect()
+            }
             _ => Vec::new(),
         }
     }

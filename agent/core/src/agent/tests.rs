@@ -6,7 +6,10 @@ use super::{Agent, AgentConfig, Timings};
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, StopOrder},
+        body::{
+            Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, StopOrder,
+            Verdict,
+        },
         message::Message,
         record::{Record, Stamp, Version},
     },
@@ -79,6 +82,7 @@ fn config() -> AgentConfig {
         name: "me".to_owned(),
         address: address(ME),
         seeds: vec![],
+        seeds_expected: false,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
@@ -265,7 +269,8 @@ fn a_verdict_of_the_last_incarnation_does_not_end_the_agent() {
         counter: 0,
         author: PEER,
     };
-    let body = Body::Verdict(crate::cluster::body::Verdict {
+    let body = Body::Verdict(Verdict {
+        standing: Standing::Down,
         votes: vec![],
         silent_ms: 0,
     });

@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_back_does_not_make_strangers_of_the_others() {
         let mut clock = Clock::new(HostId(1));
-        let now = |seconds, wall| Now {
+        let now = |seconds: u64, wall| Now {
             mono: Mono(seconds * 1_000_000),
             wall: Wall(wall),
         };

@@ -72,6 +72,7 @@ fn agent_with(records: &[Arc<Record>]) -> usize {
         name: "me".to_owned(),
         address: address(0),
         seeds: Vec::new(),
+        seeds_expected: false,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),

@@ -28,22 +28,6 @@ fn stays_away(cluster: &mut Cluster) -> Result<(), String> {
     cluster.quiet(120 * SECOND)
 }
 
-/// Within ten days the tombstones are kept for it; after that they are gone.
-#[test]
-fn a_service_deleted_while_a_host_was_away_for_days_does_not_come_back() {
-    for hours in [73, 31 * 24] {
-        let mut cluster = deleted_behind_its_back().expect("it runs");
-        cluster.pass_hours(hours);
-        // Long enough for burying what is old.
-        cluster.run_for(700 * SECOND).expect("every check holds");
-        let board = cluster.agent(0).expect("it runs").board();
-        let tombstones = board.records().filter(|record| record.body.is_none());
-        assert_eq!(tombstones.count() > 0, hours == 73);
-        cluster.restart(2);
-        stays_away(&mut cluster).unwrap_or_else(|what| panic!("{hours} h: {what}"));
-    }
-}
-
 #[test]
 fn after_a_loss_of_power_everywhere_for_days_a_deleted_service_does_not_come_back() {
     let mut cluster = deleted_behind_its_back().expect("it runs");
