@@ -6,6 +6,7 @@ mod writing;
 mod spreading;
 mod joining;
 mod comparing;
+mod keys;
 mod slots;
 mod commands;
 mod telling;
@@ -16,6 +17,7 @@ use crate::{
         board::Board,
         body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, Verdict},
         clock::Clock,
+        keys::KeyReport,
         membership::{Finding, Membership, Turn},
         message::Message,
         outbox::Outbox,
@@ -30,7 +32,7 @@ use crate::{
     rng::Rng,
     schedule::{
         index::{Index, Touched},
-        keeper::Keeper,
+        keeper::{Keeper, Move, better},
     },
     task::{roster::Roster, runtime::RuntimeCommand},
     time::{Mono, Now, Span, Wall},
@@ -69,6 +71,8 @@ pub struct AgentConfig {
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
     pub fingerprint: u64,
+    /// `Input::Keys` replaces it.
+    pub keys: KeyReport,
     pub agent_version: String,
     pub timings: Timings,
 }
@@ -104,6 +108,8 @@ pub struct Agent {
     all_dirty: bool,
     /// Copies whose successor was seen to serve, with their service and since when.
     giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
+    /// Records of keys changed, or it is time to look again.
+    keys_dirty: bool,
     next_repair: Mono,
     next_housekeeping: Mono,
     next_compare: Mono,
@@ -143,7 +149,7 @@ impl Agent {
             joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::default(),
+            keeper: Keeper::new(timings.brake),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -156,6 +162,7 @@ impl Agent {
             dirty: Touched::default(),
             all_dirty: true,
             giving_way: BTreeMap::new(),
+            keys_dirty: true,
             next_repair: now.mono + repair_phase,
             next_housekeeping: now.mono + HOUSEKEEPING,
             next_compare: now.mono + timings.compare_interval,
@@ -220,6 +227,7 @@ impl Agent {
             Input::Runtime(event) => self.on_runtime(now, event, fx),
             Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
@@ -303,10 +311,8 @@ impl Agent {
         self.membership.on_heard(now, from);
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
-        let begins = matches!(
-            message,
-            Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
-        );
+        let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
+        let begins = answers_probe || matches!(message, Message::CatchUp | Message::Records(_));
         match message {
             Message::Probe { .. }
             | Message::Ack { .. }
@@ -325,8 +331,10 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Page { records, last } => self.on_page(now, from, records, last, fx),
         }
-        if begins {
-            self.on_stranger(from, address, known, fx);
+        if begins && (!known || self.board.is_down(from)) {
+            self.on_stranger(from, address, fx);
+        } else if answers_probe && self.board.is_in_doubt(from) {
+            self.tell_accused(from, address, fx);
         }
     }
 
@@ -427,27 +435,30 @@ impl Agent {
         }
     }
 
-    /// A host that we hold for down or in doubt, or do not know, has spoken: it is told, and boards
-    /// are compared.
-    fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
-        let (down, in_doubt) = (self.board.is_down(from), self.board.is_in_doubt(from));
-        if known && !down && !in_doubt {
-            return;
-        }
+    /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
+    /// compared.
+    fn on_stranger(&mut self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        self.tell_accused(from, address, fx);
+        fx.push(Effect::Send(Send {
+            to: address,
+            host: Some(from),
+            via: Via::Datagram,
+            message: Message::Summary {
+                root: self.board.root(),
+            },
+        }));
+    }
+
+    /// What is held against a host, for it to refute.
+    fn tell_accused(&self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        let accused = self.board.is_down(from) || self.board.is_in_doubt(from);
         let verdict = self.board.record(&Key::Verdict(from));
-        let verdict = verdict.filter(|_| down || in_doubt);
-        let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
-        let summary = Message::Summary {
-            root: self.board.root(),
-        };
-        let compared = (!in_doubt).then_some(summary);
-        for message in told.into_iter().chain(compared) {
-            let via = Via::Datagram;
+        if let Some(verdict) = verdict.filter(|_| accused) {
             fx.push(Effect::Send(Send {
                 to: address,
                 host: Some(from),
-                via,
-                message,
+                via: Via::Datagram,
+                message: Message::Records(vec![Arc::clone(verdict)]),
             }));
         }
     }
@@ -504,16 +515,6 @@ impl Agent {
         )
     }
 
-    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
-    pub fn is_alone(&self) -> bool {
-        self.membership.up().is_empty()
-    }
-
-    /// Has a full copy of the board, or has looked for a peer in vain.
-    pub const fn is_caught_up(&self) -> bool {
-        self.joining.is_done()
-    }
-
     /// What this agent's board says of a host at the moment.
     pub fn standing(&self, host: HostId) -> HostStanding {
         let Some((_, report)) = self.board.host(host) else {
@@ -526,6 +527,17 @@ impl Agent {
             (Some(Standing::Impaired), _) => HostStanding::Impaired,
             (Some(Standing::Cleared) | None, _) => HostStanding::Up,
         }
+    }
+
+    /// This agent, as a keeper, is not about to move a slot only for balance.
+    pub fn is_balanced(&self) -> bool {
+        self.keeper.is_balanced()
+    }
+
+    /// The move that would even out a service most, if any is worth it.
+    pub fn better_placed(&self, service: ServiceId) -> Option<Move> {
+        let service = self.board.service(service)?;
+        better(&self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.

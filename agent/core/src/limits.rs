@@ -11,6 +11,9 @@ pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 pub const DESIRED_COUNT_MAX: u32 = 5_000;
 pub const SERVICES_MAX: usize = 5_000;
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// How long a host is to be silent before a service moves its slots, where people choose it.
+pub const REPLACE_AFTER_MS_MIN: u32 = 600;
+pub const REPLACE_AFTER_MS_MAX: u32 = 24 * 3_600 * 1_000;
 pub const DESCRIBE_TASKS_MAX: usize = 100;
 pub const DESCRIBE_SERVICES_MAX: usize = 10;
 
@@ -53,6 +56,9 @@ pub const CATCH_UP_PEERS: usize = 3;
 pub const FANOUT_SEEDS: usize = 10;
 /// First peers that an agent keeps in mind; all are probed while nobody answers.
 pub const SEEDS_MAX: usize = 1_024;
+
+/// Keys that a host accepts at a time.
+pub const CLUSTER_KEYS_MAX: usize = 8;
 
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;

@@ -17,10 +17,13 @@
 use super::{
     Limits,
     counters::Cause,
-    key::Secrets,
+    key::{Derived, Secrets},
     seal::{self, PREAMBLE_BYTES, array},
 };
-use holdfast_core::{ids::HostId, limits::FRAME_BYTES_MAX};
+use holdfast_core::{
+    ids::{HostId, KeyId},
+    limits::FRAME_BYTES_MAX,
+};
 use snow::{Builder, HandshakeState, TransportState};
 use std::{
     io,
@@ -60,6 +63,8 @@ pub(super) struct Link {
     stream: TcpStream,
     noise: TransportState,
     pub(super) peer: Hello,
+    /// What both sides shook hands with.
+    pub(super) key: KeyId,
 }
 
 /// Why a connection ended.
@@ -84,12 +89,13 @@ impl Link {
     /// Shakes hands as the side that connected.
     pub(super) async fn dialed(
         mut stream: TcpStream,
-        secrets: &Secrets,
+        (secrets, key): (&Secrets, &Derived),
         us: Hello,
     ) -> Result<Self, Failure> {
-        let preamble = seal::preamble(secrets);
-        let key = &secrets.primary().stream;
-        let mut noise = builder(&preamble, key).build_initiator().map_err(refused)?;
+        let preamble = seal::preamble(secrets, key);
+        let mut noise = builder(&preamble, &key.stream)
+            .build_initiator()
+            .map_err(refused)?;
         let mut hello = [0; DIALER_HELLO_BYTES];
         hello[..16].copy_from_slice(&us.host.0.to_be_bytes());
         hello[16..24].copy_from_slice(&us.boot.to_be_bytes());
@@ -115,6 +121,7 @@ impl Link {
             stream,
             noise,
             peer,
+            key: key.id,
         };
         link.write_chunk(&[]).await?;
         Ok(link)
@@ -160,6 +167,7 @@ impl Link {
             stream,
             noise,
             peer,
+            key: key.id,
         };
         let mut confirmed = Vec::new();
         link.read_chunk(&mut confirmed, 0).await?;

@@ -17,7 +17,7 @@ use holdfast_core::{
     agent::Agent,
     cluster::{board::Board, message::Message, record::Record},
     effect::Effects,
-    ids::{Digest, HostId, ServiceId, SlotIndex},
+    ids::{Digest, HostId, KeyId, ServiceId, SlotIndex},
     input::Input,
     rng::Rng,
     spec::task_definition::TaskDefinition,
@@ -50,8 +50,6 @@ pub struct Cluster {
     pub(crate) stubborn_ppm: u64,
     pub(crate) faults_on: u32,
     pub(crate) healed: bool,
-    /// Verdicts that a host is down: whose, and about whom.
-    pub(crate) judged: Vec<(HostId, HostId)>,
     /// When the planted bug struck, if it is one that strikes once.
     pub(crate) struck: bool,
     pub(crate) failure: Option<String>,
@@ -86,6 +84,11 @@ pub(crate) enum Event {
     FaultBegins(usize),
     FaultEnds(usize),
     Order(usize),
+    /// The driver has changed its keys as it was asked to.
+    Keys {
+        host: usize,
+        boot: u32,
+    },
     Sweep,
 }
 
@@ -100,6 +103,8 @@ pub(crate) struct Delivery {
     pub to_place: usize,
     /// Of a stream: what must not have changed since it was sent.
     pub connection: Option<(u32, u16)>,
+    /// Whoever has not got this key cannot read it.
+    pub sealed_with: Option<KeyId>,
     pub message: Message,
 }
 
@@ -129,7 +134,6 @@ impl Cluster {
             stubborn_ppm: 0,
             faults_on: 0,
             healed: false,
-            judged: Vec::new(),
             struck: false,
             failure: None,
             pending_slot: Cell::new(None),
@@ -265,6 +269,12 @@ impl Cluster {
             Event::FaultBegins(number) => self.begin_fault(number),
             Event::FaultEnds(number) => self.end_fault(number),
             Event::Order(number) => self.give_order(number),
+            Event::Keys { host, boot } => {
+                if self.hosts[host].boot == boot {
+                    let report = self.hosts[host].keys.clone();
+                    self.step(host, Input::Keys(report));
+                }
+            }
             Event::Sweep => {
                 self.queue.push(self.now + SECOND, Event::Sweep);
                 self.check_sweep();
@@ -281,6 +291,12 @@ impl Cluster {
         }
         let current = (host.boot, self.network.breaks(delivery.from_place, to));
         if delivery.connection.is_some_and(|then| then != current) {
+            return;
+        }
+        if delivery
+            .sealed_with
+            .is_some_and(|key| !host.keys.held.contains(&key))
+        {
             return;
         }
         if delivery.addressed != to {
@@ -325,6 +341,7 @@ impl Cluster {
             Input::Runtime(_) => 2,
             Input::Command { id, .. } => 3 << 32 | id.0,
             Input::Shutdown => 4,
+            Input::Keys(report) => 7 ^ (report.held.len() as u64) << 8,
             Input::Seeds(seeds) => 6 ^ (seeds.len() as u64) << 8,
             Input::Knocked { host, answered } => 5 ^ host.word() ^ u64::from(*answered) << 60,
         };

@@ -3,14 +3,19 @@
 use crate::{disk::Disk, runtime::FakeRuntime};
 use holdfast_core::{
     agent::{Agent, AgentConfig, Timings},
-    cluster::body::{Capacity, Key},
-    ids::{HostId, Incarnation},
+    cluster::{
+        body::{Capacity, Key},
+        keys::KeyReport,
+    },
+    ids::{HostId, Incarnation, KeyId},
     input::Input,
     rng::Rng,
     time::{Mono, Now, Wall},
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 
+/// What all hosts have when the cluster begins.
+pub const FIRST_KEY: KeyId = KeyId([1; 4]);
 pub const CLUSTER: &str = "sim";
 const WALL_AT_START_MS: u64 = 1_800_000_000_000;
 /// What a frozen agent's socket holds before it drops datagrams.
@@ -46,6 +51,8 @@ pub struct Host {
     pub is_twin: bool,
     /// Why its agent ended by itself.
     pub gave_up: Option<String>,
+    /// As they stand in the state directory.
+    pub keys: KeyReport,
 }
 
 #[derive(Debug)]
@@ -80,6 +87,10 @@ impl Host {
             fingerprint: id.word(),
             is_twin: false,
             gave_up: None,
+            keys: KeyReport {
+                held: vec![FIRST_KEY],
+                in_use: Some(FIRST_KEY),
+            },
         }
     }
 
@@ -120,6 +131,7 @@ impl Host {
             attributes: BTreeMap::new(),
             capacity: self.capacity,
             fingerprint: self.fingerprint,
+            keys: self.keys.clone(),
             agent_version: "sim".to_owned(),
             timings: Timings::default(),
         }

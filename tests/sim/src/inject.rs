@@ -5,7 +5,7 @@ use crate::{
     disk::Disk,
     faults::FaultKind,
     host::{CLUSTER, Host},
-    network::Weather,
+    network::{Network, Weather},
     planted::Planted,
     runtime::{ContainerKey, FakeRuntime, VERSION},
 };
@@ -150,6 +150,12 @@ impl Cluster {
             self.network.cut(from, to);
         }
         self.disturb();
+    }
+
+    /// The network, for what a story does to it.
+    pub fn network(&mut self) -> &mut Network {
+        self.disturb();
+        &mut self.network
     }
 
     pub fn mend_network(&mut self) {

@@ -61,12 +61,12 @@ impl Network {
         Self {
             hosts,
             weather: Weather::FAIR,
+            lossy_ppm: vec![0; hosts],
             cuts: vec![0; hosts * hosts],
             cuts_total: 0,
             breaks: vec![0; hosts * hosts],
             moved: vec![0; hosts],
             stream_at: vec![0; hosts * hosts],
-            lossy_ppm: vec![0; hosts],
             rng: Rng::new(seed),
         }
     }
@@ -105,8 +105,8 @@ impl Network {
         if !self.is_open(from, to) || (loss_ppm > 0 && self.rng.chance_ppm(loss_ppm)) {
             return None;
         }
-        let lossy = self.lossy_ppm[from].max(self.lossy_ppm[to]);
-        if lossy > 0 && self.rng.chance_ppm(lossy) {
+        let lossy_ppm = self.lossy_ppm[from].max(self.lossy_ppm[to]);
+        if lossy_ppm > 0 && self.rng.chance_ppm(lossy_ppm) {
             return None;
         }
         let first = now + self.delay();
@@ -174,9 +174,14 @@ impl Network {
         }
     }
 
+    /// Of the datagrams to and from this host, so many are lost.
+    pub fn lose_around(&mut self, host: usize, ppm: u64) {
+        self.lossy_ppm[host] = ppm;
+    }
+
     pub fn mend_all(&mut self) {
-        self.cuts.fill(0);
         self.lossy_ppm.fill(0);
+        self.cuts.fill(0);
         self.cuts_total = 0;
         self.weather = Weather::FAIR;
     }

@@ -27,7 +27,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("command", &["ids", "spec"]),
     (
         "input",
-        &["ids", "command", "cluster::message", "task::runtime"],
+        &[
+            "ids",
+            "command",
+            "cluster::keys",
+            "cluster::message",
+            "task::runtime",
+        ],
     ),
     (
         "effect",
@@ -36,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
             "command",
             "event",
+            "cluster::keys",
             "cluster::message",
             "cluster::record",
             "task::runtime",
@@ -77,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rng",
             "ids",
             "limits",
+            "timings",
             "spec",
             "cluster",
             "task::status",

@@ -27,7 +27,10 @@ impl Agent {
                         let definition = self.board.definition(report.definition).cloned();
                         self.roster.remember(task, report, definition);
                     }
-                    None => self.roster.adopt(now, labels),
+                    None => {
+                        let definition = self.board.definition(labels.definition).cloned();
+                        self.roster.adopt(now, labels, definition);
+                    }
                 }
             }
             let slot = labels.slot.as_ref();

@@ -186,6 +186,16 @@ impl Agent {
         }
     }
 
+    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
+    pub fn is_alone(&self) -> bool {
+        self.membership.up().is_empty()
+    }
+
+    /// Has a full copy of the board, or has looked for a peer in vain.
+    pub const fn is_caught_up(&self) -> bool {
+        self.joining.is_done()
+    }
+
     fn joined(&mut self, now: Now, fx: &mut Effects) {
         self.joining = Joining::Done;
         if self.runtime_version.is_some() {

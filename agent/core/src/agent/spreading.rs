@@ -46,6 +46,7 @@ impl Agent {
             }
         }
         self.save(fx);
+        self.order_keys(fx);
         self.spread(now, fx);
     }
 

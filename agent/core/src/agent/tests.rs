@@ -54,6 +54,7 @@ fn host(host: HostId) -> Arc<Record> {
             version: "28".to_owned(),
         },
         fingerprint: 2,
+        keys: Default::default(),
         agent_version: String::new(),
         registered_at: NOW.wall,
         started_at: NOW.wall,
@@ -85,6 +86,7 @@ fn agent() -> Agent {
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
         fingerprint: 1,
+        keys: Default::default(),
         agent_version: String::new(),
         timings: Timings::default(),
     };
@@ -352,7 +354,7 @@ fn an_adopted_task_is_not_called_stopped_while_its_container_runs() {
         stopped_at: None,
         containers: vec![],
     };
-    let mut task = Task::from_labels(TaskId(7), report, &Timings::default());
+    let mut task = Task::remembered(TaskId(7), report, None, &Timings::default());
     task.stop(
         NOW,
         StopCode::ServiceSchedulerInitiated,

@@ -74,12 +74,12 @@ impl Agent {
             return;
         }
         self.merge(now, record, from, fx);
-        if record.key == Key::Verdict(self.config.host)
-            && let Some(from) = from
-            && let Some(ours) = self.board.record(&Key::Host(self.config.host))
-        {
-            // Whoever accuses us sees at once that we are there, whether that was news to us or not.
-            let message = Message::Records(vec![Arc::clone(ours)]);
+        let me = self.config.host;
+        if let (true, Some(from)) = (record.key == Key::Verdict(me), from) {
+            // Whoever accuses us sees at once that we are there, be it news to us or not.
+            let ours = [Key::Host(me), Key::Verdict(me)];
+            let ours = ours.iter().filter_map(|key| self.board.record(key));
+            let message = Message::Records(ours.cloned().collect());
             self.send_to(from, message, fx);
         }
     }
@@ -133,7 +133,11 @@ impl Agent {
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
             Key::ServiceCount(_) | Key::ServiceRevision(_) | Key::ServiceSettings(_) => epoch <= 1,
-            Key::Definition(_) | Key::StopOrder(_) | Key::Directive(_) => epoch == 0,
+            Key::Definition(_)
+            | Key::StopOrder(_)
+            | Key::Directive(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse => epoch == 0,
             Key::Label { .. } => true,
             Key::Unknown { .. } => !planted!(DropsTheUnknown),
         };
@@ -144,9 +148,13 @@ impl Agent {
     fn on_change(&mut self, now: Now, old: Option<&Record>, new: &Record, fx: &mut Effects) {
         self.tell_change(now, old, new, fx);
         let touched = self.index.on_record(&self.board, old, new);
+        if touched.more_room {
+            self.keeper.on_more_room(now);
+        }
         self.dirty.absorb(touched);
         match &new.key {
             Key::Host(host) => {
+                self.on_standing(now, *host);
                 if *host == self.config.host {
                     self.on_own_host(now, new, fx);
                 } else {
@@ -154,6 +162,7 @@ impl Agent {
                 }
             }
             Key::Verdict(host) => {
+                self.on_standing(now, *host);
                 self.membership.on_board(now, &self.board, *host);
                 if *host == self.config.host && !planted!(DoesNotRefute) {
                     self.on_accused(now, new, fx);
@@ -183,8 +192,17 @@ impl Agent {
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
             | Key::ServiceSettings(_)
-            | Key::Directive(_)
             | Key::Unknown { .. } => {}
+            Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
+            Key::Directive(host) => self.on_standing(now, *host),
+        }
+    }
+
+    /// What is said of a host has changed. What a starting agent reads is old: it says nothing of
+    /// how many hosts were lost within the last seconds.
+    fn on_standing(&mut self, now: Now, host: HostId) {
+        if self.joining.is_done() {
+            self.keeper.on_host(now, &self.index, host);
         }
     }
 
@@ -308,6 +326,7 @@ impl Agent {
             caught_up: self.joining.is_done(),
             runtime: self.runtime.clone(),
             fingerprint: self.config.fingerprint,
+            keys: self.config.keys.clone(),
             agent_version: self.config.agent_version.clone(),
             registered_at: self.registered_at,
             started_at: self.started.wall,
@@ -325,6 +344,8 @@ impl Agent {
 
     /// Buries old tombstones, lets stopped tasks go after an hour, and clears up after deletions.
     pub(super) fn keep_house(&mut self, now: Now, fx: &mut Effects) {
+        // A driver that could not save its keys is asked once more.
+        self.keys_dirty = true;
         let buried = self.board.bury(now.wall);
         if !buried.is_empty() {
             fx.push(Effect::Forget(buried));

@@ -171,7 +171,10 @@ impl Board {
         self.records.get(key).map(|ByKey(record)| record)
     }
 
-    fn range(&self, keys: impl RangeBounds<Key>) -> impl DoubleEndedIterator<Item = &Record> {
+    pub(super) fn range(
+        &self,
+        keys: impl RangeBounds<Key>,
+    ) -> impl DoubleEndedIterator<Item = &Record> {
         let range = self.records.range::<_, Key>(keys);
         range.map(|ByKey(record)| record.as_ref())
     }
@@ -229,6 +232,11 @@ impl Board {
     /// Not down, and not known to answer either.
     pub fn is_in_doubt(&self, host: HostId) -> bool {
         self.is_suspect(host) || self.is_impaired(host)
+    }
+
+    /// How long the host had been silent when it was last judged.
+    pub fn silent_ms(&self, host: HostId) -> u64 {
+        body!(self, Key::Verdict(host), Verdict).map_or(0, |(_, verdict)| verdict.silent_ms)
     }
 
     /// Neither judged down nor unknown.

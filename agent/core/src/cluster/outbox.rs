@@ -133,9 +133,13 @@ fn take(queue: &mut Queue, room: usize, into: &mut Vec<Change>) -> usize {
 /// Who acts on these acts at once, and there are few of them.
 const fn is_urgent(key: &Key) -> bool {
     match key {
-        Key::Host(_) | Key::StopOrder(_) | Key::Verdict(_) | Key::Slot(..) | Key::Directive(_) => {
-            true
-        }
+        Key::Host(_)
+        | Key::StopOrder(_)
+        | Key::Verdict(_)
+        | Key::Slot(..)
+        | Key::Directive(_)
+        | Key::ClusterKey(_)
+        | Key::KeyInUse => true,
         Key::Definition(_)
         | Key::Label { .. }
         | Key::ServiceCount(_)

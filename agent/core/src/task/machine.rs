@@ -89,11 +89,6 @@ impl Task {
         task
     }
 
-    /// A task of which only containers are known.
-    pub fn from_labels(id: TaskId, report: TaskReport, timings: &Timings) -> Self {
-        Self::empty(id, report, timings)
-    }
-
     fn empty(id: TaskId, report: TaskReport, timings: &Timings) -> Self {
         let retention = timings.container_retention;
         Self {

@@ -110,12 +110,13 @@ impl Roster {
             .insert(id, Task::remembered(id, report, definition, &self.timings));
     }
 
-    /// A task of ours that only its container's labels tell of.
-    pub fn adopt(&mut self, now: Now, labels: &Labels) {
+    /// A task of ours that only its container's labels tell of. With its definition it is known
+    /// which containers it lacks.
+    pub fn adopt(&mut self, now: Now, labels: &Labels, definition: Option<TaskDefinition>) {
         let ours = labels.cluster == self.cluster || planted!(TakesAnothersContainers);
         if ours && labels.host == self.host && !planted!(LeavesStrangersRunning) {
             let report = adopted_report(now, labels);
-            let task = Task::from_labels(labels.task, report, &self.timings);
+            let task = Task::remembered(labels.task, report, definition, &self.timings);
             self.tasks.insert(labels.task, task);
             self.changed.insert(labels.task);
         }

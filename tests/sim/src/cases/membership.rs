@@ -36,6 +36,14 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "0 run instead of 60",
     },
     Case {
+        number: 28,
+        name: "a third of the hosts dies, then most of the rest",
+        agents: 12,
+        story: zones_die,
+        bug: Core(Bug::NeverBrakes),
+        caught_by: "were replaced at once",
+    },
+    Case {
         number: 30,
         name: "numbers at the end of their range",
         agents: 4,
@@ -96,6 +104,24 @@ fn boot_storm(cluster: &mut Cluster) -> Told {
     runs(cluster, 60)
 }
 
+fn zones_die(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 24)?;
+    let before = churn(&cluster.stats);
+    (0..12).step_by(3).for_each(|host| cluster.lose_host(host));
+    cluster.run_for(8 * SECOND)?;
+    runs(cluster, 24)?;
+    moved(cluster, before, (8, 0))?;
+    cluster.run_for(60 * SECOND)?;
+    for host in [1, 2, 4, 7, 10] {
+        cluster.lose_host(host);
+    }
+    cluster.run_for(8 * SECOND)?;
+    expect(cluster.running() < 24, || {
+        "all that five of twelve had were replaced at once".to_owned()
+    })?;
+    rest(cluster, 24)
+}
+
 fn greatest_numbers(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 8)?;
     let before = churn(&cluster.stats);
@@ -153,13 +179,12 @@ fn suspended(cluster: &mut Cluster) -> Told {
         cluster.freeze(host);
         cluster.network.lossy_ppm[host] = 1_000_000;
         cluster.run_for(10 * SECOND)?;
-        let before = cluster.judged.len();
+        let before = cluster.stats.verdicts.len();
         cluster.mend_network();
         cluster.wake_up(host);
         cluster.run_for(10 * SECOND)?;
-        let mut later = cluster.judged[before..].iter();
-        let me = cluster.host(host).id;
-        let judged = later.any(|(by, _)| *by == me);
+        let mut later = cluster.stats.verdicts[before..].iter();
+        let judged = later.any(|verdict| verdict.by == host && verdict.standing == Standing::Down);
         expect(!judged, || {
             format!("h{host} woke up and judged others down")
         })?;

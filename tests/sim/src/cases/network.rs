@@ -6,7 +6,7 @@ use crate::{
     planted::Planted::Core,
     workload::definition,
 };
-use holdfast_core::planted::Bug;
+use holdfast_core::{cluster::body::Standing, ids::HostId, planted::Bug};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -85,16 +85,27 @@ pub(super) const CASES: &[Case] = &[
 
 /// Nobody was judged down, but by and about `except`.
 fn nobody_judged(cluster: &Cluster, except: Option<usize>) -> Told {
-    let except = except.map(|host| cluster.host(host).id);
-    let mut judged = cluster.judged.iter();
-    let wrong = judged.find(|(by, host)| Some(*by) != except && Some(*host) != except);
-    expect(wrong.is_none(), || {
-        let host = cluster
-            .hosts
-            .iter()
-            .find(|h| Some(h.id) == wrong.map(|w| w.1));
-        format!("h{} was judged down", host.map_or(0, |host| host.place))
-    })
+    let excepted = except.map(|host| cluster.host(host).id);
+    let verdicts = &cluster.stats.verdicts;
+    let mut wrong = verdicts.iter().filter(|verdict| {
+        let excused = Some(verdict.by) == except || Some(verdict.host) == excepted;
+        verdict.standing == Standing::Down && !excused
+    });
+    match wrong.next() {
+        Some(verdict) => Err(format!(
+            "h{} was judged down",
+            place_of(cluster, verdict.host)
+        )),
+        None => Ok(()),
+    }
+}
+
+fn place_of(cluster: &Cluster, host: HostId) -> usize {
+    let places = cluster.hosts.iter();
+    places
+        .filter(|there| there.id == host)
+        .map(|there| there.place)
+        .sum()
 }
 
 fn loss(cluster: &mut Cluster) -> Told {

@@ -12,6 +12,7 @@ use holdfast_core::{
     cluster::{
         board::Board,
         body::{Body, Capacity, Key},
+        keys::KeyReport,
         message::Message,
     },
     command::{Command, CommandId},
@@ -19,7 +20,10 @@ use holdfast_core::{
     ids::{HostId, ServiceId, SlotIndex, TaskId},
     input::Input,
     rng::mix,
-    spec::service::DefinitionRef,
+    spec::{
+        options::{OptionsChange, ServiceOptions},
+        service::DefinitionRef,
+    },
     task::{
         runtime::{RuntimeCommand, RuntimeEvent},
         status::TaskStatus,
@@ -126,6 +130,7 @@ impl World {
                 revision: None,
             },
             desired: 2,
+            options: ServiceOptions::default(),
             client_token: String::new(),
         })?;
         if root != Root::Created {
@@ -137,6 +142,7 @@ impl World {
                 service: "s0".to_owned(),
                 desired: Some(1),
                 definition: None,
+                options: OptionsChange::default(),
             })?;
         }
         world.faults_left = faults;
@@ -162,6 +168,7 @@ impl World {
             address: address(host),
             seeds,
             seeds_expected: false,
+            keys: KeyReport::default(),
             zone: None,
             attributes: BTreeMap::new(),
             capacity: Capacity {
@@ -389,7 +396,7 @@ impl World {
                 Effect::Reply { result, .. } => {
                     result.map_err(|refusal| format!("h{host} refused: {refusal}"))?;
                 }
-                Effect::Emit(_) => {}
+                Effect::Emit(_) | Effect::Keys(_) => {}
                 // The machine is there, whatever its agent does; unless one of the two is cut off.
                 Effect::Knock { host: other, .. } => {
                     let there = self.machines.iter().position(|m| m.id == other);

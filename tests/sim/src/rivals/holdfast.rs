@@ -88,6 +88,7 @@ fn config(place: usize, host: HostId, timings: &Timings) -> AgentConfig {
             memory_mib: 4_096,
         },
         fingerprint: mix(place as u64),
+        keys: Default::default(),
         agent_version: "sim".to_owned(),
         timings: timings.clone(),
     }
@@ -109,6 +110,7 @@ fn report(config: &AgentConfig) -> Arc<Record> {
             version: "1".to_owned(),
         },
         fingerprint: config.fingerprint,
+        keys: Default::default(),
         agent_version: config.agent_version.clone(),
         registered_at: wall,
         started_at: wall,

@@ -4,5 +4,7 @@ mod contract;
 mod floods;
 mod planted;
 mod regressions;
+mod keys;
+mod membership;
 mod scenarios;
 mod seeds;
