@@ -12,6 +12,7 @@ mod knock;
 mod keyring;
 mod replay;
 mod seal;
+mod squeeze;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,13 @@
 mod writing;
 mod spreading;
 mod joining;
-mod comparing;
 mod keys;
 mod slots;
 mod commands;
 mod telling;
+mod comparing;
+mod repairing;
+mod clocks;
 mod amid;
 
 use crate::{
@@ -38,11 +40,7 @@ use crate::{
     time::{Mono, Now, Span, Wall},
 };
 use joining::{Joining, others};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::timings::Timings;
 
@@ -114,6 +112,10 @@ pub struct Agent {
     next_housekeeping: Mono,
     next_compare: Mono,
     events: u64,
+    /// Tombstones are kept until then, however old they are.
+    bury_from: Mono,
+    /// Of whose clock people were told, and when.
+    clocks_told: BTreeMap<HostId, Mono>,
 }
 
 impl Agent {
@@ -125,7 +127,7 @@ impl Agent {
         now: Now,
         fx: &mut Effects,
     ) -> Self {
-        let joining = Joining::new(now, saved.is_empty());
+        let joining = Joining::new(now, &saved);
         let mut agent = Self::new(config, saved, joining, seed, now);
         agent.publish_host(now, fx);
         agent.look_for_peers(now, fx);
@@ -167,6 +169,8 @@ impl Agent {
             next_housekeeping: now.mono + HOUSEKEEPING,
             next_compare: now.mono + timings.compare_interval,
             events: 0,
+            bury_from: now.mono,
+            clocks_told: BTreeMap::new(),
             rng,
             config,
         };
@@ -274,7 +278,7 @@ impl Agent {
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
             let up = self.membership.up();
-            let repairs = !planted!(NeverRepairs);
+            let repairs = !planted!(NeverRepairs) && !self.joining.is_stale();
             let peer = self.rng.index(up.len()).map(|index| up[index]);
             if let Some(peer) = peer.filter(|_| repairs) {
                 let message = Message::Summary {
@@ -312,7 +316,8 @@ impl Agent {
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
         let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
-        let begins = answers_probe || matches!(message, Message::CatchUp | Message::Records(_));
+        let begins =
+            answers_probe || matches!(message, Message::CatchUp { .. } | Message::Records(_));
         match message {
             Message::Probe { .. }
             | Message::Ack { .. }
@@ -326,10 +331,18 @@ impl Agent {
             Message::Summary { .. }
             | Message::Branches(_)
             | Message::Holdings { .. }
-            | Message::Fetch(_) => self.on_comparison(from, address, &message, fx),
-            Message::CatchUp => self.on_catch_up(from, address, fx),
+            | Message::Fetch(_) => {
+                if !self.joining.is_stale() {
+                    self.on_comparison(from, address, &message, fx);
+                }
+            }
+            Message::CatchUp { after } => self.on_catch_up(from, address, after.as_ref(), fx),
             Message::Blank => self.on_blank(now, address, fx),
-            Message::Page { records, last } => self.on_page(now, from, records, last, fx),
+            Message::Behind => self.on_behind(),
+            Message::Ahead { ms } => self.on_ahead(now, from, ms, fx),
+            Message::Page { records, last } => {
+                self.on_page(now, (from, address), records, last, fx);
+            }
         }
         if begins && (!known || self.board.is_down(from)) {
             self.on_stranger(from, address, fx);
@@ -379,60 +392,6 @@ impl Agent {
             _ => {}
         }
         self.on_findings(now, findings, fx);
-    }
-
-    /// One step of a repair: boards are compared by hashes, and what differs is sent or asked for.
-    fn on_comparison(
-        &self,
-        from: HostId,
-        address: SocketAddr,
-        message: &Message,
-        fx: &mut Effects,
-    ) {
-        let own = |record: &Record| record.version.stamp.author == self.config.host;
-        let mut reply = |message: Message| {
-            let (to, host, via) = (address, Some(from), via(&message));
-            fx.push(Effect::Send(Send {
-                to,
-                host,
-                via,
-                message,
-            }));
-        };
-        match message {
-            Message::Summary { root } => {
-                repair::answer_summary(&self.board, *root)
-                    .into_iter()
-                    .for_each(reply);
-            }
-            Message::Branches(theirs) => {
-                repair::answer_branches(&self.board, theirs)
-                    .into_iter()
-                    .for_each(reply);
-            }
-            Message::Holdings { prefixes, held } => {
-                let mut difference = repair::compare(&self.board, prefixes, held);
-                difference
-                    .newer
-                    .retain(|record| own(record) || !planted!(TellsOnlyItsOwn));
-                if !difference.lacking.is_empty() {
-                    reply(Message::Fetch(difference.lacking));
-                }
-                repair::pack(difference.newer).into_iter().for_each(reply);
-            }
-            Message::Fetch(hashes) => {
-                // As a set: asking a hundred times for one record brings it once.
-                let wanted: BTreeSet<u64> = hashes.iter().copied().collect();
-                let found = wanted
-                    .into_iter()
-                    .filter_map(|hash| self.board.by_key_hash(hash))
-                    .filter(|record| own(record) || !planted!(TellsOnlyItsOwn));
-                repair::pack(repair::bounded(found))
-                    .into_iter()
-                    .for_each(reply);
-            }
-            _ => {}
-        }
     }
 
     /// A host that we hold for down, or do not know, has spoken: it is told, and boards are

@@ -40,7 +40,7 @@ pub const REPAIR_BYTES_MAX: usize = 1024 * 1024;
 /// Peers that get a changed record from its author, and from each host that it is new to. One of
 /// them is the next one in the order of ids: so nobody is left out by chance, and few suffice.
 pub const FANOUT_AUTHOR: usize = 5;
-pub const FANOUT_FORWARD: usize = 2;
+pub const FANOUT_FORWARD: usize = 3;
 /// Changed records that each peer is sent within 10 ms, beside what concerns it.
 pub const SPREAD_BYTES_MAX: usize = 16 * 1024;
 /// Changed records that wait to be spread; the oldest beyond them are left to repair.
@@ -63,6 +63,8 @@ pub const CLUSTER_KEYS_MAX: usize = 8;
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;
 pub const TOMBSTONE_MS: u64 = 72 * 3_600 * 1_000;
+/// Tombstones are kept so long while a host is down that nobody has forgotten yet.
+pub const TOMBSTONE_FOR_ABSENT_MS: u64 = 10 * TOMBSTONE_MS;
 pub const STOPPED_TASK_KEPT_MS: u64 = 3_600 * 1_000;
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
 

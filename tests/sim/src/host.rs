@@ -45,14 +45,14 @@ pub struct Host {
     /// The agent is killed after so many effects of a step that has more.
     pub killed_after: Option<(u32, u64)>,
     pub faulty_calls_ppm: u64,
+    /// As they stand in the state directory.
+    pub keys: KeyReport,
     /// Tells machines apart that have one identity.
     pub fingerprint: u64,
     /// It was started from a copy of another one's disk, and is to give up.
     pub is_twin: bool,
     /// Why its agent ended by itself.
     pub gave_up: Option<String>,
-    /// As they stand in the state directory.
-    pub keys: KeyReport,
 }
 
 #[derive(Debug)]
@@ -84,13 +84,13 @@ impl Host {
             lost: false,
             killed_after: None,
             faulty_calls_ppm: 0,
-            fingerprint: id.word(),
-            is_twin: false,
-            gave_up: None,
             keys: KeyReport {
                 held: vec![FIRST_KEY],
                 in_use: Some(FIRST_KEY),
             },
+            fingerprint: id.word(),
+            is_twin: false,
+            gave_up: None,
         }
     }
 

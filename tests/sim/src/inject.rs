@@ -18,6 +18,20 @@ use holdfast_core::{
 };
 
 impl Cluster {
+    /// Sets a host's clock this much ahead, or back, of the true time.
+    pub fn set_clock(&mut self, host: usize, ahead_ms: i64) {
+        self.hosts[host].skew_ms = ahead_ms;
+        self.disturb();
+    }
+
+    /// So much time passes on every clock at once.
+    pub fn pass_hours(&mut self, hours: i64) {
+        for host in &mut self.hosts {
+            host.skew_ms += hours * 3_600_000;
+        }
+        self.disturb();
+    }
+
     pub(crate) fn begin_fault(&mut self, number: usize) {
         if self.healed {
             return;

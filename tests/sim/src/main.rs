@@ -1,7 +1,8 @@
 //! Runs one seed, many seeds, or the benchmark: `cargo run --release -p sim -- 7 --trace`.
 
 use sim::{
-    bench, floods, hours,
+    bench::{Asked, bench},
+    floods, hours,
     model::{self, Bounds, Root},
     options::Options,
     run::{Report, run},
@@ -21,8 +22,12 @@ sim shrink SEED [--agents N] [--seconds S] [--codec]
 sim planted [NUMBER] [--seeds N]
 sim hours HOURS [--agents N] [--from SEED]
 sim model [--depth N] [--faults N] [--states N]
-sim bench [--seconds S]
+sim bench [PART..] [--hosts N] [--seeds FROM..TO] [--seconds S] [--write PAGE]
+  parts: detection falsehood idleness spreading placement churn convergence speed
 sim spread [--agents N] [--loss PERCENT]";
+
+/// For each part of the benchmark.
+const SEEDS: u64 = 5;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -236,14 +241,23 @@ fn run_planted(arguments: &[String]) -> ExitCode {
 }
 
 fn run_bench(arguments: &[String]) -> ExitCode {
-    let seconds = number(arguments, "--seconds", 1_000);
-    match bench::bench(seconds) {
-        Ok(speeds) => {
-            bench::print(&speeds);
-            ExitCode::SUCCESS
-        }
+    let parts = arguments[1..].iter();
+    let parts = parts.take_while(|word| !word.starts_with("--"));
+    let asked = Asked {
+        parts: parts.cloned().collect(),
+        hosts: value(arguments, "--hosts")
+            .and_then(|text| text.parse().ok())
+            .map(|hosts| [hosts]),
+        seeds: value(arguments, "--seeds")
+            .and_then(range)
+            .unwrap_or(0..SEEDS),
+        seconds: number(arguments, "--seconds", 1_000),
+        write: value(arguments, "--write").map(str::to_owned),
+    };
+    match bench(&asked) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
-            println!("{what}");
+            eprintln!("{what}");
             ExitCode::FAILURE
         }
     }

@@ -34,6 +34,8 @@ impl Weather {
 pub struct Network {
     hosts: usize,
     pub weather: Weather,
+    /// Of all that this host sends or is sent, so much is lost on top.
+    lossy_ppm: Vec<u64>,
     /// How many faults cut this direction at the moment, by `from * hosts + to`.
     cuts: Vec<u8>,
     /// All of them together; zero spares the look-up.
@@ -44,8 +46,6 @@ pub struct Network {
     moved: Vec<u8>,
     /// When the last message of the stream arrives: the next one may not overtake it.
     stream_at: Vec<u64>,
-    /// Of the datagrams from and to each host; streams bear it.
-    pub lossy_ppm: Vec<u64>,
     rng: Rng,
 }
 

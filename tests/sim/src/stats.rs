@@ -64,6 +64,12 @@ impl Stats {
         all.filter(|judged| judged.standing == standing).count()
     }
 
+    /// Verdicts that a host is down, in the order in which they were written.
+    pub fn down(&self) -> impl Iterator<Item = &Judgement> {
+        let all = self.verdicts.iter();
+        all.filter(|judged| judged.standing == Standing::Down)
+    }
+
     pub fn sent_by(&self) -> &[u64] {
         &self.sent_by
     }

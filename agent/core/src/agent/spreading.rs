@@ -149,23 +149,6 @@ impl Agent {
         }
         places.into_iter().map(|place| up[place]).collect()
     }
-
-    /// Answers a host that asks for the whole board.
-    pub(super) fn pages(&self) -> Vec<Message> {
-        let records: Vec<Arc<Record>> = self.board.records().cloned().collect();
-        let mut chunks = repair::chunks(records, limits::PAGE_BYTES_MAX);
-        let last = chunks.pop().unwrap_or_default();
-        let first = chunks.into_iter().map(|records| Message::Page {
-            records,
-            last: false,
-        });
-        first
-            .chain([Message::Page {
-                records: last,
-                last: true,
-            }])
-            .collect()
-    }
 }
 
 /// Service by service: all of it, or the slots that were touched.

@@ -18,6 +18,9 @@ use crate::{
 };
 use std::sync::Arc;
 
+/// After this time a host says again that it is there.
+const SIGN_LIFE_MS: u64 = limits::TOMBSTONE_MS / 6;
+
 impl Agent {
     /// Writes a record of our own: later than whatever we know.
     pub(super) fn write(
@@ -55,7 +58,9 @@ impl Agent {
     ) {
         let version = record.version;
         let author_is_me = version.stamp.author == self.config.host;
-        if Clock::is_from_the_future(version.stamp, now.wall) && !author_is_me {
+        let wall = self.clock.steady(now);
+        if Clock::is_from_the_future(version.stamp, wall) && !author_is_me {
+            self.on_stamp_ahead(now, version.stamp, from, fx);
             return;
         }
         if !self.is_credible(now, record) {
@@ -107,7 +112,10 @@ impl Agent {
             Merge::Known | Merge::Older { .. } => {}
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(record));
-                self.outbox.push(record, from);
+                // Whoever is still catching up takes what the others have already.
+                if self.joining.is_done() {
+                    self.outbox.push(record, from);
+                }
                 self.on_change(now, replaced.as_deref(), record, fx);
             }
         }
@@ -120,7 +128,12 @@ impl Agent {
             return true;
         }
         let epoch = record.version.epoch;
-        let told_in_time = now.wall.ms_since(record.version.stamp.wall) <= limits::TOMBSTONE_MS;
+        let age_ms = now.wall.ms_since(record.version.stamp.wall);
+        // It is still of use to whoever holds what it buries.
+        let is_of_use = record.body.is_some()
+            || age_ms <= limits::TOMBSTONE_MS
+            || self.board.record(&record.key).is_some()
+            || age_ms <= self.board.tombstone_ms();
         let credible = match &record.key {
             Key::Host(_) | Key::Task(..) | Key::Verdict(_) => {
                 epoch <= now.wall.0 + limits::EPOCH_AHEAD_MAX
@@ -141,11 +154,17 @@ impl Agent {
             Key::Label { .. } => true,
             Key::Unknown { .. } => !planted!(DropsTheUnknown),
         };
-        credible && (record.body.is_some() || told_in_time)
+        credible && is_of_use
     }
 
     /// What follows for the machines from a record that changed.
-    fn on_change(&mut self, now: Now, old: Option<&Record>, new: &Record, fx: &mut Effects) {
+    pub(super) fn on_change(
+        &mut self,
+        now: Now,
+        old: Option<&Record>,
+        new: &Record,
+        fx: &mut Effects,
+    ) {
         self.tell_change(now, old, new, fx);
         let touched = self.index.on_record(&self.board, old, new);
         if touched.more_room {
@@ -342,13 +361,27 @@ impl Agent {
         }
     }
 
+    /// Where nothing happens, the newest stamp on the board would not tell a host that comes back
+    /// how long it was away.
+    fn sign_life(&mut self, now: Now, fx: &mut Effects) {
+        let key = Key::Host(self.config.host);
+        let own = self.board.record(&key);
+        let old = |own: &&Arc<Record>| now.wall.ms_since(own.version.stamp.wall) > SIGN_LIFE_MS;
+        if let Some(body) = own.filter(old).and_then(|own| own.body.clone()) {
+            self.write(now, key, self.incarnation, Some(body), fx);
+        }
+    }
+
     /// Buries old tombstones, lets stopped tasks go after an hour, and clears up after deletions.
     pub(super) fn keep_house(&mut self, now: Now, fx: &mut Effects) {
         // A driver that could not save its keys is asked once more.
         self.keys_dirty = true;
-        let buried = self.board.bury(now.wall);
-        if !buried.is_empty() {
-            fx.push(Effect::Forget(buried));
+        self.sign_life(now, fx);
+        if now.mono >= self.bury_from {
+            let buried = self.board.bury(now.wall);
+            if !buried.is_empty() {
+                fx.push(Effect::Forget(buried));
+            }
         }
         self.keeper.tidy(now);
         let me = self.config.host;

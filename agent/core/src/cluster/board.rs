@@ -16,7 +16,10 @@ use crate::{
 };
 use entry::{ByKey, ByService, ByTask, TasksOf};
 use imbl::{OrdMap, OrdSet};
-use std::{ops::RangeBounds, sync::Arc};
+use std::{
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
 
 mod entry;
 
@@ -85,17 +88,32 @@ impl Board {
         Merge::Taken { replaced }
     }
 
+    /// How long tombstones are kept: while a host is down, longer, so that it hears of them.
+    pub fn tombstone_ms(&self) -> u64 {
+        let mut hosts = self.hosts();
+        if hosts.any(|(host, ..)| self.is_down(host)) {
+            limits::TOMBSTONE_FOR_ABSENT_MS
+        } else {
+            limits::TOMBSTONE_MS
+        }
+    }
+
     /// Takes tombstones away that every host has had the time to see; returns them.
     pub fn bury(&mut self, now: Wall) -> Vec<Arc<Record>> {
-        let old = |r: &&Arc<Record>| {
-            r.body.is_none() && now.ms_since(r.version.stamp.wall) > limits::TOMBSTONE_MS
-        };
+        let kept_ms = self.tombstone_ms();
+        let old =
+            |r: &&Arc<Record>| r.body.is_none() && now.ms_since(r.version.stamp.wall) > kept_ms;
         let buried: Vec<_> = self.records().filter(old).cloned().collect();
         for record in &buried {
-            self.records.remove(&record.key);
-            self.unindex(record);
+            self.remove(record);
         }
         buried
+    }
+
+    /// Takes a record away that the board holds, in this version.
+    pub fn remove(&mut self, record: &Arc<Record>) {
+        self.records.remove(&record.key);
+        self.unindex(record);
     }
 
     fn index(&mut self, record: &Arc<Record>) {
@@ -169,6 +187,13 @@ impl Board {
 
     pub fn record(&self, key: &Key) -> Option<&Arc<Record>> {
         self.records.get(key).map(|ByKey(record)| record)
+    }
+
+    /// Those whose keys come after this one, or all.
+    pub fn records_after(&self, after: Option<&Key>) -> impl Iterator<Item = &Arc<Record>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.records.range::<_, Key>((from, Bound::Unbounded));
+        range.map(|ByKey(record)| record)
     }
 
     pub(super) fn range(

@@ -269,7 +269,12 @@ async fn a_member_that_breaks_the_rules_of_frames_is_cut() {
         b.until_dropped(cause, 1).await;
         assert!(b.inbox.is_empty());
     };
-    let header = |len: usize| [&(len as u32).to_be_bytes()[..], &[0; 16]].concat();
+    let header = |len: usize| {
+        let len = (len as u32).to_be_bytes();
+        [&len[..], &len, &[0; 16]].concat()
+    };
+    let bomb = [&[0, 0, 0, 9, 0, 15, 0, 0][..], &[0; 16 + 9]].concat();
+    check(&[&bomb], Cause::Garbage).await;
     check(&[&header(FRAME_BYTES_MAX + 1)], Cause::Oversize).await;
     check(&[&header(u32::MAX as usize)], Cause::Oversize).await;
     check(&[&header(10)[..19]], Cause::Garbage).await;

@@ -177,14 +177,14 @@ fn suspended(cluster: &mut Cluster) -> Told {
     for host in 0..3 {
         // The whole machine: its kernel does not answer either.
         cluster.freeze(host);
-        cluster.network.lossy_ppm[host] = 1_000_000;
+        cluster.network.lose_around(host, 1_000_000);
         cluster.run_for(10 * SECOND)?;
-        let before = cluster.stats.verdicts.len();
+        let before = cluster.stats.down().count();
         cluster.mend_network();
         cluster.wake_up(host);
         cluster.run_for(10 * SECOND)?;
-        let mut later = cluster.stats.verdicts[before..].iter();
-        let judged = later.any(|verdict| verdict.by == host && verdict.standing == Standing::Down);
+        let mut later = cluster.stats.down().skip(before);
+        let judged = later.any(|verdict| verdict.by == host);
         expect(!judged, || {
             format!("h{host} woke up and judged others down")
         })?;

@@ -6,7 +6,7 @@ use crate::{
     planted::Planted::Core,
     workload::definition,
 };
-use holdfast_core::{cluster::body::Standing, ids::HostId, planted::Bug};
+use holdfast_core::planted::Bug;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -86,26 +86,15 @@ pub(super) const CASES: &[Case] = &[
 /// Nobody was judged down, but by and about `except`.
 fn nobody_judged(cluster: &Cluster, except: Option<usize>) -> Told {
     let excepted = except.map(|host| cluster.host(host).id);
-    let verdicts = &cluster.stats.verdicts;
-    let mut wrong = verdicts.iter().filter(|verdict| {
-        let excused = Some(verdict.by) == except || Some(verdict.host) == excepted;
-        verdict.standing == Standing::Down && !excused
-    });
-    match wrong.next() {
-        Some(verdict) => Err(format!(
-            "h{} was judged down",
-            place_of(cluster, verdict.host)
-        )),
-        None => Ok(()),
-    }
-}
-
-fn place_of(cluster: &Cluster, host: HostId) -> usize {
-    let places = cluster.hosts.iter();
-    places
-        .filter(|there| there.id == host)
-        .map(|there| there.place)
-        .sum()
+    let mut judged = cluster.stats.down();
+    let wrong = judged.find(|verdict| Some(verdict.by) != except && Some(verdict.host) != excepted);
+    expect(wrong.is_none(), || {
+        let host = cluster
+            .hosts
+            .iter()
+            .find(|h| Some(h.id) == wrong.map(|verdict| verdict.host));
+        format!("h{} was judged down", host.map_or(0, |host| host.place))
+    })
 }
 
 fn loss(cluster: &mut Cluster) -> Told {
@@ -138,7 +127,7 @@ fn one_way(cluster: &mut Cluster) -> Told {
 
 fn semi_detached(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 12)?;
-    cluster.network.lossy_ppm[3] = 800_000;
+    cluster.network.lose_around(3, 800_000);
     cluster.run_for(60 * SECOND)?;
     nobody_judged(cluster, Some(3))?;
     cluster.mend_network();
@@ -220,7 +209,7 @@ fn out_of_order(cluster: &mut Cluster) -> Told {
 
 fn datagrams_blocked(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 10)?;
-    cluster.network.lossy_ppm[2] = 1_000_000;
+    cluster.network.lose_around(2, 1_000_000);
     cluster.run_for(30 * SECOND)?;
     cluster.mend_network();
     rest(cluster, 10)

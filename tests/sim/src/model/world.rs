@@ -3,7 +3,7 @@
 use super::Root;
 use crate::{
     disk::Disk,
-    host::CLUSTER,
+    host::{CLUSTER, FIRST_KEY},
     runtime::{Chore, FakeRuntime, VERSION},
     workload::definition,
 };
@@ -130,8 +130,8 @@ impl World {
                 revision: None,
             },
             desired: 2,
-            options: ServiceOptions::default(),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         })?;
         if root != Root::Created {
             world.rest()?;
@@ -168,7 +168,6 @@ impl World {
             address: address(host),
             seeds,
             seeds_expected: false,
-            keys: KeyReport::default(),
             zone: None,
             attributes: BTreeMap::new(),
             capacity: Capacity {
@@ -176,6 +175,10 @@ impl World {
                 memory_mib: 4_096,
             },
             fingerprint: host as u64,
+            keys: KeyReport {
+                held: vec![FIRST_KEY],
+                in_use: Some(FIRST_KEY),
+            },
             agent_version: "model".to_owned(),
             timings: Timings::default(),
         };
@@ -396,6 +399,7 @@ impl World {
                 Effect::Reply { result, .. } => {
                     result.map_err(|refusal| format!("h{host} refused: {refusal}"))?;
                 }
+                // Nobody rotates keys here.
                 Effect::Emit(_) | Effect::Keys(_) => {}
                 // The machine is there, whatever its agent does; unless one of the two is cut off.
                 Effect::Knock { host: other, .. } => {

@@ -150,6 +150,9 @@ impl HoldfastHost {
                     Effect::Runtime(RuntimeCommand::List) => {
                         next = Some(Input::Runtime(RuntimeEvent::Listed(Vec::new())));
                     }
+                    Effect::Knock { host, .. } => {
+                        out.knocks.extend(self.roster.places.get(&host).copied());
+                    }
                     Effect::Fatal { reason } => panic!("an agent gave up: {reason}"),
                     // There are no containers, and what is to be saved is safe at once.
                     _ => {}
@@ -206,6 +209,11 @@ impl Detector for HoldfastHost {
 
     fn on_wake(&mut self, now: u64, out: &mut Out<Message>) {
         self.step(now, Input::Wake, out);
+    }
+
+    fn on_knocked(&mut self, now: u64, host: usize, answered: bool, out: &mut Out<Message>) {
+        let host = self.roster.ids[host];
+        self.step(now, Input::Knocked { host, answered }, out);
     }
 
     fn deadline(&self) -> Option<u64> {

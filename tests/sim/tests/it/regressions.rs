@@ -38,8 +38,7 @@ fn a_start_that_is_due_again_is_not_made_for_a_deleted_service() {
 /// that it found, and the other copy gave way.
 #[test]
 fn a_task_that_lacks_a_container_is_not_whole() {
-    let options = Options::new(201, 14);
-    run(options).unwrap_or_else(|failure| panic!("{failure}"));
+    check(201, 14);
 }
 
 fn check(seed: u64, agents: usize) {
