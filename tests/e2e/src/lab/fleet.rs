@@ -166,6 +166,30 @@ impl LabFleet {
         since
     }
 
+    /// These are shut down in order, first what runs on them, then they.
+    pub fn shut_down(&mut self, indexes: &[usize]) {
+        self.note(&format!("shutting down {}", self.names(indexes)));
+        let off = self.lab.stop(&self.numbers(indexes));
+        off.unwrap_or_else(|why| panic!("{why}"));
+        self.note("off");
+    }
+
+    /// All processes of a host stall and its network is dead: a virtual machine that is paused.
+    pub fn pause(&mut self, index: usize) {
+        self.cut_off(index);
+        self.ground(index)
+            .freeze()
+            .unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// The paused host goes on, and every fault of the network is healed.
+    pub fn resume(&mut self, index: usize) {
+        self.ground(index)
+            .thaw()
+            .unwrap_or_else(|why| panic!("{why}"));
+        self.heal();
+    }
+
     /// Turns hosts on again, with the disks that they had, and starts their agents.
     pub fn boot(&mut self, indexes: &[usize]) {
         self.note(&format!("booting {}", self.names(indexes)));
@@ -245,6 +269,13 @@ impl LabFleet {
             to: Some(b),
         };
         self.set_faults(&format!("cut from h{a} to h{b}"), vec![Fault::Cut(way)]);
+    }
+
+    /// Nothing goes between these two; everybody else reaches both.
+    pub fn cut_between(&mut self, one: usize, other: usize) {
+        let (a, b) = (self.ground(one).number, self.ground(other).number);
+        let cuts = Way::between(a, Some(b)).map(Fault::Cut);
+        self.set_faults(&format!("cut between h{a} and h{b}"), cuts.to_vec());
     }
 
     /// No datagram goes to or from these hosts; TCP goes through.
@@ -372,6 +403,22 @@ impl LabFleet {
             }
         }
         moves
+    }
+
+    /// Waits until exactly so many containers live on all hosts, and watches that there are never
+    /// fewer.
+    #[track_caller]
+    pub fn settles(&mut self, count: usize, within: Duration) {
+        until(&format!("{count} containers live"), within, || {
+            let living: usize = self.living().iter().map(Vec::len).sum();
+            assert!(living >= count, "only {living} of {count} containers live");
+            if living == count {
+                Ok(())
+            } else {
+                Err(format!("{living} live"))
+            }
+        });
+        self.note(&format!("{count} containers live"));
     }
 
     /// Watches that no container starts or ends, in the eyes of the kernel.
