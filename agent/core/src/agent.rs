@@ -8,13 +8,14 @@ mod joining;
 mod slots;
 mod commands;
 mod telling;
+mod amid;
 
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Verdict},
+        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, Verdict},
         clock::Clock,
-        membership::{Finding, Membership},
+        membership::{Finding, Membership, Turn},
         message::Message,
         record::Record,
         repair,
@@ -36,7 +37,7 @@ use crate::{
     },
     time::{Mono, Now, Span, Wall},
 };
-use joining::Joining;
+use joining::{Joining, others};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -58,8 +59,10 @@ pub struct AgentConfig {
     pub name: String,
     /// Where other agents reach this one.
     pub address: SocketAddr,
-    /// First peers to try.
+    /// First peers to try; `Input::Seeds` replaces them.
     pub seeds: Vec<SocketAddr>,
+    /// Whoever knows first peers has not said where they are yet: to be waited for, a while.
+    pub seeds_expected: bool,
     pub zone: Option<String>,
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
@@ -112,24 +115,27 @@ impl Agent {
         now: Now,
         fx: &mut Effects,
     ) -> Self {
+        let joining = Joining::new(now, saved.is_empty());
+        let mut agent = Self::new(config, saved, joining, seed, now);
+        agent.publish_host(now, fx);
+        agent.look_for_peers(now, fx);
+        agent.settle(now, fx);
+        agent
+    }
+
+    fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
         let (me, timings) = (config.host, config.timings.clone());
-        let seeds: Vec<_> = config
-            .seeds
-            .iter()
-            .copied()
-            .filter(|s| *s != config.address)
-            .collect();
-        let is_first_start = saved.is_empty();
-        let probing = Rng::new(rng.next_u64());
+        let seeds = others(config.address, &config.seeds);
+        let (probing, zone) = (Rng::new(rng.next_u64()), config.zone.as_deref());
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
             started: now,
             registered_at: now.wall,
             clock: Clock::new(me),
             board: saved,
-            membership: Membership::new(me, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, is_first_start),
+            membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
+            joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::default(),
@@ -153,9 +159,6 @@ impl Agent {
             config,
         };
         agent.restore(now);
-        agent.publish_host(now, fx);
-        agent.look_for_peers(now, fx);
-        agent.settle(now, fx);
         agent
     }
 
@@ -207,7 +210,9 @@ impl Agent {
                 self.on_message(now, from, address, message, fx);
             }
             Input::Runtime(event) => self.on_runtime(now, event, fx),
+            Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
                 self.publish_host(now, fx);
@@ -238,7 +243,12 @@ impl Agent {
 
     fn on_wake(&mut self, now: Now, fx: &mut Effects) {
         let mut findings = Vec::new();
-        self.membership.on_wake(now, fx, &mut findings);
+        self.membership.on_wake(&mut Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut findings,
+        });
         self.on_findings(now, findings, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
@@ -278,8 +288,8 @@ impl Agent {
             // Our own words, or a clone's: its host record will tell, by way of the others.
             return;
         }
-        let mut findings = Vec::new();
-        let known = self.membership.on_heard(now, from, fx, &mut findings);
+        let known = self.board.host(from).is_some();
+        self.membership.on_heard(now, from);
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
         let begins = matches!(
@@ -287,22 +297,10 @@ impl Agent {
             Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
         );
         match message {
-            Message::Probe { sequence } => self.membership.on_probe(from, address, sequence, fx),
-            Message::Ack { sequence } => self.membership.on_ack(now, from, sequence),
-            Message::Alarm {
-                subject,
-                incarnation,
-            } => {
-                let accused = (subject, incarnation);
-                self.membership
-                    .on_alarm(now, from, accused, fx, &mut findings);
-            }
-            Message::Alive {
-                subject,
-                incarnation,
-            } => {
-                self.membership.on_alive(now, subject, incarnation);
-            }
+            Message::Probe { .. }
+            | Message::Ack { .. }
+            | Message::Alarm(_)
+            | Message::Alive { .. } => self.on_observer(now, from, address, &message, fx),
             Message::Records(records) => {
                 for record in records {
                     self.take(now, &record, Some(from), fx);
@@ -316,10 +314,52 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Page { records, last } => self.on_page(now, from, records, last, fx),
         }
-        self.on_findings(now, findings, fx);
         if begins {
             self.on_stranger(from, address, known, fx);
         }
+    }
+
+    /// What observers say to one another and to those whom they observe.
+    fn on_observer(
+        &mut self,
+        now: Now,
+        from: HostId,
+        address: SocketAddr,
+        message: &Message,
+        fx: &mut Effects,
+    ) {
+        let mut findings = Vec::new();
+        let mut turn = Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut findings,
+        };
+        match message {
+            Message::Probe { sequence } => {
+                self.membership
+                    .on_probe(&mut turn, from, address, *sequence);
+            }
+            Message::Ack { sequence } => self.membership.on_ack(&mut turn, from, *sequence),
+            Message::Alarm(alarm) => {
+                self.membership.on_alarm(&mut turn, from, alarm);
+                // The question is settled; whoever asks has not been told.
+                let verdict = self.board.record(&Key::Verdict(alarm.subject));
+                let settled = verdict.filter(|verdict| {
+                    self.board.is_down(alarm.subject) && verdict.version.epoch >= alarm.incarnation
+                });
+                if let Some(verdict) = settled {
+                    let message = Message::Records(vec![Arc::clone(verdict)]);
+                    self.send_to(from, message, fx);
+                }
+            }
+            Message::Alive {
+                subject,
+                incarnation,
+            } => self.membership.on_alive(now, *subject, *incarnation),
+            _ => {}
+        }
+        self.on_findings(now, findings, fx);
     }
 
     /// One step of a repair: boards are compared by hashes, and what differs is sent or asked for.
@@ -371,18 +411,21 @@ impl Agent {
         }
     }
 
-    /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
-    /// compared.
+    /// A host that we hold for down or in doubt, or do not know, has spoken: it is told, and boards
+    /// are compared.
     fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
-        let down = self.board.is_down(from);
-        if known && !down {
+        let (down, in_doubt) = (self.board.is_down(from), self.board.is_in_doubt(from));
+        if known && !down && !in_doubt {
             return;
         }
-        let verdict = self.board.record(&Key::Verdict(from)).filter(|_| down);
+        let verdict = self.board.record(&Key::Verdict(from));
+        let verdict = verdict.filter(|_| down || in_doubt);
         let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
-        for message in told.into_iter().chain([Message::Summary {
+        let summary = Message::Summary {
             root: self.board.root(),
-        }]) {
+        };
+        let compared = (!in_doubt).then_some(summary);
+        for message in told.into_iter().chain(compared) {
             let via = Via::Datagram;
             fx.push(Effect::Send(Send {
                 to: address,
@@ -396,27 +439,21 @@ impl Agent {
     fn on_findings(&mut self, now: Now, findings: Vec<Finding>, fx: &mut Effects) {
         for finding in findings {
             match finding {
-                Finding::Suspected(host) => {
-                    self.tell_host(now, host, HostStanding::Suspect, "it does not answer", fx);
-                }
-                Finding::Cleared(host) => {
-                    self.tell_host(now, host, HostStanding::Up, "it answers again", fx);
-                }
-                Finding::Down {
+                Finding::Judged {
                     host,
                     incarnation,
+                    standing,
                     votes,
                     silent,
                 } => {
-                    // Another observer may have written the same while we counted.
-                    if !self.board.is_down(host) {
-                        let body = Body::Verdict(Verdict {
-                            votes,
-                            silent_ms: silent.as_ms(),
-                        });
-                        self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
-                    }
+                    let body = Body::Verdict(Verdict {
+                        standing,
+                        votes,
+                        silent_ms: silent.as_ms(),
+                    });
+                    self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
                 }
+                Finding::Believed(record) => self.merge(now, &record, None, fx),
             }
         }
     }
@@ -475,8 +512,8 @@ impl Agent {
     }
 
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {
-        if let Some(to) = self.membership.address(host) {
-            let via = via(&message);
+        if let Some((_, report)) = self.board.host(host) {
+            let (to, via) = (report.address, via(&message));
             fx.push(Effect::Send(Send {
                 to,
                 host: Some(host),
@@ -504,17 +541,28 @@ impl Agent {
         )
     }
 
+    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
+    pub fn is_alone(&self) -> bool {
+        self.membership.up().is_empty()
+    }
+
     /// Has a full copy of the board, or has looked for a peer in vain.
     pub const fn is_caught_up(&self) -> bool {
         self.joining.is_done()
     }
 
-    /// How this agent sees a host at the moment.
+    /// What this agent's board says of a host at the moment.
     pub fn standing(&self, host: HostId) -> HostStanding {
-        if host == self.config.host {
-            return HostStanding::Up;
+        let Some((_, report)) = self.board.host(host) else {
+            return HostStanding::Down;
+        };
+        match (self.board.judged(host), report.status) {
+            (Some(Standing::Down), _) => HostStanding::Down,
+            (_, HostStatus::Restarting) => HostStanding::Restarting,
+            (Some(Standing::Suspect), _) => HostStanding::Suspect,
+            (Some(Standing::Impaired), _) => HostStanding::Impaired,
+            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
         }
-        self.membership.standing(host).unwrap_or(HostStanding::Down)
     }
 
     /// Who decides for a service, as this agent sees it.

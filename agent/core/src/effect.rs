@@ -24,6 +24,13 @@ pub enum Effect {
         result: Result<Outcome, Refusal>,
     },
     Emit(Event),
+    /// To open a TCP connection to each of these addresses of one machine, and to tell with
+    /// [`crate::input::Input::Knocked`] whether any of them is accepted or refused: either shows
+    /// that its kernel is alive.
+    Knock {
+        host: HostId,
+        addresses: Vec<SocketAddr>,
+    },
     /// The agent must not go on; the driver ends the process with this reason.
     Fatal {
         reason: String,

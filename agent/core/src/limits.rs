@@ -39,9 +39,15 @@ pub const FANOUT_AUTHOR: usize = 6;
 pub const FANOUT_FORWARD: usize = 3;
 /// Observers of each host (K), after Rapid (Suresh et al., USENIX ATC'18).
 pub const OBSERVERS: usize = 10;
+/// Hosts of one zone in a row on the ring that crosses zones which one observer of another takes.
+pub const CROSSING_MAX: usize = 16;
+/// Verdicts of others that wait for a word of the accused.
+pub const DOUBTS_MAX: usize = 1_024;
 /// First peers that a starting agent asks at once for the board; all of them where they are few.
 pub const CATCH_UP_PEERS: usize = 3;
 pub const FANOUT_SEEDS: usize = 10;
+/// First peers that an agent keeps in mind; all are probed while nobody answers.
+pub const SEEDS_MAX: usize = 1_024;
 
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;

@@ -90,7 +90,7 @@ impl Agent {
             }
         }
         for (peer, records) in parcels {
-            let Some(to) = self.membership.address(peer) else {
+            let Some(to) = self.board.host(peer).map(|(_, report)| report.address) else {
                 continue;
             };
             for message in repair::pack(records) {
@@ -130,7 +130,10 @@ impl Agent {
                 .map(|(host, _)| host)
                 .into_iter()
                 .collect(),
-            (Key::Verdict(host), _) => vec![*host],
+            // Its other observers are about to write the same.
+            (Key::Verdict(host), Some(Body::Verdict(verdict))) => {
+                verdict.votes.iter().copied().chain([*host]).collect()
+            }
             _ => Vec::new(),
         }
     }

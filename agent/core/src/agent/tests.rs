@@ -4,7 +4,10 @@ use super::{Agent, AgentConfig, Timings};
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, StopOrder},
+        body::{
+            Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, StopOrder,
+            Verdict,
+        },
         message::Message,
         record::{Record, Stamp, Version},
     },
@@ -77,6 +80,7 @@ fn agent() -> Agent {
         name: "me".to_owned(),
         address: address(ME),
         seeds: vec![],
+        seeds_expected: false,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
@@ -205,7 +209,8 @@ fn a_verdict_of_the_last_incarnation_does_not_end_the_agent() {
         counter: 0,
         author: PEER,
     };
-    let body = Body::Verdict(crate::cluster::body::Verdict {
+    let body = Body::Verdict(Verdict {
+        standing: Standing::Down,
         votes: vec![],
         silent_ms: 0,
     });
