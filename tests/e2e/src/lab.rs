@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod faults;
 pub mod host;
 pub mod process;
+pub mod proxy;
 mod cgroup;
 mod switch;
 mod tool;

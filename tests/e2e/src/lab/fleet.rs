@@ -4,6 +4,7 @@ use super::{
     Lab,
     faults::{self, Fault, Way},
     host::{self as ground, Loss},
+    proxy::{Proxy, Rule},
 };
 use crate::{
     crew,
@@ -33,6 +34,7 @@ const ASKED_FOR: Duration = secs(5);
 #[derive(Debug)]
 pub struct LabFleet {
     pub hosts: Vec<Host>,
+    proxies: Vec<Proxy>,
     lab: Lab,
     begun_nanos: u64,
     /// What was done to it, when.
@@ -57,11 +59,13 @@ pub struct Moves {
 impl LabFleet {
     /// So many hosts whose agents all see each other; `None`, loudly, where there can be no lab.
     pub fn start(count: u8) -> Option<Self> {
-        Self::start_with(count, &[])
+        let mut fleet = Self::up(count, &[])?;
+        fleet.start_all();
+        Some(fleet)
     }
 
-    /// As `start`, with more arguments for dockerd.
-    pub fn start_with(count: u8, dockerd_arguments: &[&str]) -> Option<Self> {
+    /// So many hosts whose agents are not started, with more arguments for dockerd.
+    pub fn up(count: u8, dockerd_arguments: &[&str]) -> Option<Self> {
         let lab = match Lab::named(NAME) {
             Ok(lab) => lab,
             Err(why) => {
@@ -78,6 +82,7 @@ impl LabFleet {
         let up = lab.down().and_then(|()| lab.up(count, &arguments));
         let mut fleet = Self {
             hosts: Vec::new(),
+            proxies: Vec::new(),
             lab,
             begun_nanos: wall_nanos(),
             history: Vec::new(),
@@ -90,9 +95,50 @@ impl LabFleet {
         for number in 1..=count {
             fleet.add(number, count);
         }
-        (0..fleet.hosts.len()).for_each(|index| fleet.hosts[index].start());
-        fleet.await_all();
         Some(fleet)
+    }
+
+    /// Starts all agents, and waits until they see each other and all Dockers.
+    #[track_caller]
+    pub fn start_all(&mut self) {
+        self.start_agents(&(0..self.hosts.len()).collect::<Vec<_>>());
+        self.await_all();
+    }
+
+    /// From its next start on, each agent finds Docker behind a proxy that can meddle.
+    pub fn put_proxies(&mut self) {
+        for host in &mut self.hosts {
+            let ground = host
+                .ground
+                .as_ref()
+                .expect("all hosts of this fleet are the lab's");
+            let (socket, engine) = (host.dir.join("proxy.sock"), ground.docker_socket());
+            let proxy = Proxy::start(&socket, &engine);
+            let proxy = proxy.unwrap_or_else(|err| panic!("{}: {err}", socket.display()));
+            host.set("docker-socket", &socket.display().to_string());
+            self.proxies.push(proxy);
+        }
+    }
+
+    /// Lets the proxy of this host's Docker meddle by this rule from now on.
+    pub fn meddle(&mut self, index: usize, rule: Rule) {
+        self.note(&format!("Docker of {}: {rule:?}", self.hosts[index].name));
+        self.proxies[index].meddle(rule);
+    }
+
+    /// How many requests or events the present rule of this host's proxy has met.
+    pub fn met(&self, index: usize) -> usize {
+        self.proxies[index].met()
+    }
+
+    /// Ends the meddling; how many requests or events it met.
+    pub fn behave(&mut self, index: usize) -> usize {
+        let met = self.proxies[index].behave();
+        self.note(&format!(
+            "Docker of {} behaves; met: {met}",
+            self.hosts[index].name
+        ));
+        met
     }
 
     fn make_key(&self) {
@@ -322,12 +368,17 @@ impl LabFleet {
         all.map(|index| self.ground(index).living()).collect()
     }
 
+    /// All containers of the cluster on this host, whatever their state.
+    pub fn containers_on(&self, index: usize) -> Result<Vec<Container>, String> {
+        let engine = self.ground(index).engine();
+        engine.containers_within(&self.label(), ASKED_FOR)
+    }
+
     /// The containers of a service that run, as the Dockers of these hosts have them.
     pub fn running_on(&self, indexes: &[usize], service: &str) -> Result<Vec<Container>, String> {
         let mut all = Vec::new();
         for index in indexes {
-            let engine = self.ground(*index).engine();
-            all.extend(engine.containers_within(&self.label(), ASKED_FOR)?);
+            all.extend(self.containers_on(*index)?);
         }
         all.retain(|container| container.is_running() && container.service == service);
         all.sort_by(|a, b| (a.slot, &a.id).cmp(&(b.slot, &b.id)));
@@ -426,14 +477,34 @@ impl LabFleet {
     pub fn stays(&mut self, during: Duration) {
         let before = self.living();
         holds("nothing starts and nothing stops", during, || {
-            let now = self.living();
-            if now == before {
+            let changes = self.changes(&before, &self.living());
+            if changes.is_empty() {
                 Ok(())
             } else {
-                Err(format!("{now:#?}\nbefore: {before:#?}"))
+                Err(changes.join(", "))
             }
         });
         self.note(&format!("nothing moved for {during:?}"));
+    }
+
+    /// What lives now and did not, and the other way round, as in `h2 +0123456789ab`.
+    fn changes(&self, before: &[Vec<String>], now: &[Vec<String>]) -> Vec<String> {
+        let mut changes = Vec::new();
+        for (index, host) in self.hosts.iter().enumerate() {
+            let (before, now) = (&before[index], &now[index]);
+            let lacks = |ids: &[String], id: &String| !ids.contains(id);
+            let came = now
+                .iter()
+                .filter(|id| lacks(before, id))
+                .map(|id| ('+', id));
+            let went = before
+                .iter()
+                .filter(|id| lacks(now, id))
+                .map(|id| ('-', id));
+            let told = came.chain(went);
+            changes.extend(told.map(|(sign, id)| format!("{} {sign}{}", host.name, &id[..12])));
+        }
+        changes
     }
 
     /// How long after a moment the last container was started that a service needed.
@@ -480,7 +551,7 @@ impl LabFleet {
         let living = ground.living().len();
         eprintln!("--- {} is {state}; {living} containers live", ground.name());
         if ground.is_on() {
-            let listed = ground.engine().containers_within(&self.label(), ASKED_FOR);
+            let listed = self.containers_on(index);
             let listed = listed.unwrap_or_else(|why| {
                 eprintln!("{why}");
                 Vec::new()

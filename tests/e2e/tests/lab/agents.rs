@@ -94,6 +94,12 @@ fn an_agent_that_is_frozen_for_one_second_moves_nothing() {
     frozen_for(secs(1));
 }
 
+/// As long as a host whose kernel answers is left alone.
+#[test]
+fn an_agent_that_is_frozen_for_fifty_seconds_moves_nothing() {
+    frozen_for(secs(50));
+}
+
 #[test]
 fn an_agent_that_is_frozen_for_ten_seconds_moves_nothing() {
     frozen_for(secs(10));

@@ -12,7 +12,8 @@ use std::time::Duration;
 const REPLACED_WITHIN: Duration = secs(15);
 
 fn calm_fleet(dockerd_arguments: &[&str]) -> Option<LabFleet> {
-    let mut fleet = LabFleet::start_with(5, dockerd_arguments)?;
+    let mut fleet = LabFleet::up(5, dockerd_arguments)?;
+    fleet.start_all();
     fleet.create_service("web", COUNT);
     fleet.await_agreed("web", COUNT);
     Some(fleet)

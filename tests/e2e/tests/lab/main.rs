@@ -5,6 +5,7 @@ mod losses;
 mod splits;
 mod agents;
 mod dockers;
+mod meddling;
 
 /// More than there are hosts, so that one of them runs two.
 const COUNT: u32 = 6;

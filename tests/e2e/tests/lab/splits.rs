@@ -7,8 +7,8 @@ use e2e::{
 };
 use std::time::Duration;
 
-/// From the healing to exactly as many as wanted. The design promises 3 s; the rest is for a machine
-/// that has other work.
+/// From the healing to exactly as many as wanted. The design promises 3 s; the rest is for a
+/// machine that has other work.
 const EXACT_WITHIN: Duration = secs(5);
 /// Both sides notice the split and fill up; not measured.
 const FILLED_WITHIN: Duration = secs(15);
