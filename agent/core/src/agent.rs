@@ -17,6 +17,7 @@ use crate::{
         clock::Clock,
         membership::{Finding, Membership, Turn},
         message::Message,
+        outbox::Outbox,
         record::Record,
         repair,
     },
@@ -28,7 +29,7 @@ use crate::{
     rng::Rng,
     schedule::{
         index::{Index, Touched},
-        keeper::Keeper,
+        keeper::{Keeper, Move, better},
     },
     task::{
         roster::Roster,
@@ -91,8 +92,8 @@ pub struct Agent {
     runtime: RuntimeStatus,
     /// Known while the runtime answers.
     runtime_version: Option<String>,
-    /// Changed in this step, with whom it came from; spread when the step ends.
-    outbox: Vec<(Arc<Record>, Option<HostId>)>,
+    /// What is to be spread when the step ends, or soon after.
+    outbox: Outbox,
     /// Changed in this step; remembered when the step ends.
     unsaved: Vec<Arc<Record>>,
     /// What the records that changed in this step can touch.
@@ -138,7 +139,7 @@ impl Agent {
             joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::default(),
+            keeper: Keeper::new(timings.brake),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -146,7 +147,7 @@ impl Agent {
                 reason: "not asked yet".to_owned(),
             },
             runtime_version: None,
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             unsaved: Vec::new(),
             dirty: Touched::default(),
             all_dirty: true,
@@ -233,6 +234,7 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.outbox.deadline(),
             self.giving_way_deadline(),
         ]
         .into_iter()
@@ -292,10 +294,8 @@ impl Agent {
         self.membership.on_heard(now, from);
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
-        let begins = matches!(
-            message,
-            Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
-        );
+        let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
+        let begins = answers_probe || matches!(message, Message::CatchUp | Message::Records(_));
         match message {
             Message::Probe { .. }
             | Message::Ack { .. }
@@ -314,8 +314,10 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Page { records, last } => self.on_page(now, from, records, last, fx),
         }
-        if begins {
-            self.on_stranger(from, address, known, fx);
+        if begins && (!known || self.board.is_down(from)) {
+            self.on_stranger(from, address, fx);
+        } else if answers_probe && self.board.is_in_doubt(from) {
+            self.tell_accused(from, address, fx);
         }
     }
 
@@ -411,27 +413,30 @@ impl Agent {
         }
     }
 
-    /// A host that we hold for down or in doubt, or do not know, has spoken: it is told, and boards
-    /// are compared.
-    fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
-        let (down, in_doubt) = (self.board.is_down(from), self.board.is_in_doubt(from));
-        if known && !down && !in_doubt {
-            return;
-        }
+    /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
+    /// compared.
+    fn on_stranger(&mut self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        self.tell_accused(from, address, fx);
+        fx.push(Effect::Send(Send {
+            to: address,
+            host: Some(from),
+            via: Via::Datagram,
+            message: Message::Summary {
+                root: self.board.root(),
+            },
+        }));
+    }
+
+    /// What is held against a host, for it to refute.
+    fn tell_accused(&self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        let accused = self.board.is_down(from) || self.board.is_in_doubt(from);
         let verdict = self.board.record(&Key::Verdict(from));
-        let verdict = verdict.filter(|_| down || in_doubt);
-        let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
-        let summary = Message::Summary {
-            root: self.board.root(),
-        };
-        let compared = (!in_doubt).then_some(summary);
-        for message in told.into_iter().chain(compared) {
-            let via = Via::Datagram;
+        if let Some(verdict) = verdict.filter(|_| accused) {
             fx.push(Effect::Send(Send {
                 to: address,
                 host: Some(from),
-                via,
-                message,
+                via: Via::Datagram,
+                message: Message::Records(vec![Arc::clone(verdict)]),
             }));
         }
     }
@@ -563,6 +568,17 @@ impl Agent {
             (Some(Standing::Impaired), _) => HostStanding::Impaired,
             (Some(Standing::Cleared) | None, _) => HostStanding::Up,
         }
+    }
+
+    /// This agent, as a keeper, is not about to move a slot only for balance.
+    pub fn is_balanced(&self) -> bool {
+        self.keeper.is_balanced()
+    }
+
+    /// The move that would even out a service most, if any is worth it.
+    pub fn better_placed(&self, service: ServiceId) -> Option<Move> {
+        let service = self.board.service(service)?;
+        better(&self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.

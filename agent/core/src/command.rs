@@ -4,7 +4,11 @@
 
 use crate::{
     ids::{Digest, ServiceId, TaskId},
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    spec::{
+        options::{OptionsChange, ServiceOptions},
+        service::DefinitionRef,
+        task_definition::TaskDefinition,
+    },
 };
 
 /// Pairs a reply with its command; minted by the driver.
@@ -18,6 +22,7 @@ pub enum Command {
         name: String,
         definition: DefinitionRef,
         desired: u32,
+        options: ServiceOptions,
         /// Makes a repeated call harmless; empty where the client gave none.
         client_token: String,
     },
@@ -25,6 +30,7 @@ pub enum Command {
         service: String,
         desired: Option<u32>,
         definition: Option<DefinitionRef>,
+        options: OptionsChange,
     },
     /// Without `force` a service is deleted only when it is scaled to 0, as ECS does.
     DeleteService {

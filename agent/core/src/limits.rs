@@ -11,6 +11,9 @@ pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 pub const DESIRED_COUNT_MAX: u32 = 5_000;
 pub const SERVICES_MAX: usize = 5_000;
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// How long a host is to be silent before a service moves its slots, where people choose it.
+pub const REPLACE_AFTER_MS_MIN: u32 = 600;
+pub const REPLACE_AFTER_MS_MAX: u32 = 24 * 3_600 * 1_000;
 pub const DESCRIBE_TASKS_MAX: usize = 100;
 pub const DESCRIBE_SERVICES_MAX: usize = 10;
 
@@ -34,9 +37,14 @@ pub const HOLDINGS_MAX: usize = 16_384;
 pub const BRANCHES_MAX: usize = 256;
 /// Records that one answer in a repair sends; the rest is for the next round.
 pub const REPAIR_BYTES_MAX: usize = 1024 * 1024;
-/// Peers that get a changed record at once from its author, and from each host that it is new to.
-pub const FANOUT_AUTHOR: usize = 6;
-pub const FANOUT_FORWARD: usize = 3;
+/// Peers that get a changed record from its author, and from each host that it is new to. One of
+/// them is the next one in the order of ids: so nobody is left out by chance, and few suffice.
+pub const FANOUT_AUTHOR: usize = 5;
+pub const FANOUT_FORWARD: usize = 2;
+/// Changed records that each peer is sent within 10 ms, beside what concerns it.
+pub const SPREAD_BYTES_MAX: usize = 16 * 1024;
+/// Changed records that wait to be spread; the oldest beyond them are left to repair.
+pub const OUTBOX_RECORDS_MAX: usize = 128 * 1024;
 /// Observers of each host (K), after Rapid (Suresh et al., USENIX ATC'18).
 pub const OBSERVERS: usize = 10;
 /// Hosts of one zone in a row on the ring that crosses zones which one observer of another takes.

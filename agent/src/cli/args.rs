@@ -142,10 +142,11 @@ pub(crate) enum ServiceCommand {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Change the task definition or the count of a service
+    /// Change the task definition, the count or the options of a service
     #[command(after_help = "Examples:\n  \
         holdfast service update web --task-definition web:4 --wait\n  \
-        holdfast service update web --count 5")]
+        holdfast service update web --count 5\n  \
+        holdfast service update web --replace-after 30s --partition hold")]
     Update {
         name: String,
         /// FAMILY (its latest revision) or FAMILY:REVISION
@@ -154,6 +155,8 @@ pub(crate) enum ServiceCommand {
         /// How many copies are to run
         #[arg(long, alias = "desired-count")]
         count: Option<u32>,
+        #[command(flatten)]
+        options: OptionArgs,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -166,6 +169,17 @@ pub(crate) enum ServiceCommand {
         /// Also where the service is not scaled to 0
         #[arg(long, short)]
         force: bool,
+    },
+    /// Show the next move that would spread a service more evenly over the hosts
+    #[command(
+        after_help = "Examples:\n  holdfast service rebalance web --dry-run\n\n\
+        With rebalancing on, which it is unless it was switched off, such moves come by themselves."
+    )]
+    Rebalance {
+        name: String,
+        /// Only show it; nothing else is served
+        #[arg(long, required = true)]
+        dry_run: bool,
     },
     /// List all services
     #[command(
@@ -200,11 +214,28 @@ pub(crate) struct CreateArgs {
     #[arg(long, alias = "desired-count", alias = "replicas")]
     #[arg(required_unless_present = "cli_input_json")]
     pub(crate) count: Option<u32>,
+    #[command(flatten)]
+    pub(crate) options: OptionArgs,
     /// ECS's JSON, or - for standard input; the other arguments replace what it says
     #[arg(long, value_name = "FILE")]
     pub(crate) cli_input_json: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OptionArgs {
+    /// How long a host is to be silent before its slots go to others: down (as soon as its
+    /// observers agree), never, or a time such as 15s or 5m
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) replace_after: Option<String>,
+    /// What happens on the sides of a partition: fill (each holds the full count) or hold (nothing
+    /// that is merely out of reach is replaced)
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) partition: Option<String>,
+    /// Whether slots move to hosts that joined: on or off
+    #[arg(long, value_name = "on|off", value_parser = ["on", "off"])]
+    pub(crate) rebalance: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

@@ -28,6 +28,7 @@ const PATHS: &[&str] = &[
     "/v1/services",
     "/v1/services/<name>",
     "/v1/services/<name>/why",
+    "/v1/services/<name>/rebalance",
     "/v1/cluster-tasks",
     "/v1/task-definitions",
     "/v1/events",
@@ -54,6 +55,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/v1/services", get(services))
         .route("/v1/services/{name}", get(service))
         .route("/v1/services/{name}/why", get(service_why))
+        .route("/v1/services/{name}/rebalance", get(service_rebalance))
         .route("/v1/cluster-tasks", get(cluster_tasks))
         .route("/v1/task-definitions", get(definitions))
         .route("/v1/events", get(stream::events))
@@ -133,6 +135,10 @@ async fn service(State(app): State<App>, Path(name): Path<String>) -> Response {
 
 async fn service_why(State(app): State<App>, Path(name): Path<String>) -> Response {
     flat(answer::look(&app, move |view, _| why::why(view, &name)).await)
+}
+
+async fn service_rebalance(State(app): State<App>, Path(name): Path<String>) -> Response {
+    flat(answer::look(&app, move |view, _| why::rebalance(view, &name)).await)
 }
 
 async fn cluster_tasks(State(app): State<App>, asked: Asked) -> Response {

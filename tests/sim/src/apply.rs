@@ -5,6 +5,7 @@ use crate::{
     cluster::{Cluster, Delivery, Event},
     planted::Planted,
     runtime::{Chore, Finished, VERSION},
+    stats::Judgement,
     trace::{command_text, low, message_kind, message_word},
 };
 use holdfast_core::{
@@ -94,6 +95,11 @@ impl Cluster {
         let word = message_word(&send.message);
         self.trace.mix(self.now, from_place, word);
         self.stats.sent(from_place);
+        if let Message::Records(records) = &send.message {
+            self.stats.records_sent += 1;
+            let bytes = records.iter().map(|record| u64::from(record.bytes));
+            self.stats.record_bytes_sent += bytes.sum::<u64>();
+        }
         if self.stats.in_this_second(self.now) > STORM * self.hosts.len() as u64 {
             let (kind, records) = message_kind(&send.message);
             self.fail(format!(
@@ -201,6 +207,7 @@ impl Cluster {
             if let Err(what) = self.checks.on_record(site, record) {
                 self.fail(what);
             }
+            self.note_verdict(place, record);
             self.trace_record(place, record);
         }
         records
@@ -217,6 +224,19 @@ impl Cluster {
             report.last = TaskStatus::Pending;
             *record = Record::new(record.key.clone(), record.version, Some(Body::Task(report)));
             self.struck = true;
+        }
+    }
+
+    fn note_verdict(&mut self, place: usize, record: &Record) {
+        if let (Key::Verdict(host), Some(Body::Verdict(verdict))) = (&record.key, &record.body)
+            && record.version.stamp.author == self.hosts[place].id
+        {
+            self.stats.verdicts.push(Judgement {
+                at: self.now,
+                by: place,
+                host: *host,
+                standing: verdict.standing,
+            });
         }
     }
 

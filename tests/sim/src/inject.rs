@@ -4,7 +4,7 @@ use crate::{
     cluster::{Cluster, Event, SECOND, first_addresses},
     faults::FaultKind,
     host::Host,
-    network::Weather,
+    network::{Network, Weather},
     planted::Planted,
     runtime::{ContainerKey, VERSION},
 };
@@ -148,6 +148,12 @@ impl Cluster {
             self.network.cut(from, to);
         }
         self.disturb();
+    }
+
+    /// The network, for what a story does to it.
+    pub fn network(&mut self) -> &mut Network {
+        self.disturb();
+        &mut self.network
     }
 
     pub fn mend_network(&mut self) {

@@ -27,3 +27,4 @@ pub mod trace;
 pub mod run;
 pub mod rivals;
 pub mod bench;
+pub mod floods;

@@ -3,7 +3,7 @@
 use crate::{
     cluster::{Cluster, SECOND},
     faults,
-    liveness::{CONVERGE_MAX, QUIET},
+    liveness::{BALANCE_MAX, CONVERGE_MAX, QUIET},
     options::Options,
     planted::Planted,
     stats::Stats,
@@ -51,6 +51,7 @@ fn play(cluster: &mut Cluster) -> Result<(), String> {
     cluster.run_until(cluster.options.seconds * SECOND)?;
     cluster.heal();
     cluster.converge(CONVERGE_MAX)?;
+    cluster.balance(BALANCE_MAX)?;
     if cluster.options.planted == Some(Planted::Resurrect) {
         for service in ["s0", "s1", "s2"] {
             cluster.delete(0, service);

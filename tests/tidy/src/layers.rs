@@ -75,6 +75,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rng",
             "ids",
             "limits",
+            "timings",
             "spec",
             "cluster",
             "task::status",

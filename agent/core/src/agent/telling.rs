@@ -10,6 +10,7 @@ use crate::{
     event::{Event, Happening, HostChange, HostStanding, ServiceChange, TaskChange},
     ids::{HostId, ServiceId, TaskId},
     schedule::keeper::Decision,
+    spec::options::ServiceOptions,
     time::Now,
 };
 
@@ -53,7 +54,10 @@ impl Agent {
         let (name, index) = (service.settings.name.clone(), decision.index);
         let reason = &decision.slot.reason;
         let host = decision.slot.host.and_then(|host| self.board.host(host));
+        let known = self.board.slot(decision.service, index);
+        let stays = known.is_some_and(|(generation, _)| generation == decision.generation);
         let text = match host {
+            Some(_) if stays => format!("(service {name}) slot {index} {reason}"),
             Some((_, host)) => format!(
                 "(service {name}) slot {index} goes to {}: {reason}",
                 host.name
@@ -105,8 +109,14 @@ impl Agent {
                 self.tell_verdict(now, *host, before, verdict, fx);
             }
             (Key::ServiceSettings(service), Some(Body::ServiceSettings(settings))) => {
-                let name = settings.name.clone();
-                self.tell_service(now, *service, name, "was created".to_owned(), fx);
+                let text = match before {
+                    Some(Body::ServiceSettings(before)) if before.options == settings.options => {
+                        return;
+                    }
+                    Some(Body::ServiceSettings(_)) => options_text(settings.options),
+                    _ => "was created".to_owned(),
+                };
+                self.tell_service(now, *service, settings.name.clone(), text, fx);
             }
             (Key::ServiceSettings(service), None) => {
                 if let Some(Body::ServiceSettings(settings)) = before {
@@ -239,4 +249,17 @@ impl Agent {
         };
         self.tell_host(now, host, standing, reason, fx);
     }
+}
+
+fn options_text(options: ServiceOptions) -> String {
+    let ServiceOptions {
+        replace_after,
+        partition,
+        rebalance,
+    } = options;
+    let rebalance = if rebalance { "on" } else { "off" };
+    format!(
+        "is to be held with replace-after {replace_after}, partition {partition}, rebalance \
+         {rebalance}"
+    )
 }

@@ -15,7 +15,7 @@ use crate::{
     ids::{HostId, TaskId},
     input::Input,
     limits,
-    time::{Mono, Now, Wall},
+    time::{Mono, Now, Span, Wall},
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -111,6 +111,14 @@ fn tell(agent: &mut Agent, records: Vec<Arc<Record>>) -> Vec<Effect> {
     fx.drain().collect()
 }
 
+/// What the agent does when it is woken so much later.
+fn wait(agent: &mut Agent, span: Span) -> Vec<Effect> {
+    let mut fx = Effects::new();
+    let mono = NOW.mono + span;
+    agent.step(Now { mono, ..NOW }, Input::Wake, &mut fx);
+    fx.drain().collect()
+}
+
 /// Whom the record was sent on to, and whether it went to the disk.
 fn passed_on(effects: &[Effect], record: &Arc<Record>) -> (Vec<HostId>, bool) {
     let sent = effects.iter().filter_map(|effect| match effect {
@@ -156,7 +164,8 @@ fn a_record_of_a_later_kind_is_kept_saved_and_passed_on_as_it_came() {
     let body = (Some([0xff_u8; 9].as_slice()), [0xaa_u8; 64].as_slice());
     let bytes = postcard::to_allocvec(&(wire, body)).expect("it encodes");
     let record = Record::decode(&bytes).expect("it is a record");
-    let effects = tell(&mut agent, vec![record.clone()]);
+    let mut effects = tell(&mut agent, vec![record.clone()]);
+    effects.extend(wait(&mut agent, Span::from_ms(10)));
     assert_eq!(
         passed_on(&effects, &record),
         (vec![OTHER], true),

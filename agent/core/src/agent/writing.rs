@@ -36,7 +36,7 @@ impl Agent {
         match self.board.merge(&record) {
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(&record));
-                self.outbox.push((Arc::clone(&record), None));
+                self.outbox.push(&record, None);
                 self.on_change(now, replaced.as_deref(), &record, fx);
             }
             // A newer epoch came from elsewhere in this very step: theirs stands.
@@ -69,12 +69,12 @@ impl Agent {
             return;
         }
         self.merge(now, record, from, fx);
-        if record.key == Key::Verdict(self.config.host)
-            && let Some(from) = from
-            && let Some(ours) = self.board.record(&Key::Host(self.config.host))
-        {
+        let me = self.config.host;
+        if let (true, Some(from)) = (record.key == Key::Verdict(me), from) {
             // Whoever accuses us sees at once that we are there, whether that was news to us or not.
-            let message = Message::Records(vec![Arc::clone(ours)]);
+            let ours = [Key::Host(me), Key::Verdict(me)];
+            let ours = ours.iter().filter_map(|key| self.board.record(key));
+            let message = Message::Records(ours.cloned().collect());
             self.send_to(from, message, fx);
         }
     }
@@ -102,7 +102,7 @@ impl Agent {
             Merge::Known | Merge::Older { .. } => {}
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(record));
-                self.outbox.push((Arc::clone(record), from));
+                self.outbox.push(record, from);
                 self.on_change(now, replaced.as_deref(), record, fx);
             }
         }
@@ -135,9 +135,13 @@ impl Agent {
     fn on_change(&mut self, now: Now, old: Option<&Record>, new: &Record, fx: &mut Effects) {
         self.tell_change(now, old, new, fx);
         let touched = self.index.on_record(&self.board, old, new);
+        if touched.more_room {
+            self.keeper.on_more_room(now);
+        }
         self.dirty.absorb(touched);
         match &new.key {
             Key::Host(host) => {
+                self.on_standing(now, *host);
                 if *host == self.config.host {
                     self.on_own_host(now, new, fx);
                 } else {
@@ -145,6 +149,7 @@ impl Agent {
                 }
             }
             Key::Verdict(host) => {
+                self.on_standing(now, *host);
                 self.membership.on_board(now, &self.board, *host);
                 if *host == self.config.host {
                     self.on_accused(now, new, fx);
@@ -174,8 +179,16 @@ impl Agent {
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
             | Key::ServiceSettings(_)
-            | Key::Directive(_)
             | Key::Unknown { .. } => {}
+            Key::Directive(host) => self.on_standing(now, *host),
+        }
+    }
+
+    /// What is said of a host has changed. What a starting agent reads is old: it says nothing of
+    /// how many hosts were lost within the last seconds.
+    fn on_standing(&mut self, now: Now, host: HostId) {
+        if self.joining.is_done() {
+            self.keeper.on_host(now, &self.index, host);
         }
     }
 

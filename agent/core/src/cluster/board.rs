@@ -231,6 +231,11 @@ impl Board {
         self.is_suspect(host) || self.is_impaired(host)
     }
 
+    /// How long the host had been silent when it was last judged.
+    pub fn silent_ms(&self, host: HostId) -> u64 {
+        body!(self, Key::Verdict(host), Verdict).map_or(0, |(_, verdict)| verdict.silent_ms)
+    }
+
     /// Neither judged down nor unknown.
     pub fn is_up(&self, host: HostId) -> bool {
         self.host(host).is_some() && !self.is_down(host)

@@ -2,7 +2,7 @@
 
 use crate::{
     ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::TaskDefinition,
+    spec::{options::ServiceOptions, task_definition::TaskDefinition},
     task::{
         runtime::{PortBinding, SlotLabel},
         status::{Health, StopCode, TaskStatus},
@@ -85,6 +85,7 @@ pub struct ServiceSettings {
     pub created_at: Wall,
     /// Makes a repeated `CreateService` harmless; empty where the client gave none.
     pub client_token: String,
+    pub options: ServiceOptions,
 }
 
 /// What a host says of itself.

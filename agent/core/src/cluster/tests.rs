@@ -3,6 +3,7 @@
 mod board;
 mod membership;
 mod message;
+mod outbox;
 mod repair;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     ids::{Digest, HostId, ServiceId, TaskId},
     rng::Rng,
-    spec::task_definition::TaskDefinition,
+    spec::{options::ServiceOptions, task_definition::TaskDefinition},
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -109,6 +110,7 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             name,
             created_at: Wall(rng.below(3)),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         }),
         Key::Host(_) => Body::Host(host_report(&name)),
         Key::Task(..) => Body::Task(task_report(rng)),

@@ -15,7 +15,10 @@ use crate::{
         record::{Record, Stamp, Version},
     },
     ids::{Digest, Generation, HostId, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    spec::{
+        options::ServiceOptions,
+        task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    },
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -151,6 +154,7 @@ impl Scene {
             name: "web".to_owned(),
             created_at: Wall(0),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         };
         let revision = revision(digest, number);
         self.put(

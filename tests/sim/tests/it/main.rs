@@ -1,7 +1,9 @@
 //! The simulator's own tests: seeds, stories, the contract on the fake, and planted bugs.
 
 mod contract;
+mod floods;
 mod planted;
 mod regressions;
+mod membership;
 mod scenarios;
 mod seeds;
