@@ -10,10 +10,8 @@ pub(crate) mod view;
 pub(crate) mod definitions;
 pub(crate) mod tasks;
 pub(crate) mod services;
-pub(crate) mod tags;
 pub(crate) mod hosts;
 pub(crate) mod introspection;
-pub(crate) mod keys;
 pub(crate) mod why;
 pub(crate) mod overview;
 #[cfg(test)]
@@ -76,13 +74,10 @@ operations! {
     DescribeTasks Read;
     ListContainerInstances Read;
     ListServices Read;
-    ListTagsForResource Read;
     ListTaskDefinitions Read;
     ListTasks Read;
     RegisterTaskDefinition Write;
     StopTask Write;
-    TagResource Write;
-    UntagResource Write;
     UpdateService Write;
 }
 
@@ -116,9 +111,6 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::UpdateService => services::plan_update(view, body),
         Operation::DeleteService => services::plan_delete(view, body),
         Operation::StopTask => tasks::plan_stop(view, body),
-        Operation::TagResource => tags::plan_tag(view, body),
-        Operation::UntagResource => tags::plan_untag(view, body),
-        Operation::ListTagsForResource => tags::list(view, body).map(Plan::Answer),
         Operation::DescribeTaskDefinition => definitions::describe(view, body).map(Plan::Answer),
         Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
         Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
@@ -147,8 +139,5 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
             Ok(json!({"service": services::service_json(view, &service)}))
         }
         Outcome::StopOrdered(task) => tasks::stop_ordered(view, *task),
-        Outcome::KeyInstalled(_) | Outcome::KeyPutToUse(_) | Outcome::KeyRemoved(_) => {
-            Ok(keys::changed(outcome))
-        }
     }
 }

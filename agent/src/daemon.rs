@@ -2,12 +2,11 @@
 
 use crate::{
     api::context::ApiContext,
-    config::{Config, ConfigError, Flags, Pull, RawConfig, peer_port},
-    discovery::{Discovery, DiscoverySettings},
+    config::{Config, ConfigError, Flags, Pull, RawConfig},
     disk::{Disk, chain},
     drive::{Driver, Ports},
-    gossip::{self, KeyFileError, KeyStore, Knocks, Transport, TransportConfig, read_key_file},
-    handle::{Call, DaemonStatus, Handle},
+    gossip::{self, KeyFileError, Transport, TransportConfig, read_key_file},
+    handle::{DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
     probe::{HostFacts, ProbeError},
@@ -18,14 +17,12 @@ use crate::{
 };
 use holdfast_core::{
     agent::{AgentConfig, Timings},
-    cluster::{board::Board, body::Capacity, keys::KeyReport, record::Record},
+    cluster::{body::Capacity, record::Record},
     ids::HostId,
-    input::Input,
-    task::runtime::RuntimeEvent,
     time::Wall,
 };
-use std::{io, net::SocketAddr, time::Duration};
-use tokio::sync::mpsc;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::lookup_host, sync::mpsc, time::timeout};
 use tracing::{info, warn};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -34,6 +31,8 @@ const INBOX_MAX: usize = 256;
 const RUNTIME_EVENTS_MAX: usize = 1_024;
 /// One call to Docker; a hung engine costs this much, for one container.
 const DOCKER_CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// For all names in `peers` together.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the agent did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -91,41 +90,18 @@ pub(crate) fn run(flags: &Flags) -> Result<(), DaemonError> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|err| DaemonError::System { what: "start", err })?;
-    let served = async {
-        let started = start(config, (host, facts.fingerprint), store, entries).await?;
-        started.run().await
-    };
+    let started = serve(config, host, facts.fingerprint, store, entries);
     // `state` holds the lock on the state directory until here.
-    runtime.block_on(served)
+    runtime.block_on(started)
 }
 
-/// An agent that listens and knows its first peers, and has not taken its first step.
-struct Started {
-    driver: Driver,
-    received: mpsc::Receiver<gossip::Received>,
-    happened: mpsc::Receiver<RuntimeEvent>,
-    knocked: mpsc::Receiver<Input>,
-    calls: mpsc::Receiver<Call>,
-}
-
-impl Started {
-    async fn run(self) -> Result<(), DaemonError> {
-        let ended = self
-            .driver
-            .run(self.received, self.happened, self.knocked, self.calls);
-        ended.await.map_err(DaemonError::Fatal)?;
-        systemd::stopping("Stopped; tasks go on.");
-        info!("Agent stopped. Its tasks go on.");
-        Ok(())
-    }
-}
-
-async fn start(
+async fn serve(
     config: Config,
-    (host, fingerprint): (HostId, u64),
+    host: HostId,
+    fingerprint: u64,
     mut store: Store,
     entries: Entries,
-) -> Result<Started, DaemonError> {
+) -> Result<(), DaemonError> {
     let boot = match store.next_incarnation(gossip::now_wall_ms()) {
         // A full disk must not keep an agent from its tasks; the wall clock grows, too.
         Err(err @ StoreError::Full { .. }) => {
@@ -134,10 +110,8 @@ async fn start(
         }
         next => next?,
     };
-    let keys = config.key_file.as_deref().map(read_key_file).transpose()?;
-    let keys = keys.map(|file| KeyStore::open(&config.state_dir, file));
-    let keys = keys.transpose()?;
-    if keys.is_none() {
+    let keyring = config.key_file.as_deref().map(read_key_file).transpose()?;
+    if keyring.is_none() {
         warn!("There is no cluster key: only agents on this machine can be peers.");
     }
     let (inbox, received) = mpsc::channel(INBOX_MAX);
@@ -145,7 +119,7 @@ async fn start(
         bind: config.bind,
         advertise: config.advertise,
         cluster: config.cluster.clone(),
-        keyring: keys.as_ref().map(|keys| keys.ring().clone()),
+        keyring,
         host,
         boot,
         now_wall_ms: gossip::now_wall_ms,
@@ -162,30 +136,24 @@ async fn start(
         started_at: Wall(gossip::now_wall_ms()),
         ..DaemonStatus::default()
     });
-    let mut discovery = Discovery::start(config.peers.clone(), discovery_settings(&config))?;
-    let seeds = discovery.first().await;
+    let seeds = look_up(&config.peers).await;
     serve_http(&config, &handle).await?;
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
-    let mut agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
-    agent.keys = keys.as_ref().map(KeyStore::report).unwrap_or_default();
-    let (knocks, knocked) = Knocks::new();
+    let agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
     let ports = Ports {
         transport,
         docker,
-        knocks,
         disk: Disk::start(store),
         handle,
-        discovery,
-        keys,
     };
-    let driver = Driver::start(agent, board(entries), ports)?;
-    Ok(Started {
-        driver,
-        received,
-        happened,
-        knocked,
-        calls,
-    })
+    let driver = Driver::start(agent, records(entries), ports)?;
+    driver
+        .run(received, happened, calls)
+        .await
+        .map_err(DaemonError::Fatal)?;
+    systemd::stopping("Stopped; tasks go on.");
+    info!("Agent stopped. Its tasks go on.");
+    Ok(())
 }
 
 async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError> {
@@ -215,14 +183,6 @@ fn docker_config(config: &Config, host: HostId) -> DockerConfig {
     }
 }
 
-fn discovery_settings(config: &Config) -> DiscoverySettings {
-    DiscoverySettings {
-        refresh: config.peers_refresh,
-        command_wait_max: config.peers_command_timeout,
-        port: peer_port(config.bind),
-    }
-}
-
 fn agent_config(
     config: &Config,
     (host, incarnation, fingerprint): (HostId, u64, u64),
@@ -235,7 +195,6 @@ fn agent_config(
         cluster: config.cluster.clone(),
         name: config.name.clone(),
         address,
-        seeds_expected: seeds.is_empty() && !config.peers.is_empty(),
         seeds,
         zone: config.zone.clone(),
         attributes: config.attributes.clone(),
@@ -244,14 +203,12 @@ fn agent_config(
             memory_mib: config.memory_mib,
         },
         fingerprint,
-        keys: KeyReport::default(),
         agent_version: VERSION.to_owned(),
         timings: Timings {
             probe_interval: config.probe_interval,
             suspect_after: config.suspect_after,
             down_after: config.down_after,
             restart_grace: config.restart_grace,
-            impaired_grace: config.impaired_grace,
             compare_interval: config.docker_resync,
             container_retention: config.stopped_container_retention,
             stop_timeout: config.stop_timeout,
@@ -260,8 +217,21 @@ fn agent_config(
     }
 }
 
+/// The addresses of the first peers. A name that cannot be resolved is left out, with a warning.
+async fn look_up(peers: &[String]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for peer in peers {
+        match timeout(LOOKUP_TIMEOUT, lookup_host(peer)).await {
+            Ok(Ok(found)) => addresses.extend(found),
+            Ok(Err(err)) => warn!(peer, reason = %err, "Cannot resolve a peer; going on without."),
+            Err(_) => warn!(peer, "Resolving a peer took over 5 s; going on without."),
+        }
+    }
+    addresses
+}
+
 /// What the disk held, as records. One that cannot be read is left out: peers have it.
-fn board(entries: Entries) -> Board {
+fn records(entries: Entries) -> Vec<Arc<Record>> {
     let read = |(_, value): (Vec<u8>, Vec<u8>)| match Record::decode(&value) {
         Ok(record) => Some(record),
         Err(err) => {
@@ -269,8 +239,5 @@ fn board(entries: Entries) -> Board {
             None
         }
     };
-    Board::from_records(entries.into_iter().filter_map(read))
+    entries.into_iter().filter_map(read).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,21 +1,15 @@
 //! The driver: sole owner of the `Agent`, the one caller of `step`, who carries out effects.
 
 use crate::{
-    discovery::Discovery,
     disk::Disk,
-    gossip::{self, KeyStore, Knocks, Received, Transport},
+    gossip::{self, Received, Transport},
     handle::{Call, Handle},
     runtime::Docker,
     systemd,
 };
 use holdfast_core::{
     agent::{Agent, AgentConfig},
-    cluster::{
-        board::Board,
-        body::RuntimeStatus,
-        keys::{KeyOrders, KeyReport},
-        message::Message,
-    },
+    cluster::{body::RuntimeStatus, message::Message, record::Record},
     command::{CommandId, Outcome, Refusal},
     effect::{Effect, Effects, Send, Via},
     event::{Event, Happening, HostStanding},
@@ -26,6 +20,7 @@ use holdfast_core::{
 };
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -45,12 +40,8 @@ const FAREWELL: Duration = Duration::from_millis(50);
 pub(crate) struct Ports {
     pub(crate) transport: Transport,
     pub(crate) docker: Docker,
-    pub(crate) knocks: Knocks,
     pub(crate) disk: Disk,
     pub(crate) handle: Handle,
-    pub(crate) discovery: Discovery,
-    /// `None` on an agent without a key, which talks on loopback alone.
-    pub(crate) keys: Option<KeyStore>,
 }
 
 pub(crate) struct Driver {
@@ -61,8 +52,6 @@ pub(crate) struct Driver {
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, Refusal>>>,
     commands: u64,
     ready: bool,
-    /// To be told to the core in the next step.
-    changed_keys: Option<KeyReport>,
 }
 
 enum Next {
@@ -77,7 +66,7 @@ enum Next {
 impl Driver {
     pub(crate) fn start(
         config: AgentConfig,
-        saved: Board,
+        saved: Vec<Arc<Record>>,
         ports: Ports,
     ) -> Result<Self, getrandom::Error> {
         let seed = getrandom::u64()?;
@@ -93,7 +82,6 @@ impl Driver {
             replies,
             commands: 0,
             ready: false,
-            changed_keys: None,
         })
     }
 
@@ -102,7 +90,6 @@ impl Driver {
         mut self,
         mut received: mpsc::Receiver<Received>,
         mut happened: mpsc::Receiver<RuntimeEvent>,
-        mut knocked: mpsc::Receiver<Input>,
         mut calls: mpsc::Receiver<Call>,
     ) -> Result<(), String> {
         let listen = |kind| signal(kind).map_err(|err| format!("cannot listen to signals: {err}"));
@@ -120,8 +107,6 @@ impl Driver {
             let next = tokio::select! {
                 Some(received) = received.recv() => self.on_received(received),
                 Some(event) = happened.recv() => Next::Step(Input::Runtime(event)),
-                seeds = self.ports.discovery.changed() => Next::Step(Input::Seeds(seeds)),
-                Some(outcome) = knocked.recv() => Next::Step(outcome),
                 Some(call) = calls.recv() => self.on_call(call),
                 () = sleep_until(wake.into()) => Next::Step(Input::Wake),
                 _ = alive.tick() => Next::Alive,
@@ -145,19 +130,9 @@ impl Driver {
         Ok(())
     }
 
-    #[cfg(test)]
-    pub(crate) const fn handle(&self) -> &Handle {
-        &self.ports.handle
-    }
-
     async fn step(&mut self, input: Input) -> Result<(), String> {
-        let mut next = Some(input);
-        while let Some(input) = next {
-            self.agent.step(now(self.started), input, &mut self.fx);
-            self.carry_out().await?;
-            next = self.changed_keys.take().map(Input::Keys);
-        }
-        self.ports.discovery.note_alone(self.agent.is_alone());
+        self.agent.step(now(self.started), input, &mut self.fx);
+        self.carry_out().await?;
         if !self.ready && self.agent.is_caught_up() {
             self.ready = true;
             self.update_status();
@@ -217,8 +192,6 @@ impl Driver {
                 Effect::Forget(records) => self.ports.disk.forget(&records),
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
-                Effect::Keys(orders) => self.change_keys(&orders),
-                Effect::Knock { host, addresses } => self.ports.knocks.knock(host, addresses),
                 Effect::Send(send) if unsaved.is_none() => self.send(send),
                 Effect::Send(_) => {}
                 Effect::Reply { id, result } => {
@@ -235,24 +208,6 @@ impl Driver {
             }
         }
         Ok(())
-    }
-
-    /// The core hears in a step of its own what became of its orders.
-    fn change_keys(&mut self, orders: &KeyOrders) {
-        let Some(keys) = &mut self.ports.keys else {
-            return;
-        };
-        match keys.apply(orders) {
-            Ok(false) => {}
-            Ok(true) => {
-                self.ports.transport.set_keyring(keys.ring());
-                let report = keys.report();
-                let (held, sealing) = (&report.held, &report.in_use);
-                info!(?held, ?sealing, "The cluster's keys have changed.");
-                self.changed_keys = Some(report);
-            }
-            Err(err) => warn!(%err, "Cannot save the cluster's keys; trying again."),
-        }
     }
 
     fn send(&self, send: Send) {

@@ -2,7 +2,6 @@
 
 mod config;
 mod daemon;
-mod discovery;
 mod disk;
 mod drive;
 mod gossip;

@@ -3,12 +3,8 @@
 //! Reads need no command: whoever holds the `Agent` reads its board between steps.
 
 use crate::{
-    ids::{Digest, KeyId, Secret, ServiceId, TaskId},
-    spec::{
-        options::{OptionsChange, ServiceOptions},
-        service::DefinitionRef,
-        task_definition::TaskDefinition,
-    },
+    ids::{Digest, ServiceId, TaskId},
+    spec::{service::DefinitionRef, task_definition::TaskDefinition},
 };
 
 /// Pairs a reply with its command; minted by the driver.
@@ -22,7 +18,6 @@ pub enum Command {
         name: String,
         definition: DefinitionRef,
         desired: u32,
-        options: ServiceOptions,
         /// Makes a repeated call harmless; empty where the client gave none.
         client_token: String,
     },
@@ -30,7 +25,6 @@ pub enum Command {
         service: String,
         desired: Option<u32>,
         definition: Option<DefinitionRef>,
-        options: OptionsChange,
     },
     /// Without `force` a service is deleted only when it is scaled to 0, as ECS does.
     DeleteService {
@@ -40,21 +34,6 @@ pub enum Command {
     StopTask {
         task: TaskId,
         reason: String,
-    },
-    /// All hosts are to have this key.
-    InstallKey {
-        key: KeyId,
-        secret: Secret,
-    },
-    /// All hosts are to seal with this key. With `force` also where some lack it.
-    UseKey {
-        key: KeyId,
-        force: bool,
-    },
-    /// No host is to have this key any more. With `force` also where hosts that are down need it.
-    RemoveKey {
-        key: KeyId,
-        force: bool,
     },
 }
 
@@ -70,9 +49,6 @@ pub enum Outcome {
     Updated(ServiceId),
     Deleted(ServiceId),
     StopOrdered(TaskId),
-    KeyInstalled(KeyId),
-    KeyPutToUse(KeyId),
-    KeyRemoved(KeyId),
 }
 
 /// Nothing was changed, and why.
@@ -106,29 +82,4 @@ pub enum Refusal {
          moment, or ask another agent"
     )]
     NotCaughtUp { seconds: u64 },
-    #[error(
-        "this agent has no cluster key, so there is none to rotate: put one into `key_file` and \
-         restart it"
-    )]
-    NoKeys,
-    #[error("no host has a key {0}; `holdfast key ls` lists them")]
-    NoSuchKey(KeyId),
-    #[error(
-        "the key {key} cannot be put to use yet: {hosts} would not understand what is sealed with \
-         it; wait until `holdfast key ls` shows that all have it, or use force"
-    )]
-    KeyLacking { key: KeyId, hosts: String },
-    #[error(
-        "the key {key} is in use ({hosts}); put another one to use first, and wait until \
-         `holdfast key ls` shows that nobody seals with this one"
-    )]
-    KeyUsed { key: KeyId, hosts: String },
-    #[error("the key {0} is the only one; install another one and put it to use first")]
-    OnlyKey(KeyId),
-    #[error(
-        "the key {key} is the only one that {hosts} had when last seen, and down since: it could \
-         not come back by itself; start it first, or use force and put the new key into its \
-         `key_file`"
-    )]
-    KeyOfAbsent { key: KeyId, hosts: String },
 }

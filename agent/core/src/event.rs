@@ -45,8 +45,6 @@ pub struct HostChange {
 pub enum HostStanding {
     Up,
     Suspect,
-    /// Its agent does not answer, its machine does.
-    Impaired,
     Down,
     Restarting,
     Leaving,
@@ -64,7 +62,6 @@ impl HostStanding {
         match self {
             Self::Up => "UP",
             Self::Suspect => "SUSPECT",
-            Self::Impaired => "IMPAIRED",
             Self::Down => "DOWN",
             Self::Restarting => "RESTARTING",
             Self::Leaving => "LEAVING",

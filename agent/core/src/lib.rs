@@ -9,8 +9,6 @@
     clippy::disallowed_methods
 )]
 
-#[macro_use]
-pub mod planted;
 pub mod time;
 pub mod ids;
 pub mod rng;

@@ -80,12 +80,6 @@ impl From<Refusal> for ApiError {
             Refusal::NoSuchTask(_) | Refusal::ServiceExists(_) | Refusal::StillScaled { .. } => {
                 Self::InvalidParameter(text)
             }
-            Refusal::NoSuchKey(_) => Self::NotFound(text),
-            Refusal::NoKeys
-            | Refusal::KeyLacking { .. }
-            | Refusal::KeyUsed { .. }
-            | Refusal::OnlyKey(_)
-            | Refusal::KeyOfAbsent { .. } => Self::InvalidParameter(text),
             Refusal::Limit { .. } => Self::LimitExceeded(text),
             Refusal::NotSaved { .. } | Refusal::NotCaughtUp { .. } => Self::Server(text),
         }

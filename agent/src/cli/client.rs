@@ -10,9 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{
-    Method, Request, Response, StatusCode, body::Incoming, header, http::request::Builder,
-};
+use hyper::{Request, Response, StatusCode, body::Incoming, header, http::request::Builder};
 use serde_json::Value;
 use std::{fmt::Write as _, time::Duration};
 use tokio::time::timeout;
@@ -54,34 +52,16 @@ impl Client {
 
     /// One of ECS's operations.
     pub(super) async fn call(&self, operation: Operation, body: &Value) -> Result<Value, Failure> {
-        self.check_writable()?;
+        if let Address::Tcp(_) = self.address {
+            return Err(Failure::Refused(format!(
+                "{} is read-only; leave --socket out, on the host itself, to reach its unix socket",
+                self.address
+            )));
+        }
         let request = Request::post("/")
             .header("x-amz-target", format!("{TARGET}.{}", operation.as_str()))
             .header(header::CONTENT_TYPE, "application/x-amz-json-1.1");
         self.exchange(request, Full::from(body.to_string())).await
-    }
-
-    /// A change that ECS has no operation for.
-    pub(super) async fn write(
-        &self,
-        method: Method,
-        path: &str,
-        body: &Value,
-    ) -> Result<Value, Failure> {
-        self.check_writable()?;
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header(header::CONTENT_TYPE, "application/json");
-        self.exchange(request, Full::from(body.to_string())).await
-    }
-
-    fn check_writable(&self) -> Result<(), Failure> {
-        match self.address {
-            Address::Unix(_) => Ok(()),
-            Address::Tcp(_) => Err(Failure::Refused(format!(
-                "{} is read-only; leave --socket out, on the host itself, to reach its unix socket",
-                self.address
-            ))),
-        }
     }
 
     /// The answer to a request as soon as its head is there, for streams.

@@ -170,13 +170,7 @@ async fn next(
 ) -> Event {
     let closed = async {
         match link {
-            Some(link) => {
-                let key = link.key;
-                tokio::select! {
-                    () = link.closed() => {}
-                    () = shared.removed(key) => {}
-                }
-            }
+            Some(link) => link.closed().await,
             None => std::future::pending().await,
         }
     };
@@ -209,7 +203,7 @@ async fn deliver(
         Some(link) => link,
         None => {
             let wait = shared.limits.handshake_wait_max;
-            let dialed = timeout(wait, dial(shared, to, frame.to)).await;
+            let dialed = timeout(wait, dial(shared, to)).await;
             link.insert(dialed.map_err(|_| Failure::Refused(Cause::TooSlow))??)
         }
     };
@@ -223,7 +217,7 @@ async fn deliver(
     Ok(())
 }
 
-async fn dial(shared: &Shared, to: SocketAddr, to_host: HostId) -> Result<Link, Failure> {
+async fn dial(shared: &Shared, to: SocketAddr) -> Result<Link, Failure> {
     let stream = connect(shared, shared.reachable(to)).await?;
     stream.set_nodelay(true)?;
     // A peer without power never closes: the kernel alone would try for a quarter of an hour.
@@ -234,9 +228,7 @@ async fn dial(shared: &Shared, to: SocketAddr, to_host: HostId) -> Result<Link, 
         boot: shared.boot,
         listens: shared.advertise,
     };
-    let secrets = shared.secrets();
-    let key = shared.key_for(&secrets, to_host);
-    let link = Link::dialed(stream, (&secrets, key), us).await?;
+    let link = Link::dialed(stream, &shared.secrets, us).await?;
     shared.tally.connections_opened.add(0);
     Ok(link)
 }

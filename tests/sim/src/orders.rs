@@ -6,19 +6,11 @@ use crate::{
     workload::Order,
 };
 use holdfast_core::{
-    cluster::{
-        body::{Availability, Body, Directive, HostReport, Key},
-        message::Message,
-        record::{Record, Stamp, Version},
-    },
+    cluster::body::HostReport,
     command::{Command, CommandId, Outcome, Refusal},
     ids::TaskId,
     input::Input,
-    spec::{
-        options::{OptionsChange, ServiceOptions},
-        service::DefinitionRef,
-        task_definition::TaskDefinition,
-    },
+    spec::{service::DefinitionRef, task_definition::TaskDefinition},
     task::status::TaskStatus,
 };
 
@@ -51,20 +43,17 @@ impl Cluster {
                 name: service,
                 definition: latest(&family),
                 desired,
-                options: ServiceOptions::default(),
                 client_token: String::new(),
             },
             Order::Scale { service, desired } => Command::UpdateService {
                 service,
                 desired: Some(desired),
                 definition: None,
-                options: OptionsChange::default(),
             },
             Order::Update { service, family } => Command::UpdateService {
                 service,
                 desired: None,
                 definition: Some(latest(&family)),
-                options: OptionsChange::default(),
             },
             Order::Delete { service } => Command::DeleteService {
                 service,
@@ -175,41 +164,9 @@ impl Cluster {
             name: service.to_owned(),
             definition: latest(family),
             desired,
-            options: ServiceOptions::default(),
             client_token: String::new(),
         };
         self.ask(place, command);
-    }
-
-    /// Changes how a service is held.
-    pub fn choose(&mut self, place: usize, service: &str, options: OptionsChange) {
-        let command = Command::UpdateService {
-            service: service.to_owned(),
-            desired: None,
-            definition: None,
-            options,
-        };
-        self.ask(place, command);
-    }
-
-    /// Asks for a host to be drained, or taken back, as one agent hears of it.
-    pub fn direct(&mut self, place: usize, host: usize, availability: Availability) {
-        let author = self.hosts[host].id;
-        let now = self.hosts[place].now(self.now);
-        let stamp = Stamp {
-            wall: now.wall,
-            counter: 0,
-            author,
-        };
-        let body = Body::Directive(Directive { availability });
-        let version = Version { epoch: 0, stamp };
-        let record = Record::new(Key::Directive(author), version, Some(body));
-        let input = Input::Message {
-            from: author,
-            address: self.network.address(host),
-            message: Message::Records(vec![record]),
-        };
-        self.step(place, input);
     }
 
     pub fn scale(&mut self, place: usize, service: &str, desired: u32) {
@@ -217,7 +174,6 @@ impl Cluster {
             service: service.to_owned(),
             desired: Some(desired),
             definition: None,
-            options: OptionsChange::default(),
         };
         self.ask(place, command);
     }
@@ -227,7 +183,6 @@ impl Cluster {
             service: service.to_owned(),
             desired: None,
             definition: Some(latest(family)),
-            options: OptionsChange::default(),
         };
         self.ask(place, command);
     }

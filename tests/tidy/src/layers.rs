@@ -13,8 +13,6 @@ const ROOT: &str = "agent/core/src/";
 /// Machines (`task`, `host`, `cluster`, `schedule`) do not call one another: `agent` alone composes
 /// them. They meet in what they share: ids, statuses, records and messages.
 const LAYERS: &[(&str, &[&str])] = &[
-    // Bugs for tests to plant, by a macro: nothing of it is in a daemon.
-    ("planted", &[]),
     ("time", &[]),
     ("rng", &[]),
     ("ids", &["rng"]),
@@ -27,13 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("command", &["ids", "spec"]),
     (
         "input",
-        &[
-            "ids",
-            "command",
-            "cluster::keys",
-            "cluster::message",
-            "task::runtime",
-        ],
+        &["ids", "command", "cluster::message", "task::runtime"],
     ),
     (
         "effect",
@@ -42,7 +34,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
             "command",
             "event",
-            "cluster::keys",
             "cluster::message",
             "cluster::record",
             "task::runtime",
@@ -84,7 +75,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rng",
             "ids",
             "limits",
-            "timings",
             "spec",
             "cluster",
             "task::status",

@@ -7,7 +7,7 @@ use crate::{
     effect::{Effect, Effects},
     ids::{Digest, ServiceId, TaskId},
     limits,
-    spec::{options::OptionsChange, service::DefinitionRef, task_definition::TaskDefinition},
+    spec::{service::DefinitionRef, task_definition::TaskDefinition},
     time::Now,
 };
 
@@ -40,14 +40,12 @@ impl Agent {
                 name,
                 definition,
                 desired,
-                options,
                 client_token,
             } => {
                 let asked = ServiceSettings {
                     name,
                     created_at: now.wall,
                     client_token,
-                    options,
                 };
                 self.create_service(now, asked, &definition, desired, fx)
             }
@@ -55,18 +53,11 @@ impl Agent {
                 service,
                 desired,
                 definition,
-                options,
-            } => {
-                let change = (desired, definition.as_ref(), options);
-                self.update_service(now, &service, change, fx)
-            }
+            } => self.update_service(now, &service, desired, definition.as_ref(), fx),
             Command::DeleteService { service, force } => {
                 self.delete_service(now, &service, force, fx)
             }
             Command::StopTask { task, reason } => self.stop_task(now, task, reason, fx),
-            Command::InstallKey { key, secret } => self.install_key(now, (key, secret), fx),
-            Command::UseKey { key, force } => self.use_key(now, key, force, fx),
-            Command::RemoveKey { key, force } => self.remove_key(now, key, force, fx),
         }
     }
 
@@ -162,7 +153,8 @@ impl Agent {
         &mut self,
         now: Now,
         name: &str,
-        (desired, definition, options): (Option<u32>, Option<&DefinitionRef>, OptionsChange),
+        desired: Option<u32>,
+        definition: Option<&DefinitionRef>,
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let (id, _) = self.find_service(name)?;
@@ -173,15 +165,6 @@ impl Agent {
         }
         if let Some(revision) = revision {
             self.write_revision(now, id, revision, fx);
-        }
-        let settings = self
-            .board
-            .service(id)
-            .map(|service| service.settings.clone());
-        if let Some(mut settings) = settings.filter(|_| !options.is_empty()) {
-            settings.options = options.of(settings.options);
-            let body = Body::ServiceSettings(settings);
-            self.write(now, Key::ServiceSettings(id), 0, Some(body), fx);
         }
         Ok(Outcome::Updated(id))
     }
@@ -213,6 +196,8 @@ impl Agent {
         ] {
             self.write(now, key, 1, None, fx);
         }
+        // The settings are no longer there to say which service changed.
+        self.dirty.insert(id);
     }
 
     fn stop_task(

@@ -3,14 +3,13 @@
 use super::Agent;
 use crate::{
     cluster::{
-        body::{Body, HostReport, HostStatus, Key, Standing, TaskReport, Verdict},
+        body::{Body, HostReport, HostStatus, Key, TaskReport},
         record::Record,
     },
     effect::{Effect, Effects},
     event::{Event, Happening, HostChange, HostStanding, ServiceChange, TaskChange},
     ids::{HostId, ServiceId, TaskId},
     schedule::keeper::Decision,
-    spec::options::ServiceOptions,
     time::Now,
 };
 
@@ -54,10 +53,7 @@ impl Agent {
         let (name, index) = (service.settings.name.clone(), decision.index);
         let reason = &decision.slot.reason;
         let host = decision.slot.host.and_then(|host| self.board.host(host));
-        let known = self.board.slot(decision.service, index);
-        let stays = known.is_some_and(|(generation, _)| generation == decision.generation);
         let text = match host {
-            Some(_) if stays => format!("(service {name}) slot {index} {reason}"),
             Some((_, host)) => format!(
                 "(service {name}) slot {index} goes to {}: {reason}",
                 host.name
@@ -97,26 +93,17 @@ impl Agent {
                 };
                 self.tell_report(now, *host, before, (new.version.epoch, report), fx);
             }
-            (Key::Verdict(host), Some(Body::Verdict(verdict))) => {
-                let before = match (old, before) {
-                    (Some(old), Some(Body::Verdict(before)))
-                        if old.version.epoch == new.version.epoch =>
-                    {
-                        Some(before.standing)
-                    }
-                    _ => None,
-                };
-                self.tell_verdict(now, *host, before, verdict, fx);
+            (Key::Verdict(host), Some(Body::Verdict(verdict))) if self.board.is_down(*host) => {
+                let (votes, silent) = (verdict.votes.len(), verdict.silent_ms);
+                let reason = format!("silent for {silent} ms, as {votes} of its observers agree");
+                let told = matches!(old, Some(old) if old.version.epoch == new.version.epoch);
+                if !told {
+                    self.tell_host(now, *host, HostStanding::Down, &reason, fx);
+                }
             }
             (Key::ServiceSettings(service), Some(Body::ServiceSettings(settings))) => {
-                let text = match before {
-                    Some(Body::ServiceSettings(before)) if before.options == settings.options => {
-                        return;
-                    }
-                    Some(Body::ServiceSettings(_)) => options_text(settings.options),
-                    _ => "was created".to_owned(),
-                };
-                self.tell_service(now, *service, settings.name.clone(), text, fx);
+                let name = settings.name.clone();
+                self.tell_service(now, *service, name, "was created".to_owned(), fx);
             }
             (Key::ServiceSettings(service), None) => {
                 if let Some(Body::ServiceSettings(settings)) = before {
@@ -140,33 +127,6 @@ impl Agent {
             }
             _ => {}
         }
-    }
-
-    fn tell_verdict(
-        &mut self,
-        now: Now,
-        host: HostId,
-        before: Option<Standing>,
-        verdict: &Verdict,
-        fx: &mut Effects,
-    ) {
-        let standing = verdict.standing;
-        let is_news = before.map_or(standing != Standing::Cleared, |before| before != standing);
-        if !is_news || self.board.judged(host) != Some(standing) {
-            return;
-        }
-        let (votes, silent) = (verdict.votes.len(), verdict.silent_ms);
-        let agreed = format!("silent for {silent} ms, as {votes} of its observers agree");
-        let (standing, reason) = match standing {
-            Standing::Cleared => (HostStanding::Up, "it answers again".to_owned()),
-            Standing::Suspect => (HostStanding::Suspect, agreed),
-            Standing::Impaired => {
-                let reason = format!("its agent is {agreed}; its machine answers");
-                (HostStanding::Impaired, reason)
-            }
-            Standing::Down => (HostStanding::Down, agreed),
-        };
-        self.tell_host(now, host, standing, &reason, fx);
     }
 
     fn tell_service(
@@ -249,17 +209,4 @@ impl Agent {
         };
         self.tell_host(now, host, standing, reason, fx);
     }
-}
-
-fn options_text(options: ServiceOptions) -> String {
-    let ServiceOptions {
-        replace_after,
-        partition,
-        rebalance,
-    } = options;
-    let rebalance = if rebalance { "on" } else { "off" };
-    format!(
-        "is to be held with replace-after {replace_after}, partition {partition}, rebalance \
-         {rebalance}"
-    )
 }

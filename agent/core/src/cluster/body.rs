@@ -1,9 +1,8 @@
 //! What the records say: keys, and a body for each kind.
 
 use crate::{
-    cluster::keys::KeyReport,
-    ids::{Digest, HostId, KeyId, Secret, ServiceId, SlotIndex, TaskId},
-    spec::{options::ServiceOptions, task_definition::TaskDefinition},
+    ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
+    spec::task_definition::TaskDefinition,
     task::{
         runtime::{PortBinding, SlotLabel},
         status::{Health, StopCode, TaskStatus},
@@ -40,10 +39,6 @@ pub enum Key {
     Slot(ServiceId, SlotIndex),
     /// Anyone; epoch 0. What people want of a host.
     Directive(HostId),
-    /// Anyone; epoch 0. A key that all hosts are to have; its tombstone takes it away again.
-    ClusterKey(KeyId),
-    /// Anyone; epoch 0. Which key everybody is to seal with.
-    KeyInUse,
     /// Of a later version of Holdfast: kept and passed on, not understood.
     Unknown { kind: u8, key: Vec<u8> },
 }
@@ -61,8 +56,6 @@ pub enum Body {
     Verdict(Verdict),
     Slot(Slot),
     Directive(Directive),
-    ClusterKey(ClusterKey),
-    KeyInUse(KeyInUse),
     Unknown(Vec<u8>),
 }
 
@@ -92,7 +85,6 @@ pub struct ServiceSettings {
     pub created_at: Wall,
     /// Makes a repeated `CreateService` harmless; empty where the client gave none.
     pub client_token: String,
-    pub options: ServiceOptions,
 }
 
 /// What a host says of itself.
@@ -110,8 +102,6 @@ pub struct HostReport {
     pub runtime: RuntimeStatus,
     /// Tells two machines apart that were started from one image with one identity.
     pub fingerprint: u64,
-    /// Which cluster keys it has, and which it seals with.
-    pub keys: KeyReport,
     pub agent_version: String,
     pub registered_at: Wall,
     /// When its agent started; of two agents with one identity the later one is the clone.
@@ -198,39 +188,15 @@ pub enum Availability {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterKey {
-    pub secret: Secret,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyInUse {
-    pub key: KeyId,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopOrder {
     pub reason: String,
 }
 
-/// What its observers agree on about this host at this incarnation; the later word counts.
+/// "This host, at this incarnation, is down", agreed by its observers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    pub standing: Standing,
     pub votes: Vec<HostId>,
     pub silent_ms: u64,
-}
-
-/// From the least to the worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Standing {
-    /// It answers again.
-    Cleared,
-    /// It does not answer: nothing is sent its way, and nothing is moved.
-    Suspect,
-    /// Its agent does not answer, its machine does: nothing is moved for a while.
-    Impaired,
-    /// Its tasks are replaced. Only its next incarnation refutes that.
-    Down,
 }
 
 /// Who runs a slot. The generation is the epoch of the record's version.
@@ -342,6 +308,4 @@ kinds! {
     10 Slot Self::Slot(service, index) => (service, index),
         (ServiceId, SlotIndex) => |(service, index)| Self::Slot(service, index);
     11 Directive Self::Directive(host) => host, HostId => Self::Directive;
-    16 ClusterKey Self::ClusterKey(key) => key, KeyId => Self::ClusterKey;
-    17 KeyInUse Self::KeyInUse => (), () => |()| Self::KeyInUse;
 }

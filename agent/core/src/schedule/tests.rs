@@ -3,29 +3,25 @@
 mod copy;
 mod place;
 mod keeper;
-mod index;
 
 use crate::{
     cluster::{
-        board::{Board, Merge, Service},
+        board::{Board, Service},
         body::{
             Body, Capacity, HandOver, HostReport, HostStatus, Key, Placement, RuntimeStatus,
-            ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
+            ServiceCount, ServiceRevision, ServiceSettings, Slot, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
     ids::{Digest, Generation, HostId, ServiceId, SlotIndex, TaskId},
-    spec::{
-        options::ServiceOptions,
-        task_definition::{Container, PortMapping, Protocol, TaskDefinition},
-    },
+    spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
     },
     time::Wall,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 const SERVICE: ServiceId = ServiceId(5);
 
@@ -33,8 +29,6 @@ const SERVICE: ServiceId = ServiceId(5);
 struct Scene {
     board: Board,
     written: u64,
-    /// The record that was taken last, and what it replaced; `None` if it was too old.
-    taken: Option<(Option<Arc<Record>>, Arc<Record>)>,
 }
 
 fn host_id(number: u64) -> HostId {
@@ -90,11 +84,8 @@ impl Scene {
             wall: Wall(self.written),
             ..Stamp::default()
         };
-        let record = Record::new(key, Version { epoch, stamp }, body);
-        self.taken = match self.board.merge(&record) {
-            Merge::Taken { replaced } => Some((replaced, record)),
-            Merge::Known | Merge::Older { .. } => None,
-        };
+        self.board
+            .merge(&Record::new(key, Version { epoch, stamp }, body));
     }
 
     fn host(&mut self, number: u64) {
@@ -102,11 +93,6 @@ impl Scene {
     }
 
     fn host_with(&mut self, number: u64, change: impl FnOnce(&mut HostReport)) {
-        self.host_in(number, 1, change);
-    }
-
-    /// In its incarnation of that number.
-    fn host_in(&mut self, number: u64, incarnation: u64, change: impl FnOnce(&mut HostReport)) {
         let mut report = HostReport {
             name: format!("h{number}"),
             address: "10.0.0.1:7400".parse().expect("it is an address"),
@@ -123,19 +109,16 @@ impl Scene {
                 version: "28".to_owned(),
             },
             fingerprint: 0,
-            keys: Default::default(),
             agent_version: String::new(),
             registered_at: Wall(0),
             started_at: Wall(0),
         };
         change(&mut report);
-        let key = Key::Host(host_id(number));
-        self.put(key, incarnation, Some(Body::Host(report)));
+        self.put(Key::Host(host_id(number)), 1, Some(Body::Host(report)));
     }
 
     fn down(&mut self, number: u64) {
         let body = Body::Verdict(Verdict {
-            standing: Standing::Down,
             votes: vec![],
             silent_ms: 2_000,
         });
@@ -155,7 +138,6 @@ impl Scene {
             name: "web".to_owned(),
             created_at: Wall(0),
             client_token: String::new(),
-            options: ServiceOptions::default(),
         };
         let revision = revision(digest, number);
         self.put(

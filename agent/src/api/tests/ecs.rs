@@ -10,7 +10,6 @@ use holdfast_core::{
     cluster::body::{Body, Key, Label, ServiceCount, ServiceRevision, ServiceSettings, StopOrder},
     command::{Outcome, Refusal},
     ids::{Digest, ServiceId},
-    spec::options::ServiceOptions,
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
@@ -338,7 +337,6 @@ fn lists_go_on_where_they_were_whatever_has_changed_in_between() {
             name: name.to_owned(),
             created_at: T0,
             client_token: String::new(),
-            options: ServiceOptions::default(),
         };
         put(
             &mut board,

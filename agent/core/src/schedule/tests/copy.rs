@@ -4,10 +4,7 @@ use super::{SERVICE, Scene, host_id, label, revision, slot_on, task_id};
 use crate::{
     cluster::body::{HandOver, Key, Placement, RuntimeStatus, Slot},
     ids::{Digest, TaskId},
-    schedule::{
-        copy::{Fate, fate},
-        index::Index,
-    },
+    schedule::copy::{Fate, fate},
     task::status::{Health, TaskStatus},
 };
 
@@ -46,8 +43,7 @@ fn successor() -> Slot {
 fn check(case: &str, arrange: impl FnOnce(&mut Scene), expected: &str) {
     let mut scene = scene();
     arrange(&mut scene);
-    let index = Index::of(&scene.board);
-    let told = match fate(&scene.board, &index, (host_id(1), us()), &label(0, MINE)) {
+    let told = match fate(&scene.board, host_id(1), us(), &label(0, MINE)) {
         Fate::Serve => "serve".to_owned(),
         Fate::TakeOver(generation) => format!("take over {generation}"),
         Fate::Replaced => "replaced".to_owned(),
