@@ -68,6 +68,7 @@ pub(crate) enum Reach {
 operations! {
     CreateService Write;
     DeleteService Write;
+    DeregisterContainerInstance Write;
     DescribeContainerInstances Read;
     DescribeServices Read;
     DescribeTaskDefinition Read;
@@ -78,6 +79,7 @@ operations! {
     ListTasks Read;
     RegisterTaskDefinition Write;
     StopTask Write;
+    UpdateContainerInstancesState Write;
     UpdateService Write;
 }
 
@@ -111,6 +113,8 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::UpdateService => services::plan_update(view, body),
         Operation::DeleteService => services::plan_delete(view, body),
         Operation::StopTask => tasks::plan_stop(view, body),
+        Operation::UpdateContainerInstancesState => hosts::plan_state(view, body),
+        Operation::DeregisterContainerInstance => hosts::plan_deregister(view, body),
         Operation::DescribeTaskDefinition => definitions::describe(view, body).map(Plan::Answer),
         Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
         Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
@@ -139,5 +143,11 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
             Ok(json!({"service": services::service_json(view, &service)}))
         }
         Outcome::StopOrdered(task) => tasks::stop_ordered(view, *task),
+        Outcome::Directed(hosts) => Ok(hosts::directed(view, hosts)),
+        // What it was like was prepared before: the board has no such host any more.
+        Outcome::Forgotten(host) => Ok(json!({
+            "containerInstance": {"containerInstanceArn": view.context.host_arn(*host)}
+        })),
+        Outcome::Left { stopped } => Ok(json!({"left": true, "tasksStopped": stopped})),
     }
 }

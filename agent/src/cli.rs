@@ -5,6 +5,7 @@ mod client;
 mod events;
 mod failure;
 mod hosts;
+mod leave;
 mod output;
 mod services;
 mod task_definitions;
@@ -21,6 +22,9 @@ use client::Client;
 use failure::Failure;
 use output::{Output, say};
 use std::process::ExitCode;
+
+/// What `holdfast agent` ends with once the host has left, as its unit knows.
+pub(crate) const EXIT_LEFT: u8 = 5;
 
 /// Runs one command against an agent; prints what went wrong and what to do about it.
 pub(crate) fn run(global: &Global, command: Command) -> ExitCode {
@@ -47,6 +51,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Agent(_) => unreachable!("main runs the daemon itself"),
         Command::Status => status(&client, output).await,
         Command::Host(command) => hosts::run(&client, output, command).await,
+        Command::Leave { force, timeout } => leave::run(&client, output, force, timeout).await,
         Command::TaskDefinition(command) => task_definitions::run(&client, output, command).await,
         Command::Service(command) => services::run(&client, output, command).await,
         Command::Task(command) => tasks::run(&client, output, command).await,

@@ -52,6 +52,9 @@ pub(crate) struct Config {
     pub(crate) suspect_after: Span,
     pub(crate) probe_interval: Span,
     pub(crate) restart_grace: Span,
+    pub(crate) leave_timeout: Span,
+    /// `None`: never.
+    pub(crate) reap_after: Option<Span>,
     /// Checked: `telemetry::parse_filter` takes it.
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
@@ -196,6 +199,8 @@ impl TryFrom<RawConfig> for Config {
             suspect_after: milliseconds(&raw.suspect_after_ms)?,
             probe_interval: milliseconds(&raw.probe_interval_ms)?,
             restart_grace: seconds(&raw.restart_grace_s)?,
+            leave_timeout: seconds(&raw.leave_timeout_s)?,
+            reap_after: reap_after(is_set(&raw.reap_after))?,
             log: log(is_set(&raw.log))?,
             log_format: one_of(
                 is_set(&raw.log_format),
@@ -338,6 +343,17 @@ fn seconds(set: &Option<Set<i64>>) -> Result<Span, ConfigError> {
     Ok(Span::from_secs(is_set(set).number()?.into()))
 }
 
+fn reap_after(set: &Set<String>) -> Result<Option<Span>, ConfigError> {
+    if set.value == "never" {
+        return Ok(None);
+    }
+    let hours = set.value.strip_suffix('h');
+    let hours = hours.and_then(|hours| hours.parse::<u64>().ok());
+    let hours = hours.filter(|hours| (1..=REAP_HOURS_MAX).contains(hours));
+    let hours = hours.ok_or_else(|| set.not_allowed())?;
+    Ok(Some(Span::from_secs(hours * 3_600)))
+}
+
 fn milliseconds(set: &Option<Set<i64>>) -> Result<Span, ConfigError> {
     Ok(Span::from_ms(is_set(set).number()?.into()))
 }
@@ -366,6 +382,7 @@ fn account(set: &Set<String>) -> Result<String, ConfigError> {
 const FILE_DEFAULT: &str = "/etc/holdfast/holdfast.toml";
 const FILE_VARIABLE: &str = "HOLDFAST_CONFIG";
 const PEERS_MAX: usize = 256;
+const REAP_HOURS_MAX: u64 = 8_760;
 const ATTRIBUTES_MAX: usize = 64;
 /// sun_path of unix(7), less the closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;

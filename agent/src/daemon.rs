@@ -4,7 +4,7 @@ use crate::{
     api::context::ApiContext,
     config::{Config, ConfigError, Flags, Pull, RawConfig},
     disk::{Disk, chain},
-    drive::{Driver, Ports},
+    drive::{Driver, Ending, Ports},
     gossip::{self, KeyFileError, Transport, TransportConfig, read_key_file},
     handle::{DaemonStatus, Handle},
     http,
@@ -69,17 +69,17 @@ pub(crate) enum DaemonError {
     Fatal(String),
 }
 
-/// Runs the agent until SIGTERM or SIGINT. Its tasks are left running.
-pub(crate) fn run(flags: &Flags) -> Result<(), DaemonError> {
+/// Runs the agent until SIGTERM or SIGINT, which leave its tasks running, or until it has left.
+pub(crate) fn run(flags: &Flags) -> Result<Ending, DaemonError> {
     if flags.print_default_config {
         print!("{}", RawConfig::default_file());
-        return Ok(());
+        return Ok(Ending::Stopped);
     }
     let facts = HostFacts::read()?;
     let raw = RawConfig::gather(flags, std::env::vars_os(), &facts)?;
     if flags.print_config {
         print!("{}", raw.render());
-        return Ok(());
+        return Ok(Ending::Stopped);
     }
     let config = Config::try_from(raw)?;
     telemetry::start(config.log_format, telemetry::parse_filter(&config.log)?)?;
@@ -101,7 +101,7 @@ async fn serve(
     fingerprint: u64,
     mut store: Store,
     entries: Entries,
-) -> Result<(), DaemonError> {
+) -> Result<Ending, DaemonError> {
     let boot = match store.next_incarnation(gossip::now_wall_ms()) {
         // A full disk must not keep an agent from its tasks; the wall clock grows, too.
         Err(err @ StoreError::Full { .. }) => {
@@ -147,13 +147,19 @@ async fn serve(
         handle,
     };
     let driver = Driver::start(agent, board(entries), ports)?;
-    driver
-        .run(received, happened, calls)
-        .await
-        .map_err(DaemonError::Fatal)?;
-    systemd::stopping("Stopped; tasks go on.");
-    info!("Agent stopped. Its tasks go on.");
-    Ok(())
+    let ending = driver.run(received, happened, calls).await;
+    let ending = ending.map_err(DaemonError::Fatal)?;
+    match ending {
+        Ending::Stopped => {
+            systemd::stopping("Stopped; tasks go on.");
+            info!("Agent stopped. Its tasks go on.");
+        }
+        Ending::Left => {
+            systemd::stopping("Left the cluster.");
+            info!("This host has left the cluster. Start the agent to come back.");
+        }
+    }
+    Ok(ending)
 }
 
 async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError> {
@@ -212,6 +218,8 @@ fn agent_config(
             compare_interval: config.docker_resync,
             container_retention: config.stopped_container_retention,
             stop_timeout: config.stop_timeout,
+            leave_timeout: config.leave_timeout,
+            reap_after: config.reap_after,
             ..Timings::default()
         },
     }

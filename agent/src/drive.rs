@@ -31,7 +31,7 @@ use tracing::{debug, info, warn};
 
 /// How often the transport's counters and the status line are made new.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
-/// For peers to be told that the agent stops, before it does.
+/// For peers, and whoever asked for it, to be told that the agent stops, before it does.
 const FAREWELL: Duration = Duration::from_millis(50);
 
 /// What the driver carries effects out with.
@@ -51,6 +51,17 @@ pub(crate) struct Driver {
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, Refusal>>>,
     commands: u64,
     ready: bool,
+    /// The agent has left the cluster.
+    left: bool,
+}
+
+/// How an agent came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was stopped; its tasks go on, and it is expected back.
+    Stopped,
+    /// It left the cluster, and is not to be started again by itself.
+    Left,
 }
 
 enum Next {
@@ -81,16 +92,18 @@ impl Driver {
             replies,
             commands: 0,
             ready: false,
+            left: false,
         })
     }
 
-    /// Runs until SIGTERM or SIGINT; an error says why the agent must not go on.
+    /// Runs until SIGTERM or SIGINT, or until the agent has left; an error says why it must not go
+    /// on.
     pub(crate) async fn run(
         mut self,
         mut received: mpsc::Receiver<Received>,
         mut happened: mpsc::Receiver<RuntimeEvent>,
         mut calls: mpsc::Receiver<Call>,
-    ) -> Result<(), String> {
+    ) -> Result<Ending, String> {
         let listen = |kind| signal(kind).map_err(|err| format!("cannot listen to signals: {err}"));
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
@@ -99,7 +112,7 @@ impl Driver {
         let mut alive = interval(systemd::watchdog_interval().unwrap_or(STATUS_INTERVAL));
         alive.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.carry_out().await?;
-        loop {
+        while !self.left {
             let deadline = self.agent.deadline();
             let wake = deadline.map(|at| self.started + Duration::from_micros(at.0));
             let wake = wake.unwrap_or_else(|| Instant::now() + STATUS_INTERVAL);
@@ -122,11 +135,16 @@ impl Driver {
                 Next::Stop => break,
             }
         }
-        info!("Asked to stop.");
-        self.step(Input::Shutdown).await?;
+        if !self.left {
+            info!("Asked to stop.");
+            self.step(Input::Shutdown).await?;
+        }
         tokio::time::sleep(FAREWELL).await;
         self.ports.disk.close().await;
-        Ok(())
+        Ok(match self.left {
+            true => Ending::Left,
+            false => Ending::Stopped,
+        })
     }
 
     async fn step(&mut self, input: Input) -> Result<(), String> {
@@ -203,6 +221,7 @@ impl Driver {
                         reply.send(result).ok();
                     }
                 }
+                Effect::Left => self.left = true,
                 Effect::Fatal { reason } => return Err(reason),
             }
         }

@@ -7,6 +7,8 @@ mod spreading;
 mod joining;
 mod slots;
 mod commands;
+mod hosts;
+mod leaving;
 mod telling;
 
 use crate::{
@@ -32,11 +34,12 @@ use crate::{
     task::{
         roster::Roster,
         runtime::{Observed, RuntimeCommand, RuntimeEvent},
-        status::StopCode,
+        status::{StopCode, TaskStatus},
     },
     time::{Mono, Now, Span, Wall},
 };
 use joining::Joining;
+use leaving::Leaving;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -85,6 +88,10 @@ pub struct Agent {
     index: Index,
     incarnation: Incarnation,
     status: HostStatus,
+    /// While this host moves its tasks away, to go then.
+    leaving: Option<Leaving>,
+    /// Tasks of ours whose reports others removed: what was told of them last.
+    unsaid: BTreeMap<TaskId, TaskStatus>,
     runtime: RuntimeStatus,
     /// Known while the runtime answers.
     runtime_version: Option<String>,
@@ -136,6 +143,8 @@ impl Agent {
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
+            leaving: None,
+            unsaid: BTreeMap::new(),
             runtime: RuntimeStatus::Unavailable {
                 reason: "not asked yet".to_owned(),
             },
@@ -166,8 +175,11 @@ impl Agent {
         for record in self.board.records() {
             self.clock.observe(record.version.stamp);
         }
-        if let Some((incarnation, report)) = self.board.host(me) {
-            self.incarnation = self.incarnation.max(incarnation + 1);
+        // Also the tombstone of a host that was forgotten.
+        if let Some(said) = self.board.record(&Key::Host(me)) {
+            self.incarnation = self.incarnation.max(said.version.epoch + 1);
+        }
+        if let Some((_, report)) = self.board.host(me) {
             self.registered_at = report.registered_at;
         }
         self.index = Index::of(&self.board);
@@ -210,10 +222,12 @@ impl Agent {
             Input::Command { id, command } => self.on_command(now, id, command, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
+                self.leaving = None;
                 self.publish_host(now, fx);
             }
         }
         self.settle(now, fx);
+        self.go_on_leaving(now, fx);
     }
 
     /// When the agent wants to be woken. Pulled after each step; nothing needs to be cancelled.
@@ -229,6 +243,7 @@ impl Agent {
             self.roster.deadline(),
             self.keeper.deadline(),
             self.giving_way_deadline(),
+            self.leaving.as_ref().map(Leaving::deadline),
         ]
         .into_iter()
         .flatten()
@@ -511,10 +526,12 @@ impl Agent {
 
     /// How this agent sees a host at the moment.
     pub fn standing(&self, host: HostId) -> HostStanding {
-        if host == self.config.host {
-            return HostStanding::Up;
-        }
-        self.membership.standing(host).unwrap_or(HostStanding::Down)
+        let seen = if host == self.config.host {
+            HostStanding::Up
+        } else {
+            self.membership.standing(host).unwrap_or(HostStanding::Down)
+        };
+        self.board.standing(host, seen)
     }
 
     /// Who decides for a service, as this agent sees it.

@@ -3,8 +3,10 @@
 //! Reads need no command: whoever holds the `Agent` reads its board between steps.
 
 use crate::{
-    ids::{Digest, ServiceId, TaskId},
+    cluster::body::Availability,
+    ids::{Digest, HostId, ServiceId, TaskId},
     spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    time::Span,
 };
 
 /// Pairs a reply with its command; minted by the driver.
@@ -35,6 +37,24 @@ pub enum Command {
         task: TaskId,
         reason: String,
     },
+    /// What people want of these hosts from now on; of all of them, or of none.
+    DirectHosts {
+        hosts: Vec<HostId>,
+        availability: Availability,
+    },
+    /// Removes all that is known of a host that is gone; with `force` also of one that is up, which
+    /// then registers anew if its agent lives.
+    ForgetHost {
+        host: HostId,
+        force: bool,
+    },
+    /// This host moves its tasks to others and goes. Answered when it has, or when it has given up;
+    /// with `force` it goes in any case, and stops what nobody has taken over by then.
+    Leave {
+        /// [`crate::timings::Timings::leave_timeout`] where it is not said.
+        within: Option<Span>,
+        force: bool,
+    },
 }
 
 /// The change is on this host's board and disk, and on its way to the others.
@@ -49,6 +69,12 @@ pub enum Outcome {
     Updated(ServiceId),
     Deleted(ServiceId),
     StopOrdered(TaskId),
+    Directed(Vec<HostId>),
+    Forgotten(HostId),
+    /// The host has left; so many of its tasks had to be stopped, since nobody took them over.
+    Left {
+        stopped: u32,
+    },
 }
 
 /// Nothing was changed, and why.
@@ -69,6 +95,34 @@ pub enum Refusal {
          {desired}); scale it to 0 first, or use force"
     )]
     StillScaled { name: String, desired: u32 },
+    #[error("there is no host {0}; `holdfast host ls` lists them")]
+    NoSuchHost(HostId),
+    #[error(
+        "the host {name} is up (its tasks: {tasks}); to take it out of the cluster, run `holdfast \
+         leave` on it, or stop its machine; force forgets it all the same, and if its agent lives \
+         it registers anew"
+    )]
+    HostIsUp { name: String, tasks: u32 },
+    #[error(
+        "an agent does not forget its own host; ask the agent of another one, or run `holdfast \
+         leave` here"
+    )]
+    ForgetsItself,
+    #[error(
+        "no other host is up and takes tasks, so nobody could take over what runs here (tasks: \
+         {tasks}); start another host, scale the services to 0, or use force, which stops them"
+    )]
+    LastHost { tasks: u32 },
+    #[error(
+        "not all of this host's tasks were taken over within {seconds} s ({tasks} left), so it \
+         stays: {why}; \
+         wait longer, make room on other hosts, or use force, which stops them"
+    )]
+    NotTakenOver {
+        tasks: u32,
+        seconds: u64,
+        why: String,
+    },
     /// Only a driver says so: the core does not know the disk.
     #[error(
         "this host cannot save the change, so it does not answer for it: {reason}. It may still \

@@ -24,6 +24,9 @@ pub enum Effect {
         result: Result<Outcome, Refusal>,
     },
     Emit(Event),
+    /// The agent has left the cluster: the last effect there is. The driver ends the process, which
+    /// is not to be started again by itself.
+    Left,
     /// The agent must not go on; the driver ends the process with this reason.
     Fatal {
         reason: String,

@@ -47,7 +47,14 @@ pub enum HostStanding {
     Suspect,
     Down,
     Restarting,
+    /// People want it empty: its tasks are moved, and it is given no more.
+    Draining,
+    /// Its agent moves the tasks away, and then goes.
     Leaving,
+    /// It went by its own word.
+    Left,
+    /// Its records were removed.
+    Forgotten,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +71,10 @@ impl HostStanding {
             Self::Suspect => "SUSPECT",
             Self::Down => "DOWN",
             Self::Restarting => "RESTARTING",
+            Self::Draining => "DRAINING",
             Self::Leaving => "LEAVING",
+            Self::Left => "LEFT",
+            Self::Forgotten => "FORGOTTEN",
         }
     }
 }

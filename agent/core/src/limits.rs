@@ -47,6 +47,11 @@ pub const FANOUT_SEEDS: usize = 10;
 pub const RECORDS_MAX: usize = 1_000_000;
 pub const TOMBSTONE_MS: u64 = 72 * 3_600 * 1_000;
 pub const STOPPED_TASK_KEPT_MS: u64 = 3_600 * 1_000;
+/// A host that left stays known for as long as its stopped tasks.
+pub const LEFT_HOST_KEPT_MS: u64 = STOPPED_TASK_KEPT_MS;
+/// Callers of one `leave` that wait for its end.
+pub const LEAVE_CALLERS_MAX: usize = 8;
+pub const UPDATE_HOSTS_MAX: usize = 10;
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
 
 // How long we wait.

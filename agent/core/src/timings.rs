@@ -18,6 +18,11 @@ pub struct Timings {
     pub container_retention: Span,
     /// Between SIGTERM and SIGKILL where the definition does not say.
     pub stop_timeout: Span,
+    /// How long a host that leaves waits for its tasks to be taken over, where nothing else is
+    /// said.
+    pub leave_timeout: Span,
+    /// How long a host is down before it is forgotten; `None`: never.
+    pub reap_after: Option<Span>,
 }
 
 impl Default for Timings {
@@ -32,6 +37,8 @@ impl Default for Timings {
             compare_interval: Span::from_secs(30),
             container_retention: Span::from_secs(600),
             stop_timeout: Span::from_secs(30),
+            leave_timeout: Span::from_secs(60),
+            reap_after: Some(Span::from_secs(72 * 3_600)),
         }
     }
 }

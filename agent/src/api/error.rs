@@ -77,9 +77,14 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::NoSuchDefinition(_) => Self::Client(text),
             Refusal::NoSuchService(_) => Self::ServiceNotFound(text),
-            Refusal::NoSuchTask(_) | Refusal::ServiceExists(_) | Refusal::StillScaled { .. } => {
-                Self::InvalidParameter(text)
-            }
+            Refusal::NoSuchTask(_)
+            | Refusal::NoSuchHost(_)
+            | Refusal::ServiceExists(_)
+            | Refusal::StillScaled { .. }
+            | Refusal::HostIsUp { .. }
+            | Refusal::ForgetsItself
+            | Refusal::LastHost { .. }
+            | Refusal::NotTakenOver { .. } => Self::InvalidParameter(text),
             Refusal::Limit { .. } => Self::LimitExceeded(text),
             Refusal::NotSaved { .. } | Refusal::NotCaughtUp { .. } => Self::Server(text),
         }

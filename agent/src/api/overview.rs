@@ -165,7 +165,9 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
         HostStanding::Suspect,
         HostStanding::Down,
         HostStanding::Restarting,
+        HostStanding::Draining,
         HostStanding::Leaving,
+        HostStanding::Left,
     ] {
         standings.insert(standing.as_str(), 0);
     }

@@ -39,16 +39,16 @@ impl View<'_> {
         answer(&view)
     }
 
-    /// A verdict on the board counts as much as what this agent sees by itself.
+    /// What is on the board counts as much as what this agent sees by itself.
     pub(crate) fn standing_of(&self, host: HostId) -> HostStanding {
-        if self.board.is_down(host) {
-            return HostStanding::Down;
-        }
-        (self.standing)(host)
+        self.board.standing(host, (self.standing)(host))
     }
 
     pub(crate) fn is_down(&self, host: HostId) -> bool {
-        self.standing_of(host) == HostStanding::Down
+        matches!(
+            self.standing_of(host),
+            HostStanding::Down | HostStanding::Left
+        )
     }
 
     /// Whether what the host said of the task last may be taken for the truth: not while it is down,

@@ -223,6 +223,9 @@ fn blocked(view: &View<'_>, host: HostId) -> String {
         HostStanding::Suspect => "; it has not answered lately".to_owned(),
         HostStanding::Restarting => "; its agent is restarting".to_owned(),
         HostStanding::Leaving => "; it is leaving".to_owned(),
-        HostStanding::Up | HostStanding::Down => String::new(),
+        HostStanding::Draining => "; it is drained".to_owned(),
+        HostStanding::Up | HostStanding::Down | HostStanding::Left | HostStanding::Forgotten => {
+            String::new()
+        }
     }
 }

@@ -21,7 +21,17 @@ Exit codes:
   1  refused or failed; the text on stderr says why and what to do
   2  the command line is wrong
   3  no agent can be reached
-  4  waited until the time-out";
+  4  waited until the time-out
+  5  `holdfast agent` only: the host has left the cluster";
+
+const LEAVE_EXAMPLES: &str = "\
+Examples:
+  holdfast leave
+  holdfast leave --timeout 300
+  holdfast leave --force && systemctl disable holdfast
+
+Without --force the host stays if not all of its tasks were taken over. The agent ends once the
+host has left; starting it again, as the next boot does, brings the host back.";
 
 /// Keeps containers running on many hosts, with no control plane: ask any agent.
 #[derive(Debug, Parser)]
@@ -51,9 +61,19 @@ pub(crate) enum Command {
     /// Show the cluster as this host's agent sees it
     #[command(after_help = "Examples:\n  holdfast status\n  holdfast status -o json")]
     Status,
-    /// List the hosts of the cluster, or show one
+    /// List, show, drain and forget the hosts of the cluster
     #[command(subcommand, visible_alias = "hosts")]
     Host(HostCommand),
+    /// Take this host out of the cluster: move its tasks to others, then end its agent
+    #[command(after_help = LEAVE_EXAMPLES)]
+    Leave {
+        /// Go in any case: what nobody takes over in time is stopped
+        #[arg(long, short)]
+        force: bool,
+        /// Seconds that the others have to take its tasks over [default: leave_timeout_s]
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u32>,
+    },
     /// Register, list and show task definitions
     #[command(subcommand, visible_alias = "td", alias = "task-definitions")]
     TaskDefinition(TaskDefinitionCommand),
@@ -89,6 +109,48 @@ pub(crate) enum HostCommand {
         /// Its name, its id, or the beginning of its id
         host: String,
     },
+    /// Move all tasks away from hosts, and give them no more
+    #[command(after_help = "Examples:\n  holdfast host drain alpha --wait\n  \
+        holdfast host drain alpha beta --wait --timeout 600")]
+    Drain {
+        /// Their names, ids, or the beginnings of their ids
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        wait: EmptyArgs,
+    },
+    /// Let drained hosts take tasks again
+    #[command(after_help = "Examples:\n  holdfast host activate alpha")]
+    Activate {
+        /// Their names, ids, or the beginnings of their ids
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+    },
+    /// Remove hosts that are gone from the cluster's records
+    #[command(
+        visible_alias = "rm",
+        alias = "deregister",
+        after_help = "Examples:\n  holdfast host forget alpha\n\n\
+        A host that comes back all the same registers anew."
+    )]
+    Forget {
+        /// Their names, ids, or the beginnings of their ids
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+        /// Also one that is up
+        #[arg(long, short)]
+        force: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct EmptyArgs {
+    /// Wait until no task is left there
+    #[arg(long, short)]
+    pub(crate) wait: bool,
+    /// Seconds to wait at most
+    #[arg(long, default_value_t = 300, requires = "wait", value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -256,6 +256,14 @@ keys! {
     /// How long an agent that said it restarts may be silent before its tasks are replaced.
     restart_grace_s: i64 = Is("30"), Number { min: 0, max: 600, unit: "seconds" };
 
+    /// How long a host that leaves, or shuts down, waits for others to take its tasks over, where
+    /// `holdfast leave` does not say.
+    leave_timeout_s: i64 = Is("60"), Number { min: 1, max: 3_600, unit: "seconds" };
+
+    /// How long a host is down before it is forgotten: it is then no longer listed, and registers
+    /// anew if it comes back. To be the same on all hosts.
+    reap_after: String = Is(r#""72h""#), Words("\"1h\" to \"8760h\", or \"never\"");
+
     /// What is logged: a level, for all modules or for one.
     log: String = Is(r#""info""#),
         Words("error, warn, info, debug, trace, off; also as in \"info,holdfast::store=debug\"");

@@ -233,6 +233,8 @@ fn each_key_refuses_what_it_cannot_use() {
         "--suspect-after-ms 99",
         "--probe-interval-ms 99",
         "--restart-grace-s 601",
+        "--leave-timeout-s 0",
+        "--reap-after 72",
         "--log inof",
         "--log-format xml",
         "--region Local",
@@ -255,6 +257,15 @@ fn each_key_refuses_what_it_cannot_use() {
             key.name
         );
     }
+}
+
+#[test]
+fn a_host_that_is_down_is_forgotten_after_some_hours_or_never() {
+    let after = |line| config("", &[], line).map(|config| config.reap_after);
+    assert_eq!(after(""), Ok(Some(Span::from_secs(72 * 3_600))));
+    assert_eq!(after("--reap-after 1h"), Ok(Some(Span::from_secs(3_600))));
+    assert_eq!(after("--reap-after never"), Ok(None));
+    assert!(after("--reap-after 8761h").is_err());
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn operation_of(headers: &HeaderMap) -> Result<Operation, ApiError> {
 }
 
 /// An empty body is an empty request, as every client's `ListServices` may be.
-async fn body_of(request: Request) -> Result<Value, ApiError> {
+pub(super) async fn body_of(request: Request) -> Result<Value, ApiError> {
     let too_large = || {
         ApiError::RequestTooLarge(format!(
             "the request is longer than {} bytes; send a smaller one",

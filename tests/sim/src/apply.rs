@@ -57,6 +57,10 @@ impl Cluster {
                 self.on_reply(place, id, result);
             }
             Effect::Emit(told) => self.emit(place, told),
+            Effect::Left => {
+                self.trace.mix(self.now, place, 18);
+                self.go_away(place);
+            }
             Effect::Fatal { reason } => {
                 self.trace.mix(self.now, place, 15);
                 self.fail(format!("h{place}'s agent gave up: {reason}"));
@@ -409,6 +413,8 @@ impl Cluster {
                 Key::ServiceRevision(*id),
             ],
             Outcome::StopOrdered(task) => vec![Key::StopOrder(*task)],
+            Outcome::Directed(hosts) => hosts.iter().map(|host| Key::Directive(*host)).collect(),
+            Outcome::Forgotten(host) => vec![Key::Host(*host), Key::Directive(*host)],
             #[allow(unreachable_patterns, reason = "outcomes that are yet to come")]
             _ => return true,
         };

@@ -14,7 +14,7 @@ use crate::{
     workload::TimedOrder,
 };
 use holdfast_core::{
-    agent::Agent,
+    agent::{Agent, Timings},
     cluster::{board::Board, message::Message, record::Record},
     effect::Effects,
     ids::{Digest, HostId, ServiceId, SlotIndex},
@@ -147,6 +147,13 @@ impl Cluster {
 
     pub fn hosts(&self) -> usize {
         self.hosts.len()
+    }
+
+    /// Other waits than the usual, for agents that start from now on.
+    pub fn set_timings(&mut self, set: impl Fn(&mut Timings)) {
+        self.hosts
+            .iter_mut()
+            .for_each(|host| set(&mut host.timings));
     }
 
     /// Puts a schedule of faults and orders on the queue.

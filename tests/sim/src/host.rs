@@ -40,6 +40,9 @@ pub struct Host {
     /// The agent is killed after so many effects of a step that has more.
     pub killed_after: Option<(u32, u64)>,
     pub faulty_calls_ppm: u64,
+    /// It was told to go in any case, and may stop what nobody has taken over by then.
+    pub leave_by: Option<u64>,
+    pub timings: Timings,
 }
 
 #[derive(Debug)]
@@ -71,6 +74,8 @@ impl Host {
             lost: false,
             killed_after: None,
             faulty_calls_ppm: 0,
+            leave_by: None,
+            timings: Timings::default(),
         }
     }
 
@@ -111,7 +116,7 @@ impl Host {
             capacity: self.capacity,
             fingerprint: self.id.word(),
             agent_version: "sim".to_owned(),
-            timings: Timings::default(),
+            timings: self.timings.clone(),
         }
     }
 

@@ -189,6 +189,20 @@ impl Cluster {
         self.hosts[place].lost = true;
     }
 
+    /// The agent has said goodbye, so the machine is switched off.
+    pub(crate) fn go_away(&mut self, place: usize) {
+        self.hosts[place].disk.flush();
+        self.lose_host(place);
+    }
+
+    /// A machine that was gone is back, with its identity and its disk.
+    pub fn come_back(&mut self, place: usize) {
+        self.hosts[place].lost = false;
+        self.hosts[place].leave_by = None;
+        self.disturb();
+        self.power_on(place);
+    }
+
     /// A new machine, with a new identity, takes the place and the address of a lost one.
     pub fn replace_host(&mut self, place: usize) {
         let boot = self.hosts[place].boot + 1;

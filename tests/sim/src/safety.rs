@@ -338,7 +338,8 @@ impl Cluster {
             return Ok(());
         };
         let wanted = board.service(service).map(|service| service.desired);
-        let is_excused = board.is_service_gone(service)
+        let is_excused = self.must_go(place, board)
+            || board.is_service_gone(service)
             || wanted.is_some_and(|desired| index >= desired)
             || board.stop_order(task).is_some()
             || board.slot(service, index).is_some_and(|(_, slot)| {
@@ -369,6 +370,15 @@ impl Cluster {
             "stops task {task}, which is healthy and the only copy of slot {index} of service \
              {service} on its side"
         ))
+    }
+
+    /// It was told to go in any case, and has waited long enough, or there is nobody to wait for.
+    fn must_go(&self, place: usize, board: &Board) -> bool {
+        let id = self.hosts[place].id;
+        let stays = |host| board.is_up(host) && !board.is_leaving(host);
+        self.hosts[place].leave_by.is_some_and(|by| {
+            self.now >= by || !board.hosts().any(|(host, ..)| host != id && stays(host))
+        })
     }
 
     pub(crate) fn board(&self, place: usize) -> Option<&Board> {

@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The vocabulary: what happened, what is recorded, what travels, what is asked for. Statuses,
     // records and messages are words, and machines of other modules may say them.
     ("event", &["time", "ids", "task::status"]),
-    ("command", &["ids", "spec"]),
+    ("command", &["time", "ids", "spec", "cluster::body"]),
     (
         "input",
         &["ids", "command", "cluster::message", "task::runtime"],

@@ -19,22 +19,26 @@ impl Agent {
         command: Command,
         fx: &mut Effects,
     ) {
-        let result = self.carry_out(now, command, fx);
+        let result = self.carry_out(now, id, command, fx);
         self.persist(fx);
-        fx.push(Effect::Reply { id, result });
+        if let Some(result) = result.transpose() {
+            fx.push(Effect::Reply { id, result });
+        }
     }
 
+    /// No outcome is one that comes later.
     fn carry_out(
         &mut self,
         now: Now,
+        id: CommandId,
         command: Command,
         fx: &mut Effects,
-    ) -> Result<Outcome, Refusal> {
-        if !self.joining.is_done() {
-            let seconds = now.mono.since(self.started.mono).as_ms() / 1_000;
-            return Err(Refusal::NotCaughtUp { seconds });
+    ) -> Result<Option<Outcome>, Refusal> {
+        // Whoever must go, must go, whatever it knows.
+        if !matches!(command, Command::Leave { force: true, .. }) {
+            self.check_caught_up(now)?;
         }
-        match command {
+        let done = match command {
             Command::RegisterTaskDefinition(definition) => Ok(self.register(now, definition, fx)),
             Command::CreateService {
                 name,
@@ -58,7 +62,25 @@ impl Agent {
                 self.delete_service(now, &service, force, fx)
             }
             Command::StopTask { task, reason } => self.stop_task(now, task, reason, fx),
+            Command::DirectHosts {
+                hosts,
+                availability,
+            } => self.direct(now, hosts, availability, fx),
+            Command::ForgetHost { host, force } => self.forget_on_command(now, host, force, fx),
+            Command::Leave { within, force } => {
+                self.leave(now, id, (within, force), fx)?;
+                return Ok(None);
+            }
+        };
+        done.map(Some)
+    }
+
+    fn check_caught_up(&self, now: Now) -> Result<(), Refusal> {
+        if self.joining.is_done() {
+            return Ok(());
         }
+        let seconds = now.mono.since(self.started.mono).as_ms() / 1_000;
+        Err(Refusal::NotCaughtUp { seconds })
     }
 
     fn register(&mut self, now: Now, definition: TaskDefinition, fx: &mut Effects) -> Outcome {

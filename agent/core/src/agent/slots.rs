@@ -247,10 +247,13 @@ impl Agent {
             self.keeper.forget(id);
             return;
         };
+        let mut returning = self.membership.returning(now);
+        // What was just heard of a host that has gone was its goodbye.
+        returning.retain(|host| self.board.status(*host) != Some(HostStatus::Left));
         let sight = Sight {
             board: &self.board,
             index: &mut self.index,
-            returning: &self.membership.returning(now),
+            returning: &returning,
         };
         for decision in self.keeper.plan(now, sight, service, scope) {
             let key = Key::Slot(decision.service, decision.index);

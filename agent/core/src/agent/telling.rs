@@ -3,13 +3,14 @@
 use super::Agent;
 use crate::{
     cluster::{
-        body::{Body, HostReport, HostStatus, Key, TaskReport},
+        body::{Availability, Body, HostReport, HostStatus, Key, TaskReport},
         record::Record,
     },
     effect::{Effect, Effects},
     event::{Event, Happening, HostChange, HostStanding, ServiceChange, TaskChange},
     ids::{HostId, ServiceId, TaskId},
     schedule::keeper::Decision,
+    task::status::TaskStatus,
     time::Now,
 };
 
@@ -43,6 +44,37 @@ impl Agent {
             reason,
         };
         self.tell(now, Happening::Host(change), fx);
+    }
+
+    fn tell_forgotten(&mut self, now: Now, host: HostId, before: Option<&Body>, fx: &mut Effects) {
+        // The board no longer knows its name.
+        if let Some(Body::Host(before)) = before {
+            let change = HostChange {
+                host,
+                name: before.name.clone(),
+                now: HostStanding::Forgotten,
+                reason: "it was forgotten".to_owned(),
+            };
+            self.tell(now, Happening::Host(change), fx);
+        }
+    }
+
+    /// Only a change is news, and only of a host that is there to be emptied.
+    fn tell_directive(&mut self, now: Now, host: HostId, before: Option<&Body>, fx: &mut Effects) {
+        let before = match before {
+            Some(Body::Directive(before)) => before.availability,
+            _ => Availability::Active,
+        };
+        let wanted = self.board.availability(host);
+        if wanted == before || self.board.host(host).is_none() {
+            return;
+        }
+        let reason = match wanted {
+            Availability::Drain => "its tasks are to be moved, as was ordered",
+            Availability::Active => "it is to take tasks again, as was ordered",
+        };
+        let standing = self.standing(host);
+        self.tell_host(now, host, standing, reason, fx);
     }
 
     /// Why a slot is given to a host, or to none; the keeper's own words.
@@ -79,8 +111,8 @@ impl Agent {
         match (&new.key, &new.body) {
             (Key::Task(host, task), Some(Body::Task(report))) => {
                 let before = match before {
-                    Some(Body::Task(before)) => Some(before),
-                    _ => None,
+                    Some(Body::Task(before)) => Some(before.last),
+                    _ => self.unsaid.remove(task),
                 };
                 self.tell_task(now, (*host, *task), before, report, fx);
             }
@@ -93,6 +125,8 @@ impl Agent {
                 };
                 self.tell_report(now, *host, before, (new.version.epoch, report), fx);
             }
+            (Key::Host(host), None) => self.tell_forgotten(now, *host, before, fx),
+            (Key::Directive(host), _) => self.tell_directive(now, *host, before, fx),
             (Key::Verdict(host), Some(Body::Verdict(verdict))) if self.board.is_down(*host) => {
                 let (votes, silent) = (verdict.votes.len(), verdict.silent_ms);
                 let reason = format!("silent for {silent} ms, as {votes} of its observers agree");
@@ -153,11 +187,10 @@ impl Agent {
         &mut self,
         now: Now,
         (host, task): (HostId, TaskId),
-        before: Option<&TaskReport>,
+        from: Option<TaskStatus>,
         report: &TaskReport,
         fx: &mut Effects,
     ) {
-        let from = before.map(|before| before.last);
         if from == Some(report.last) {
             return;
         }
@@ -202,7 +235,8 @@ impl Agent {
             Some((_, before)) if before.status != report.status => match report.status {
                 HostStatus::Active => (HostStanding::Up, "its agent is back"),
                 HostStatus::Restarting => (HostStanding::Restarting, "its agent is stopping"),
-                HostStatus::Leaving => (HostStanding::Leaving, "it is about to go for good"),
+                HostStatus::Leaving => (HostStanding::Leaving, "it moves its tasks away, to go"),
+                HostStatus::Left => (HostStanding::Left, "it has gone, by its own word"),
             },
             Some((then, _)) if then != epoch => (HostStanding::Up, "it began a new incarnation"),
             Some(_) => return,

@@ -1,5 +1,7 @@
 //! A whole agent, told what others say: what it takes, keeps and passes on, and what it refuses.
 
+mod hosts;
+
 use super::{Agent, AgentConfig, Timings};
 use crate::{
     cluster::{

@@ -9,7 +9,7 @@ use crate::{
         record::{Record, Version},
     },
     effect::{Effect, Effects},
-    ids::{HostId, Incarnation},
+    ids::{HostId, Incarnation, TaskId},
     limits,
     task::status::{StopCode, TaskStatus},
     time::Now,
@@ -123,10 +123,8 @@ impl Agent {
                 }
             }
             Key::Task(host, task) => {
-                if *host == self.config.host
-                    && let Some(Body::Task(report)) = &new.body
-                {
-                    self.roster.on_own_report(now, *task, report, fx);
+                if *host == self.config.host {
+                    self.on_own_task(now, *task, (old, new), fx);
                 }
             }
             Key::Definition(_) => self.on_definition(new),
@@ -143,6 +141,29 @@ impl Agent {
             | Key::ServiceSettings(_)
             | Key::Directive(_)
             | Key::Unknown { .. } => {}
+        }
+    }
+
+    /// Our own word of a task is on the board, or was taken off it: by us, or by those who forgot
+    /// this host, and then it is to be said again.
+    fn on_own_task(
+        &mut self,
+        now: Now,
+        task: TaskId,
+        (old, new): (Option<&Record>, &Record),
+        fx: &mut Effects,
+    ) {
+        match &new.body {
+            Some(Body::Task(report)) => self.roster.on_own_report(now, task, report, fx),
+            Some(_) => {}
+            None if new.version.stamp.author == self.config.host => {}
+            None => {
+                if let Some(Body::Task(said)) = old.and_then(|old| old.body.as_ref())
+                    && self.roster.say_again(task)
+                {
+                    self.unsaid.insert(task, said.last);
+                }
+            }
         }
     }
 
@@ -196,8 +217,10 @@ impl Agent {
     /// Our own host record came back from elsewhere, newer than ours: an earlier life's, or a
     /// clone's.
     fn on_own_host(&mut self, now: Now, record: &Record, fx: &mut Effects) {
-        let Some(Body::Host(report)) = &record.body else {
-            return;
+        let report = match &record.body {
+            Some(Body::Host(report)) => report,
+            Some(_) => return,
+            None => return self.on_forgotten(now, record.version, fx),
         };
         let ours =
             report.address == self.config.address && report.fingerprint == self.config.fingerprint;
@@ -220,7 +243,7 @@ impl Agent {
     }
 
     /// Says that this host is there, and says again, as of now, what it says of its tasks.
-    fn begin_incarnation(&mut self, now: Now, next: Incarnation, fx: &mut Effects) {
+    pub(super) fn begin_incarnation(&mut self, now: Now, next: Incarnation, fx: &mut Effects) {
         self.incarnation = next;
         self.publish_host(now, fx);
         self.roster.change_all();
@@ -258,6 +281,8 @@ impl Agent {
 
     /// Buries old tombstones, lets stopped tasks go after an hour, and clears up after deletions.
     pub(super) fn keep_house(&mut self, now: Now, fx: &mut Effects) {
+        self.reap(now, fx);
+        self.call_unknown_peer(fx);
         let buried = self.board.bury(now.wall);
         if !buried.is_empty() {
             fx.push(Effect::Forget(buried));

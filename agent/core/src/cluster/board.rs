@@ -7,8 +7,9 @@ use crate::{
             ServiceSettings, Slot, TaskReport,
         },
         hash_tree::HashTree,
-        record::Record,
+        record::{Record, Version},
     },
+    event::HostStanding,
     ids::{Digest, Generation, HostId, Incarnation, ServiceId, SlotIndex, TaskId},
     limits,
     spec::{service::DefinitionRef, task_definition::TaskDefinition},
@@ -204,27 +205,71 @@ impl Board {
             })
     }
 
-    /// Judged down by its observers, and not heard of again since.
+    /// Judged down by its observers and not heard of again since, or gone by its own word.
     pub fn is_down(&self, host: HostId) -> bool {
-        let Some((judged, _)) = body!(self, Key::Verdict(host), Verdict) else {
-            return false;
-        };
-        self.host(host)
-            .is_some_and(|(incarnation, _)| incarnation <= judged.epoch)
+        self.down_since(host).is_some()
     }
 
-    /// Neither judged down nor unknown.
+    /// When a host that is down was judged, or said that it goes.
+    pub fn down_since(&self, host: HostId) -> Option<Wall> {
+        let report = self.record(&Key::Host(host))?;
+        match &report.body {
+            Some(Body::Host(said)) if said.status == HostStatus::Left => {
+                return Some(report.version.stamp.wall);
+            }
+            Some(_) => {}
+            None => return None,
+        }
+        let (judged, _) = body!(self, Key::Verdict(host), Verdict)?;
+        (report.version.epoch <= judged.epoch).then_some(judged.stamp.wall)
+    }
+
+    /// Neither down nor unknown nor forgotten.
     pub fn is_up(&self, host: HostId) -> bool {
         self.host(host).is_some() && !self.is_down(host)
     }
 
     /// Its tasks are to be moved away, and it is given no more.
     pub fn is_leaving(&self, host: HostId) -> bool {
+        self.availability(host) == Availability::Drain
+            || self.status(host) == Some(HostStatus::Leaving)
+    }
+
+    /// What the host says that it is about to do.
+    pub fn status(&self, host: HostId) -> Option<HostStatus> {
+        self.host(host).map(|(_, report)| report.status)
+    }
+
+    /// What people want of the host.
+    pub fn availability(&self, host: HostId) -> Availability {
         let directive = body!(self, Key::Directive(host), Directive);
-        directive.is_some_and(|(_, d)| d.availability == Availability::Drain)
-            || self
-                .host(host)
-                .is_some_and(|(_, report)| report.status == HostStatus::Leaving)
+        directive.map_or(Availability::Active, |(_, directive)| {
+            directive.availability
+        })
+    }
+
+    /// What people are told of a host that an agent sees as `seen`: its own word and what is wanted
+    /// of it say more than that it answers.
+    pub fn standing(&self, host: HostId, seen: HostStanding) -> HostStanding {
+        match (self.status(host), seen) {
+            (Some(HostStatus::Left), _) => HostStanding::Left,
+            (Some(HostStatus::Leaving), HostStanding::Up) => HostStanding::Leaving,
+            _ if self.is_down(host) => HostStanding::Down,
+            (_, HostStanding::Up) if self.availability(host) == Availability::Drain => {
+                HostStanding::Draining
+            }
+            _ => seen,
+        }
+    }
+
+    /// Hosts whose records were removed, and the version of the tombstone.
+    pub fn forgotten_hosts(&self) -> impl Iterator<Item = (HostId, Version)> {
+        let range = Key::Host(HostId(0))..=Key::Host(HostId(u128::MAX));
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
+                (Key::Host(host), None) => Some((*host, record.version)),
+                _ => None,
+            })
     }
 
     /// The host can vouch for what it says of the task: it is fresh, and its container runtime

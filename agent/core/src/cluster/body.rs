@@ -122,6 +122,8 @@ pub enum HostStatus {
     Restarting,
     /// The host is about to go for good: its tasks are moved first.
     Leaving,
+    /// The host has gone, by its own word: it is down at once, and nobody has to find that out.
+    Left,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

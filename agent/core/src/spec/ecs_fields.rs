@@ -136,6 +136,12 @@ pub const LIST_CONTAINER_INSTANCES: &[&str] =
 /// The input of `DescribeContainerInstances`.
 pub const DESCRIBE_CONTAINER_INSTANCES: &[&str] = &["cluster", "containerInstances", "include"];
 
+/// The input of `UpdateContainerInstancesState`.
+pub const UPDATE_CONTAINER_INSTANCES_STATE: &[&str] = &["cluster", "containerInstances", "status"];
+
+/// The input of `DeregisterContainerInstance`.
+pub const DEREGISTER_CONTAINER_INSTANCE: &[&str] = &["cluster", "containerInstance", "force"];
+
 /// The shape `ContainerDefinition`.
 pub const CONTAINER_DEFINITION: &[&str] = &[
     "name",

@@ -72,6 +72,15 @@ impl Roster {
         self.changed.extend(self.tasks.keys());
     }
 
+    /// What this host says of the task is no longer on the board. Whether there is such a task.
+    pub fn say_again(&mut self, task: TaskId) -> bool {
+        let known = self.tasks.contains_key(&task);
+        if known {
+            self.changed.insert(task);
+        }
+        known
+    }
+
     /// Takes the tasks that changed since it was last asked.
     pub fn take_changed(&mut self) -> BTreeSet<TaskId> {
         std::mem::take(&mut self.changed)

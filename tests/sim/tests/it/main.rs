@@ -3,5 +3,6 @@
 mod contract;
 mod planted;
 mod regressions;
+mod hosts;
 mod scenarios;
 mod seeds;
