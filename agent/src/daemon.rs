@@ -2,13 +2,15 @@
 
 use crate::{
     api::context::ApiContext,
-    config::{Config, ConfigError, Flags, Pull, RawConfig},
+    config::{Config, ConfigError, Flags, Pull, RawConfig, peer_port},
+    discovery::{Discovery, DiscoverySettings},
     disk::{Disk, chain},
     drive::{Driver, Ending, Ports},
     gossip::{self, KeyFileError, Transport, TransportConfig, read_key_file},
-    handle::{DaemonStatus, Handle},
+    handle::{Call, DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
+    knock::Knocks,
     probe::{HostFacts, ProbeError},
     runtime::{Docker, DockerConfig},
     store::{Entries, Store, StoreError},
@@ -19,10 +21,12 @@ use holdfast_core::{
     agent::{AgentConfig, Timings},
     cluster::{board::Board, body::Capacity, record::Record},
     ids::HostId,
+    input::Input,
+    task::runtime::RuntimeEvent,
     time::Wall,
 };
 use std::{io, net::SocketAddr, time::Duration};
-use tokio::{net::lookup_host, sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -31,8 +35,6 @@ const INBOX_MAX: usize = 256;
 const RUNTIME_EVENTS_MAX: usize = 1_024;
 /// One call to Docker; a hung engine costs this much, for one container.
 const DOCKER_CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// For all names in `peers` together.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the agent did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -90,18 +92,49 @@ pub(crate) fn run(flags: &Flags) -> Result<Ending, DaemonError> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|err| DaemonError::System { what: "start", err })?;
-    let started = serve(config, host, facts.fingerprint, store, entries);
+    let served = async {
+        let started = start(config, (host, facts.fingerprint), store, entries).await?;
+        started.run().await
+    };
     // `state` holds the lock on the state directory until here.
-    runtime.block_on(started)
+    runtime.block_on(served)
 }
 
-async fn serve(
+/// An agent that listens and knows its first peers, and has not taken its first step.
+struct Started {
+    driver: Driver,
+    received: mpsc::Receiver<gossip::Received>,
+    happened: mpsc::Receiver<RuntimeEvent>,
+    knocked: mpsc::Receiver<Input>,
+    calls: mpsc::Receiver<Call>,
+}
+
+impl Started {
+    async fn run(self) -> Result<Ending, DaemonError> {
+        let ended = self
+            .driver
+            .run(self.received, self.happened, self.knocked, self.calls);
+        let ending = ended.await.map_err(DaemonError::Fatal)?;
+        match ending {
+            Ending::Stopped => {
+                systemd::stopping("Stopped; tasks go on.");
+                info!("Agent stopped. Its tasks go on.");
+            }
+            Ending::Left => {
+                systemd::stopping("Left the cluster.");
+                info!("This host has left the cluster. Start the agent to come back.");
+            }
+        }
+        Ok(ending)
+    }
+}
+
+async fn start(
     config: Config,
-    host: HostId,
-    fingerprint: u64,
+    (host, fingerprint): (HostId, u64),
     mut store: Store,
     entries: Entries,
-) -> Result<Ending, DaemonError> {
+) -> Result<Started, DaemonError> {
     let boot = match store.next_incarnation(gossip::now_wall_ms()) {
         // A full disk must not keep an agent from its tasks; the wall clock grows, too.
         Err(err @ StoreError::Full { .. }) => {
@@ -136,30 +169,28 @@ async fn serve(
         started_at: Wall(gossip::now_wall_ms()),
         ..DaemonStatus::default()
     });
-    let seeds = look_up(&config.peers).await;
+    let mut discovery = Discovery::start(config.peers.clone(), discovery_settings(&config))?;
+    let seeds = discovery.first().await;
     serve_http(&config, &handle).await?;
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
     let agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
+    let (knocks, knocked) = Knocks::new();
     let ports = Ports {
         transport,
         docker,
+        knocks,
         disk: Disk::start(store),
         handle,
+        discovery,
     };
     let driver = Driver::start(agent, board(entries), ports)?;
-    let ending = driver.run(received, happened, calls).await;
-    let ending = ending.map_err(DaemonError::Fatal)?;
-    match ending {
-        Ending::Stopped => {
-            systemd::stopping("Stopped; tasks go on.");
-            info!("Agent stopped. Its tasks go on.");
-        }
-        Ending::Left => {
-            systemd::stopping("Left the cluster.");
-            info!("This host has left the cluster. Start the agent to come back.");
-        }
-    }
-    Ok(ending)
+    Ok(Started {
+        driver,
+        received,
+        happened,
+        knocked,
+        calls,
+    })
 }
 
 async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError> {
@@ -189,6 +220,14 @@ fn docker_config(config: &Config, host: HostId) -> DockerConfig {
     }
 }
 
+fn discovery_settings(config: &Config) -> DiscoverySettings {
+    DiscoverySettings {
+        refresh: config.peers_refresh,
+        command_wait_max: config.peers_command_timeout,
+        port: peer_port(config.bind),
+    }
+}
+
 fn agent_config(
     config: &Config,
     (host, incarnation, fingerprint): (HostId, u64, u64),
@@ -201,6 +240,7 @@ fn agent_config(
         cluster: config.cluster.clone(),
         name: config.name.clone(),
         address,
+        seeds_expected: seeds.is_empty() && !config.peers.is_empty(),
         seeds,
         zone: config.zone.clone(),
         attributes: config.attributes.clone(),
@@ -215,6 +255,7 @@ fn agent_config(
             suspect_after: config.suspect_after,
             down_after: config.down_after,
             restart_grace: config.restart_grace,
+            impaired_grace: config.impaired_grace,
             compare_interval: config.docker_resync,
             container_retention: config.stopped_container_retention,
             stop_timeout: config.stop_timeout,
@@ -223,19 +264,6 @@ fn agent_config(
             ..Timings::default()
         },
     }
-}
-
-/// The addresses of the first peers. A name that cannot be resolved is left out, with a warning.
-async fn look_up(peers: &[String]) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    for peer in peers {
-        match timeout(LOOKUP_TIMEOUT, lookup_host(peer)).await {
-            Ok(Ok(found)) => addresses.extend(found),
-            Ok(Err(err)) => warn!(peer, reason = %err, "Cannot resolve a peer; going on without."),
-            Err(_) => warn!(peer, "Resolving a peer took over 5 s; going on without."),
-        }
-    }
-    addresses
 }
 
 /// What the disk held, as records. One that cannot be read is left out: peers have it.
@@ -249,3 +277,6 @@ fn board(entries: Entries) -> Board {
     };
     Board::from_records(entries.into_iter().filter_map(read))
 }
+
+#[cfg(test)]
+mod tests;

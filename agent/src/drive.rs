@@ -1,9 +1,11 @@
 //! The driver: sole owner of the `Agent`, the one caller of `step`, who carries out effects.
 
 use crate::{
+    discovery::Discovery,
     disk::Disk,
     gossip::{self, Received, Transport},
     handle::{Call, Handle},
+    knock::Knocks,
     runtime::Docker,
     systemd,
 };
@@ -39,8 +41,10 @@ const FAREWELL: Duration = Duration::from_millis(50);
 pub(crate) struct Ports {
     pub(crate) transport: Transport,
     pub(crate) docker: Docker,
+    pub(crate) knocks: Knocks,
     pub(crate) disk: Disk,
     pub(crate) handle: Handle,
+    pub(crate) discovery: Discovery,
 }
 
 pub(crate) struct Driver {
@@ -102,6 +106,7 @@ impl Driver {
         mut self,
         mut received: mpsc::Receiver<Received>,
         mut happened: mpsc::Receiver<RuntimeEvent>,
+        mut knocked: mpsc::Receiver<Input>,
         mut calls: mpsc::Receiver<Call>,
     ) -> Result<Ending, String> {
         let listen = |kind| signal(kind).map_err(|err| format!("cannot listen to signals: {err}"));
@@ -119,6 +124,8 @@ impl Driver {
             let next = tokio::select! {
                 Some(received) = received.recv() => self.on_received(received),
                 Some(event) = happened.recv() => Next::Step(Input::Runtime(event)),
+                seeds = self.ports.discovery.changed() => Next::Step(Input::Seeds(seeds)),
+                Some(outcome) = knocked.recv() => Next::Step(outcome),
                 Some(call) = calls.recv() => self.on_call(call),
                 () = sleep_until(wake.into()) => Next::Step(Input::Wake),
                 _ = alive.tick() => Next::Alive,
@@ -147,9 +154,15 @@ impl Driver {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) const fn handle(&self) -> &Handle {
+        &self.ports.handle
+    }
+
     async fn step(&mut self, input: Input) -> Result<(), String> {
         self.agent.step(now(self.started), input, &mut self.fx);
         self.carry_out().await?;
+        self.ports.discovery.note_alone(self.agent.is_alone());
         if !self.ready && self.agent.is_caught_up() {
             self.ready = true;
             self.update_status();
@@ -209,6 +222,7 @@ impl Driver {
                 Effect::Forget(records) => self.ports.disk.forget(&records),
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
+                Effect::Knock { host, addresses } => self.ports.knocks.knock(host, addresses),
                 Effect::Send(send) if unsaved.is_none() => self.send(send),
                 Effect::Send(_) => {}
                 Effect::Reply { id, result } => {

@@ -2,11 +2,13 @@
 
 mod config;
 mod daemon;
+mod discovery;
 mod disk;
 mod drive;
 mod gossip;
 mod identity;
 mod probe;
+mod knock;
 mod runtime;
 mod store;
 mod systemd;

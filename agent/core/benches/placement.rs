@@ -10,7 +10,7 @@ use holdfast_core::{
         board::Board,
         body::{
             Body, Capacity, HandOver, HostReport, HostStatus, Key, RuntimeStatus, ServiceCount,
-            ServiceRevision, ServiceSettings, Slot, TaskReport, Verdict,
+            ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
@@ -252,7 +252,11 @@ impl Scene {
 
     fn lose(&mut self, host: HostId) {
         let (votes, silent_ms) = (vec![], 2_000);
-        let verdict = Body::Verdict(Verdict { votes, silent_ms });
+        let verdict = Body::Verdict(Verdict {
+            standing: Standing::Down,
+            votes,
+            silent_ms,
+        });
         self.put(Key::Verdict(host), 1, verdict);
     }
 }

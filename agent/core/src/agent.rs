@@ -10,14 +10,16 @@ mod commands;
 mod hosts;
 mod leaving;
 mod telling;
+mod amid;
 
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Verdict},
+        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, Verdict},
         clock::Clock,
-        membership::{Finding, Membership},
+        membership::{Finding, Membership, Turn},
         message::Message,
+        outbox::Outbox,
         record::Record,
         repair,
     },
@@ -38,7 +40,7 @@ use crate::{
     },
     time::{Mono, Now, Span, Wall},
 };
-use joining::Joining;
+use joining::{Joining, others};
 use leaving::Leaving;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,8 +63,10 @@ pub struct AgentConfig {
     pub name: String,
     /// Where other agents reach this one.
     pub address: SocketAddr,
-    /// First peers to try.
+    /// First peers to try; `Input::Seeds` replaces them.
     pub seeds: Vec<SocketAddr>,
+    /// Whoever knows first peers has not said where they are yet: to be waited for, a while.
+    pub seeds_expected: bool,
     pub zone: Option<String>,
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
@@ -95,8 +99,8 @@ pub struct Agent {
     runtime: RuntimeStatus,
     /// Known while the runtime answers.
     runtime_version: Option<String>,
-    /// Changed in this step, with whom it came from; spread when the step ends.
-    outbox: Vec<(Arc<Record>, Option<HostId>)>,
+    /// What is to be spread when the step ends, or soon after.
+    outbox: Outbox,
     /// Changed in this step; remembered when the step ends.
     unsaved: Vec<Arc<Record>>,
     /// What the records that changed in this step can touch.
@@ -119,24 +123,27 @@ impl Agent {
         now: Now,
         fx: &mut Effects,
     ) -> Self {
+        let joining = Joining::new(now, saved.is_empty());
+        let mut agent = Self::new(config, saved, joining, seed, now);
+        agent.publish_host(now, fx);
+        agent.look_for_peers(now, fx);
+        agent.settle(now, fx);
+        agent
+    }
+
+    fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
         let (me, timings) = (config.host, config.timings.clone());
-        let seeds: Vec<_> = config
-            .seeds
-            .iter()
-            .copied()
-            .filter(|s| *s != config.address)
-            .collect();
-        let is_first_start = saved.is_empty();
-        let probing = Rng::new(rng.next_u64());
+        let seeds = others(config.address, &config.seeds);
+        let (probing, zone) = (Rng::new(rng.next_u64()), config.zone.as_deref());
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
             started: now,
             registered_at: now.wall,
             clock: Clock::new(me),
             board: saved,
-            membership: Membership::new(me, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, is_first_start),
+            membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
+            joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::default(),
@@ -149,7 +156,7 @@ impl Agent {
                 reason: "not asked yet".to_owned(),
             },
             runtime_version: None,
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             unsaved: Vec::new(),
             dirty: Touched::default(),
             all_dirty: true,
@@ -162,9 +169,6 @@ impl Agent {
             config,
         };
         agent.restore(now);
-        agent.publish_host(now, fx);
-        agent.look_for_peers(now, fx);
-        agent.settle(now, fx);
         agent
     }
 
@@ -219,7 +223,9 @@ impl Agent {
                 self.on_message(now, from, address, message, fx);
             }
             Input::Runtime(event) => self.on_runtime(now, event, fx),
+            Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
                 self.leaving = None;
@@ -242,6 +248,7 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.outbox.deadline(),
             self.giving_way_deadline(),
             self.leaving.as_ref().map(Leaving::deadline),
         ]
@@ -253,7 +260,12 @@ impl Agent {
 
     fn on_wake(&mut self, now: Now, fx: &mut Effects) {
         let mut findings = Vec::new();
-        self.membership.on_wake(now, fx, &mut findings);
+        self.membership.on_wake(&mut Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut findings,
+        });
         self.on_findings(now, findings, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
@@ -293,8 +305,8 @@ impl Agent {
             // Our own words, or a clone's: its host record will tell, by way of the others.
             return;
         }
-        let mut findings = Vec::new();
-        let known = self.membership.on_heard(now, from, fx, &mut findings);
+        let known = self.board.host(from).is_some();
+        self.membership.on_heard(now, from);
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
         let begins = matches!(
@@ -302,22 +314,10 @@ impl Agent {
             Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
         );
         match message {
-            Message::Probe { sequence } => self.membership.on_probe(from, address, sequence, fx),
-            Message::Ack { sequence } => self.membership.on_ack(now, from, sequence),
-            Message::Alarm {
-                subject,
-                incarnation,
-            } => {
-                let accused = (subject, incarnation);
-                self.membership
-                    .on_alarm(now, from, accused, fx, &mut findings);
-            }
-            Message::Alive {
-                subject,
-                incarnation,
-            } => {
-                self.membership.on_alive(now, subject, incarnation);
-            }
+            Message::Probe { .. }
+            | Message::Ack { .. }
+            | Message::Alarm(_)
+            | Message::Alive { .. } => self.on_observer(now, from, address, &message, fx),
             Message::Records(records) => {
                 for record in records {
                     self.take(now, &record, Some(from), fx);
@@ -331,10 +331,52 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Page { records, last } => self.on_page(now, from, records, last, fx),
         }
-        self.on_findings(now, findings, fx);
         if begins {
             self.on_stranger(from, address, known, fx);
         }
+    }
+
+    /// What observers say to one another and to those whom they observe.
+    fn on_observer(
+        &mut self,
+        now: Now,
+        from: HostId,
+        address: SocketAddr,
+        message: &Message,
+        fx: &mut Effects,
+    ) {
+        let mut findings = Vec::new();
+        let mut turn = Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut findings,
+        };
+        match message {
+            Message::Probe { sequence } => {
+                self.membership
+                    .on_probe(&mut turn, from, address, *sequence);
+            }
+            Message::Ack { sequence } => self.membership.on_ack(&mut turn, from, *sequence),
+            Message::Alarm(alarm) => {
+                self.membership.on_alarm(&mut turn, from, alarm);
+                // The question is settled; whoever asks has not been told.
+                let verdict = self.board.record(&Key::Verdict(alarm.subject));
+                let settled = verdict.filter(|verdict| {
+                    self.board.is_down(alarm.subject) && verdict.version.epoch >= alarm.incarnation
+                });
+                if let Some(verdict) = settled {
+                    let message = Message::Records(vec![Arc::clone(verdict)]);
+                    self.send_to(from, message, fx);
+                }
+            }
+            Message::Alive {
+                subject,
+                incarnation,
+            } => self.membership.on_alive(now, *subject, *incarnation),
+            _ => {}
+        }
+        self.on_findings(now, findings, fx);
     }
 
     /// One step of a repair: boards are compared by hashes, and what differs is sent or asked for.
@@ -386,18 +428,21 @@ impl Agent {
         }
     }
 
-    /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
-    /// compared.
+    /// A host that we hold for down or in doubt, or do not know, has spoken: it is told, and boards
+    /// are compared.
     fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
-        let down = self.board.is_down(from);
-        if known && !down {
+        let (down, in_doubt) = (self.board.is_down(from), self.board.is_in_doubt(from));
+        if known && !down && !in_doubt {
             return;
         }
-        let verdict = self.board.record(&Key::Verdict(from)).filter(|_| down);
+        let verdict = self.board.record(&Key::Verdict(from));
+        let verdict = verdict.filter(|_| down || in_doubt);
         let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
-        for message in told.into_iter().chain([Message::Summary {
+        let summary = Message::Summary {
             root: self.board.root(),
-        }]) {
+        };
+        let compared = (!in_doubt).then_some(summary);
+        for message in told.into_iter().chain(compared) {
             let via = Via::Datagram;
             fx.push(Effect::Send(Send {
                 to: address,
@@ -411,27 +456,21 @@ impl Agent {
     fn on_findings(&mut self, now: Now, findings: Vec<Finding>, fx: &mut Effects) {
         for finding in findings {
             match finding {
-                Finding::Suspected(host) => {
-                    self.tell_host(now, host, HostStanding::Suspect, "it does not answer", fx);
-                }
-                Finding::Cleared(host) => {
-                    self.tell_host(now, host, HostStanding::Up, "it answers again", fx);
-                }
-                Finding::Down {
+                Finding::Judged {
                     host,
                     incarnation,
+                    standing,
                     votes,
                     silent,
                 } => {
-                    // Another observer may have written the same while we counted.
-                    if !self.board.is_down(host) {
-                        let body = Body::Verdict(Verdict {
-                            votes,
-                            silent_ms: silent.as_ms(),
-                        });
-                        self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
-                    }
+                    let body = Body::Verdict(Verdict {
+                        standing,
+                        votes,
+                        silent_ms: silent.as_ms(),
+                    });
+                    self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
                 }
+                Finding::Believed(record) => self.merge(now, &record, None, fx),
             }
         }
     }
@@ -490,8 +529,8 @@ impl Agent {
     }
 
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {
-        if let Some(to) = self.membership.address(host) {
-            let via = via(&message);
+        if let Some((_, report)) = self.board.host(host) {
+            let (to, via) = (report.address, via(&message));
             fx.push(Effect::Send(Send {
                 to,
                 host: Some(host),
@@ -519,17 +558,27 @@ impl Agent {
         )
     }
 
+    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
+    pub fn is_alone(&self) -> bool {
+        self.membership.up().is_empty()
+    }
+
     /// Has a full copy of the board, or has looked for a peer in vain.
     pub const fn is_caught_up(&self) -> bool {
         self.joining.is_done()
     }
 
-    /// How this agent sees a host at the moment.
+    /// What this agent's board says of a host at the moment.
     pub fn standing(&self, host: HostId) -> HostStanding {
-        let seen = if host == self.config.host {
-            HostStanding::Up
-        } else {
-            self.membership.standing(host).unwrap_or(HostStanding::Down)
+        let Some((_, report)) = self.board.host(host) else {
+            return HostStanding::Down;
+        };
+        let seen = match (self.board.judged(host), report.status) {
+            (Some(Standing::Down), _) => HostStanding::Down,
+            (_, HostStatus::Restarting) => HostStanding::Restarting,
+            (Some(Standing::Suspect), _) => HostStanding::Suspect,
+            (Some(Standing::Impaired), _) => HostStanding::Impaired,
+            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
         };
         self.board.standing(host, seen)
     }

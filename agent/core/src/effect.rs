@@ -27,6 +27,13 @@ pub enum Effect {
     /// The agent has left the cluster: the last effect there is. The driver ends the process, which
     /// is not to be started again by itself.
     Left,
+    /// To open a TCP connection to each of these addresses of one machine, and to tell with
+    /// [`crate::input::Input::Knocked`] whether any of them is accepted or refused: either shows
+    /// that its kernel is alive.
+    Knock {
+        host: HostId,
+        addresses: Vec<SocketAddr>,
+    },
     /// The agent must not go on; the driver ends the process with this reason.
     Fatal {
         reason: String,

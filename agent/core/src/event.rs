@@ -45,6 +45,8 @@ pub struct HostChange {
 pub enum HostStanding {
     Up,
     Suspect,
+    /// Its agent does not answer, its machine does.
+    Impaired,
     Down,
     Restarting,
     /// People want it empty: its tasks are moved, and it is given no more.
@@ -69,6 +71,7 @@ impl HostStanding {
         match self {
             Self::Up => "UP",
             Self::Suspect => "SUSPECT",
+            Self::Impaired => "IMPAIRED",
             Self::Down => "DOWN",
             Self::Restarting => "RESTARTING",
             Self::Draining => "DRAINING",

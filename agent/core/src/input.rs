@@ -20,10 +20,17 @@ pub enum Input {
         message: Message,
     },
     Runtime(RuntimeEvent),
+    /// What came of a knock.
+    Knocked {
+        host: HostId,
+        answered: bool,
+    },
     Command {
         id: CommandId,
         command: Command,
     },
+    /// Where first peers are, as of now: replaces what was known of them before.
+    Seeds(Vec<SocketAddr>),
     /// The agent is about to end and leave its tasks running; it is expected back.
     Shutdown,
 }

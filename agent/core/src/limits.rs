@@ -34,14 +34,25 @@ pub const HOLDINGS_MAX: usize = 16_384;
 pub const BRANCHES_MAX: usize = 256;
 /// Records that one answer in a repair sends; the rest is for the next round.
 pub const REPAIR_BYTES_MAX: usize = 1024 * 1024;
-/// Peers that get a changed record at once from its author, and from each host that it is new to.
-pub const FANOUT_AUTHOR: usize = 6;
-pub const FANOUT_FORWARD: usize = 3;
+/// Peers that get a changed record from its author, and from each host that it is new to. One of
+/// them is the next one in the order of ids: so nobody is left out by chance, and few suffice.
+pub const FANOUT_AUTHOR: usize = 5;
+pub const FANOUT_FORWARD: usize = 2;
+/// Changed records that each peer is sent within 10 ms, beside what concerns it.
+pub const SPREAD_BYTES_MAX: usize = 16 * 1024;
+/// Changed records that wait to be spread; the oldest beyond them are left to repair.
+pub const OUTBOX_RECORDS_MAX: usize = 128 * 1024;
 /// Observers of each host (K), after Rapid (Suresh et al., USENIX ATC'18).
 pub const OBSERVERS: usize = 10;
+/// Hosts of one zone in a row on the ring that crosses zones which one observer of another takes.
+pub const CROSSING_MAX: usize = 16;
+/// Verdicts of others that wait for a word of the accused.
+pub const DOUBTS_MAX: usize = 1_024;
 /// First peers that a starting agent asks at once for the board; all of them where they are few.
 pub const CATCH_UP_PEERS: usize = 3;
 pub const FANOUT_SEEDS: usize = 10;
+/// First peers that an agent keeps in mind; all are probed while nobody answers.
+pub const SEEDS_MAX: usize = 1_024;
 
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;

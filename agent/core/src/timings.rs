@@ -9,6 +9,8 @@ pub struct Timings {
     pub suspect_after: Span,
     pub down_after: Span,
     pub restart_grace: Span,
+    /// How long an agent may be silent whose machine answers, before it counts as down.
+    pub impaired_grace: Span,
     /// How long a starting agent looks for a peer before it goes on alone.
     pub alone_after: Span,
     pub repair_interval: Span,
@@ -32,6 +34,7 @@ impl Default for Timings {
             suspect_after: Span::from_ms(600),
             down_after: Span::from_secs(2),
             restart_grace: Span::from_secs(30),
+            impaired_grace: Span::from_secs(60),
             alone_after: Span::from_secs(3),
             repair_interval: Span::from_secs(1),
             compare_interval: Span::from_secs(30),

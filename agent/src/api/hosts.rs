@@ -8,7 +8,9 @@ use super::{
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
-    cluster::body::{Availability, Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus},
+    cluster::body::{
+        Availability, Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing,
+    },
     command::Command,
     event::HostStanding,
     ids::{HostId, Incarnation},
@@ -265,7 +267,6 @@ fn how_come(view: &View<'_>, id: HostId, report: &HostReport) -> (Option<Wall>, 
     let own_word = || told(&Key::Host(id)).map(|(at, _)| at);
     match view.standing_of(id) {
         HostStanding::Up => (Some(report.started_at), "its agent runs".to_owned()),
-        HostStanding::Suspect => (None, "it has not answered lately".to_owned()),
         HostStanding::Restarting => {
             let reason = "its agent stopped, and is expected back";
             (own_word(), reason.to_owned())
@@ -279,10 +280,17 @@ fn how_come(view: &View<'_>, id: HostId, report: &HostReport) -> (Option<Wall>, 
             let at = told(&Key::Directive(id)).map(|(at, _)| at);
             (at, "it was ordered to be empty".to_owned())
         }
-        HostStanding::Down | HostStanding::Forgotten => match told(&Key::Verdict(id)) {
+        HostStanding::Suspect
+        | HostStanding::Impaired
+        | HostStanding::Down
+        | HostStanding::Forgotten => match told(&Key::Verdict(id)) {
             Some((at, Some(Body::Verdict(verdict)))) => {
                 let (votes, silent) = (verdict.votes.len(), verdict.silent_ms);
-                let reason = format!("silent for {silent} ms, as {votes} of its observers agree");
+                let agreed = format!("silent for {silent} ms, as {votes} of its observers agree");
+                let reason = match verdict.standing {
+                    Standing::Impaired => format!("its agent is {agreed}; its machine answers"),
+                    Standing::Cleared | Standing::Suspect | Standing::Down => agreed,
+                };
                 (Some(at), reason)
             }
             _ => (None, "this agent has not heard of it".to_owned()),

@@ -163,6 +163,7 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
     for standing in [
         HostStanding::Up,
         HostStanding::Suspect,
+        HostStanding::Impaired,
         HostStanding::Down,
         HostStanding::Restarting,
         HostStanding::Draining,

@@ -221,6 +221,7 @@ fn blocked(view: &View<'_>, host: HostId) -> String {
     }
     match view.standing_of(host) {
         HostStanding::Suspect => "; it has not answered lately".to_owned(),
+        HostStanding::Impaired => "; its agent does not answer, its machine does".to_owned(),
         HostStanding::Restarting => "; its agent is restarting".to_owned(),
         HostStanding::Leaving => "; it is leaving".to_owned(),
         HostStanding::Draining => "; it is drained".to_owned(),

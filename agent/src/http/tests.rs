@@ -112,6 +112,7 @@ fn agent() -> Agent {
         name: "alpha".to_owned(),
         address: ([10, 0, 0, 1], 7_946).into(),
         seeds: Vec::new(),
+        seeds_expected: false,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),

@@ -16,17 +16,19 @@ use holdfast_core::{
     command::Outcome,
     effect::{Effect, Send, Via},
     event::{Event as Told, Happening},
-    ids::TaskId,
+    ids::{HostId, TaskId},
     limits,
     task::{
         runtime::{RuntimeCommand, RuntimeEvent},
         status::TaskStatus,
     },
 };
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 /// More messages than this for each host within one virtual second feed on themselves.
 const STORM: u64 = 20_000;
+/// How long a driver waits for an answer to a knock.
+const KNOCK_WAIT: u64 = 400_000;
 
 impl Cluster {
     pub(crate) fn apply(&mut self, place: usize, effect: Effect) {
@@ -61,6 +63,7 @@ impl Cluster {
                 self.trace.mix(self.now, place, 18);
                 self.go_away(place);
             }
+            Effect::Knock { host, addresses } => self.knock(place, host, &addresses),
             Effect::Fatal { reason } => {
                 self.trace.mix(self.now, place, 15);
                 self.fail(format!("h{place}'s agent gave up: {reason}"));
@@ -68,10 +71,38 @@ impl Cluster {
         }
     }
 
+    /// The kernel of a machine that has power answers, whatever its agent does, if the first
+    /// packet there and the first one back come through in time.
+    fn knock(&mut self, place: usize, knocked: HostId, addresses: &[SocketAddr]) {
+        self.trace.mix(self.now, place, 18 ^ knocked.word());
+        self.stats.knocks += 1;
+        let there = addresses.first().and_then(|at| self.network.place(*at));
+        let mut answer = None;
+        if let Some(there) = there.filter(|there| self.hosts[*there].powered) {
+            let way = self.network.datagram(self.now, place, there);
+            let back = way.and_then(|way| self.network.datagram(way.first, there, place));
+            answer = back.map(|back| back.first);
+        }
+        let given_up = self.now + KNOCK_WAIT;
+        let answer = answer.filter(|at| *at < given_up);
+        let event = Event::Knocked {
+            host: place,
+            boot: self.hosts[place].boot,
+            knocked,
+            answered: answer.is_some(),
+        };
+        self.queue.push(answer.unwrap_or(given_up), event);
+    }
+
     fn send(&mut self, from_place: usize, send: Send) {
         let word = message_word(&send.message);
         self.trace.mix(self.now, from_place, word);
         self.stats.sent(from_place);
+        if let Message::Records(records) = &send.message {
+            self.stats.records_sent += 1;
+            let bytes = records.iter().map(|record| u64::from(record.bytes));
+            self.stats.record_bytes_sent += bytes.sum::<u64>();
+        }
         if self.stats.in_this_second(self.now) > STORM * self.hosts.len() as u64 {
             let (kind, records) = message_kind(&send.message);
             self.fail(format!(
@@ -217,9 +248,12 @@ impl Cluster {
                 );
                 self.trace.line(self.now, Some(place), text);
             }
-            (Key::Verdict(host), Some(_)) if author == self.hosts[place].id => {
+            (Key::Verdict(host), Some(Body::Verdict(verdict)))
+                if author == self.hosts[place].id =>
+            {
                 let judged = self.hosts.iter().position(|h| h.id == *host);
-                let text = format_args!("verdict: {judged:?} is down, incarnation {epoch}");
+                let standing = verdict.standing;
+                let text = format_args!("verdict: {judged:?} is {standing:?}, incarnation {epoch}");
                 self.trace.line(self.now, Some(place), text);
             }
             _ => {}

@@ -23,7 +23,7 @@ use holdfast_core::{
     spec::task_definition::TaskDefinition,
     task::runtime::RuntimeEvent,
 };
-use std::{cell::Cell, collections::BTreeMap};
+use std::{cell::Cell, collections::BTreeMap, net::SocketAddr};
 
 pub(crate) const SEEDS: usize = 3;
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -34,6 +34,8 @@ pub struct Cluster {
     pub(crate) now: u64,
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: Network,
+    /// What the agents are told of where first peers are.
+    pub(crate) seeds: Vec<SocketAddr>,
     pub(crate) queue: Queue<Event>,
     pub(crate) deadlines: Deadlines,
     pub(crate) checks: Checks,
@@ -73,6 +75,12 @@ pub(crate) enum Event {
         host: usize,
         boot: u32,
     },
+    Knocked {
+        host: usize,
+        boot: u32,
+        knocked: HostId,
+        answered: bool,
+    },
     FaultBegins(usize),
     FaultEnds(usize),
     Order(usize),
@@ -101,9 +109,11 @@ impl Cluster {
         let hosts: Vec<_> = (0..options.agents)
             .map(|place| Host::new(place, &mut rng))
             .collect();
+        let network = Network::new(options.agents, rng.next_u64());
         let mut cluster = Self {
             now: 0,
-            network: Network::new(options.agents, rng.next_u64()),
+            seeds: first_addresses(&network, options.agents),
+            network,
             queue: Queue::default(),
             deadlines: Deadlines::new(options.agents),
             checks: Checks::new(options.agents),
@@ -242,6 +252,20 @@ impl Cluster {
                     self.start_agent(host);
                 }
             }
+            Event::Knocked {
+                host,
+                boot,
+                knocked,
+                answered,
+            } => {
+                if self.hosts[host].boot == boot {
+                    let input = Input::Knocked {
+                        host: knocked,
+                        answered,
+                    };
+                    self.step(host, input);
+                }
+            }
             Event::FaultBegins(number) => self.begin_fault(number),
             Event::FaultEnds(number) => self.end_fault(number),
             Event::Order(number) => self.give_order(number),
@@ -272,7 +296,7 @@ impl Cluster {
         self.stats.delivered += 1;
         let input = Input::Message {
             from: delivery.from,
-            address: Network::address(delivery.from_place),
+            address: self.network.address(delivery.from_place),
             message: delivery.message,
         };
         self.step(to, input);
@@ -305,6 +329,8 @@ impl Cluster {
             Input::Runtime(_) => 2,
             Input::Command { id, .. } => 3 << 32 | id.0,
             Input::Shutdown => 4,
+            Input::Seeds(seeds) => 6 ^ (seeds.len() as u64) << 8,
+            Input::Knocked { host, answered } => 5 ^ host.word() ^ u64::from(*answered) << 60,
         };
         self.trace.mix(self.now, place, word);
         self.stats.steps += 1;
@@ -353,15 +379,16 @@ impl Cluster {
     }
 
     pub(crate) fn start_agent(&mut self, place: usize) {
-        let seeds = (0..self.hosts.len()).filter(|other| *other != place);
-        let seeds = seeds.take(SEEDS).map(Network::address).collect();
+        let address = self.network.address(place);
+        let others = self.seeds.iter().filter(|seed| **seed != address);
+        let seeds = others.copied().take(SEEDS).collect();
         let host = &mut self.hosts[place];
         if host.agent.is_some() || !host.powered {
             return;
         }
         host.boot += 1;
         host.started_at = self.now;
-        let config = host.config(seeds);
+        let config = host.config(address, seeds);
         let mut saved = host.disk.saved();
         if self.options.codec {
             let pass = |record: &std::sync::Arc<Record>| Record::decode(&record.encode());
@@ -455,4 +482,10 @@ impl Cluster {
     pub(crate) const fn disturb(&mut self) {
         self.checks.disturbed_at = self.now;
     }
+}
+
+/// One more than an agent is told, so that the first ones are told as many without themselves.
+pub(crate) fn first_addresses(network: &Network, hosts: usize) -> Vec<SocketAddr> {
+    let first = 0..hosts.min(SEEDS + 1);
+    first.map(|place| network.address(place)).collect()
 }

@@ -1,6 +1,6 @@
 //! One simulated machine: an agent that may be there or not, a disk, containers, a skewed clock.
 
-use crate::{disk::Disk, network::Network, runtime::FakeRuntime};
+use crate::{disk::Disk, runtime::FakeRuntime};
 use holdfast_core::{
     agent::{Agent, AgentConfig, Timings},
     cluster::body::{Capacity, Key},
@@ -95,7 +95,7 @@ impl Host {
         self.agent.is_some() && self.frozen.is_none()
     }
 
-    pub fn config(&mut self, seeds: Vec<SocketAddr>) -> AgentConfig {
+    pub fn config(&mut self, address: SocketAddr, seeds: Vec<SocketAddr>) -> AgentConfig {
         // What an agent raised its incarnation to by itself is on its disk.
         let own = |key: &Key| match key {
             Key::Host(host) | Key::Task(host, _) => *host == self.id,
@@ -109,8 +109,9 @@ impl Host {
             incarnation: self.incarnation,
             cluster: CLUSTER.to_owned(),
             name: format!("h{}", self.place),
-            address: Network::address(self.place),
+            address,
             seeds,
+            seeds_expected: false,
             zone: Some(format!("z{}", self.place % 3)),
             attributes: BTreeMap::new(),
             capacity: self.capacity,

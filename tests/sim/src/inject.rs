@@ -1,7 +1,7 @@
 //! Faults begun and ended, planted bugs struck, and the healing after which all must be well.
 
 use crate::{
-    cluster::{Cluster, Event, SECOND},
+    cluster::{Cluster, Event, SECOND, first_addresses},
     faults::FaultKind,
     host::Host,
     network::Weather,
@@ -153,6 +153,24 @@ impl Cluster {
     pub fn mend_network(&mut self) {
         self.network.mend_all();
         self.disturb();
+    }
+
+    /// The machine has a new address when its agent, which is not there now, starts again.
+    pub fn readdress(&mut self, place: usize) {
+        assert!(
+            self.hosts[place].agent.is_none(),
+            "an agent keeps its address"
+        );
+        self.network.move_host(place);
+        self.disturb();
+    }
+
+    /// Whatever tells the agents of first peers has noticed where they are now.
+    pub fn discover(&mut self) {
+        self.seeds = first_addresses(&self.network, self.hosts.len());
+        for place in 0..self.hosts.len() {
+            self.step(place, Input::Seeds(self.seeds.clone()));
+        }
     }
 
     /// The agent is asked to end, says so, and ends in order.

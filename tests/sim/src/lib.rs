@@ -25,4 +25,6 @@ pub mod explain;
 pub mod stats;
 pub mod trace;
 pub mod run;
+pub mod rivals;
 pub mod bench;
+pub mod floods;

@@ -1,7 +1,7 @@
 //! Runs one seed, many seeds, or the benchmark: `cargo run --release -p sim -- 7 --trace`.
 
 use sim::{
-    bench,
+    bench, floods,
     options::Options,
     run::{Report, run},
     stats::median,
@@ -12,12 +12,14 @@ use std::{ops::Range, process::ExitCode};
 const USAGE: &str = "\
 sim SEED [--agents N] [--seconds S] [--trace] [--calm] [--codec]
 sim seeds FROM..TO [--agents A..B] [--seconds S] [--calm] [--codec]
-sim bench [--seconds S]";
+sim bench [--seconds S]
+sim spread [--agents N] [--loss PERCENT]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("bench") => run_bench(&arguments),
+        Some("spread") => run_spread(&arguments),
         Some("seeds") => run_seeds(&arguments),
         Some(seed) => match seed.parse() {
             Ok(seed) => run_one(seed, &arguments),
@@ -135,6 +137,21 @@ fn run_bench(arguments: &[String]) -> ExitCode {
     match bench::bench(seconds) {
         Ok(speeds) => {
             bench::print(&speeds);
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            println!("{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_spread(arguments: &[String]) -> ExitCode {
+    let agents = number(arguments, "--agents", 1_000).max(2) as usize;
+    let loss_ppm = number(arguments, "--loss", 0) * 10_000;
+    match floods::spread_one(1, agents, loss_ppm, 10) {
+        Ok(spreads) => {
+            floods::print(agents, loss_ppm, &spreads);
             ExitCode::SUCCESS
         }
         Err(what) => {

@@ -4,6 +4,7 @@ use holdfast_core::rng::Rng;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const PORT: u16 = 7946;
+const NET: u8 = 10;
 
 /// How the whole network behaves; cuts between pairs come on top.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub struct Network {
     cuts_total: u32,
     /// How often the pair's streams were broken by a cut, for either direction.
     breaks: Vec<u16>,
+    /// How often the machine at each place was given a new address.
+    moved: Vec<u8>,
     /// When the last message of the stream arrives: the next one may not overtake it.
     stream_at: Vec<u64>,
     rng: Rng,
@@ -59,17 +62,25 @@ impl Network {
             cuts: vec![0; hosts * hosts],
             cuts_total: 0,
             breaks: vec![0; hosts * hosts],
+            moved: vec![0; hosts],
             stream_at: vec![0; hosts * hosts],
             rng: Rng::new(seed),
         }
     }
 
     /// The address of the machine at this place; a host that returns as a new one has it again.
-    pub fn address(place: usize) -> SocketAddr {
-        let [_, a, b, c] = u32::try_from(place + 1)
-            .expect("fewer hosts than addresses")
-            .to_be_bytes();
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, a, b, c)), PORT)
+    pub fn address(&self, place: usize) -> SocketAddr {
+        address(NET + self.moved.get(place).copied().unwrap_or(0), place)
+    }
+
+    /// Where a machine is as long as it was not moved.
+    pub fn first_address(place: usize) -> SocketAddr {
+        address(NET, place)
+    }
+
+    /// The machine gets another address; nobody is at the one it had.
+    pub fn move_host(&mut self, place: usize) {
+        self.moved[place] += 1;
     }
 
     pub fn place(&self, address: SocketAddr) -> Option<usize> {
@@ -78,7 +89,8 @@ impl Network {
         };
         let [net, a, b, c] = ip.octets();
         let place = (u32::from_be_bytes([0, a, b, c]) as usize).checked_sub(1)?;
-        (net == 10 && address.port() == PORT && place < self.hosts).then_some(place)
+        let moved = NET + self.moved.get(place)?;
+        (net == moved && address.port() == PORT).then_some(place)
     }
 
     pub fn datagram(&mut self, now: u64, from: usize, to: usize) -> Option<Arrivals> {
@@ -205,6 +217,13 @@ pub fn exponential(rng: &mut Rng, mean: u64) -> u64 {
     (u128::from(mean) * u128::from(halvings) * 45_426 / (1 << 32)) as u64
 }
 
+fn address(net: u8, place: usize) -> SocketAddr {
+    let [_, a, b, c] = u32::try_from(place + 1)
+        .expect("fewer hosts than addresses")
+        .to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(net, a, b, c)), PORT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,9 +242,9 @@ mod tests {
     fn addresses_lead_back_to_their_places() {
         let network = Network::new(300, 1);
         for place in [0, 1, 255, 256, 299] {
-            assert_eq!(network.place(Network::address(place)), Some(place));
+            assert_eq!(network.place(network.address(place)), Some(place));
         }
-        assert_eq!(network.place(Network::address(300)), None);
+        assert_eq!(network.place(network.address(300)), None);
     }
 
     #[test]

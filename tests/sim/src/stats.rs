@@ -8,6 +8,11 @@ pub struct Stats {
     pub messages: u64,
     pub delivered: u64,
     pub bytes_sent: u64,
+    /// Asked of machines whose agents did not answer.
+    pub knocks: u64,
+    /// Messages that spread or repair records, and the bytes of these.
+    pub records_sent: u64,
+    pub record_bytes_sent: u64,
     pub starts: u64,
     pub stops: u64,
     /// For each time a service was short of running copies: for how long, in microseconds.

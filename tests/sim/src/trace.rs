@@ -76,10 +76,7 @@ pub fn message_word(message: &Message) -> u64 {
     match message {
         Message::Probe { sequence } => 1 << 32 | u64::from(*sequence),
         Message::Ack { sequence } => 2 << 32 | u64::from(*sequence),
-        Message::Alarm {
-            subject,
-            incarnation,
-        } => 3 << 32 ^ subject.word() ^ incarnation,
+        Message::Alarm(alarm) => 3 << 32 ^ alarm.subject.word() ^ u64::from(alarm.silent_ms),
         Message::Records(records) => records.iter().fold(4 << 32, |sum, r| mix(sum ^ r.hash())),
         Message::Summary { root } => 5 << 32 ^ root,
         Message::Branches(branches) => branches
@@ -105,7 +102,7 @@ pub const fn message_kind(message: &Message) -> (&'static str, usize) {
     match message {
         Message::Probe { .. } => ("Probe", 0),
         Message::Ack { .. } => ("Ack", 0),
-        Message::Alarm { .. } => ("Alarm", 0),
+        Message::Alarm(_) => ("Alarm", 0),
         Message::Records(records) => ("Records", records.len()),
         Message::Summary { .. } => ("Summary", 0),
         Message::Branches(branches) => ("Branches", branches.len()),

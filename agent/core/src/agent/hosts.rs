@@ -130,7 +130,8 @@ impl Agent {
     /// Compares boards with a first peer that is not known: two sides that were apart for so long
     /// that they forgot each other must find together again, and nobody else would look.
     pub(super) fn call_unknown_peer(&mut self, fx: &mut Effects) {
-        let known: BTreeSet<SocketAddr> = self.membership.addresses().collect();
+        let known = self.board.hosts().map(|(_, _, report)| report.address);
+        let known: BTreeSet<SocketAddr> = known.collect();
         let me = self.config.address;
         let unknown = |seed: &&SocketAddr| **seed != me && !known.contains(*seed);
         let unknown: Vec<SocketAddr> = self.config.seeds.iter().filter(unknown).copied().collect();

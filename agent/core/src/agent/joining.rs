@@ -65,24 +65,32 @@ impl Agent {
         *ask_at = now.mono + ASK_AGAIN;
         let waited = now.mono.since(*since);
         let me = self.config.address;
-        let known: BTreeSet<SocketAddr> = self.membership.addresses().collect();
-        let mut peers: Vec<SocketAddr> =
-            known.into_iter().chain(self.config.seeds.clone()).collect();
-        peers.retain(|peer| *peer != me);
-        if peers.is_empty() || waited >= self.config.timings.alone_after {
+        let seeds = others(me, &self.config.seeds);
+        let known: BTreeSet<SocketAddr> = self.board.hosts().map(|(.., r)| r.address).collect();
+        let known: Vec<_> = known
+            .into_iter()
+            .filter(|peer| *peer != me && !seeds.contains(peer))
+            .collect();
+        let nobody = known.is_empty() && seeds.is_empty() && !self.config.seeds_expected;
+        if nobody || waited >= self.config.timings.alone_after {
             self.joined(now, fx);
             return;
         }
-        let ask = if peers.len() <= limits::FANOUT_SEEDS {
-            peers.len()
-        } else {
-            limits::CATCH_UP_PEERS
-        };
-        for _ in 0..ask {
-            let Some(index) = self.rng.index(peers.len()) else {
-                break;
+        // Some of each: of those that the disk remembers all may have new addresses by now.
+        let few = known.len() + seeds.len() <= limits::FANOUT_SEEDS;
+        let asked = [seeds, known].map(|mut peers| {
+            let count = if few {
+                peers.len()
+            } else {
+                limits::CATCH_UP_PEERS
             };
-            let to = peers.swap_remove(index);
+            let drawn = (0..count).filter_map(|_| {
+                let index = self.rng.index(peers.len())?;
+                Some(peers.swap_remove(index))
+            });
+            drawn.collect::<Vec<_>>()
+        });
+        for to in asked.into_iter().flatten() {
             let message = Message::CatchUp;
             fx.push(Effect::Send(Send {
                 to,
@@ -91,6 +99,18 @@ impl Agent {
                 message,
             }));
         }
+    }
+
+    /// First peers were found, or have moved; a starting agent asks them at once.
+    pub(super) fn on_seeds(&mut self, now: Now, mut seeds: Vec<SocketAddr>, fx: &mut Effects) {
+        seeds.truncate(limits::SEEDS_MAX);
+        self.membership
+            .set_seeds(others(self.config.address, &seeds));
+        self.config.seeds = seeds;
+        if let Joining::Seeking { ask_at, .. } = &mut self.joining {
+            *ask_at = now.mono;
+        }
+        self.look_for_peers(now, fx);
     }
 
     /// A peer asks for the whole board. One that has not got it itself only says what it can.
@@ -167,4 +187,9 @@ impl Agent {
         self.all_dirty = true;
         self.publish_host(now, fx);
     }
+}
+
+/// First peers often are all hosts, so this one is among them.
+pub(super) fn others(me: SocketAddr, seeds: &[SocketAddr]) -> Vec<SocketAddr> {
+    seeds.iter().copied().filter(|seed| *seed != me).collect()
 }

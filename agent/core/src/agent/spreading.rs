@@ -1,10 +1,11 @@
 //! How a step ends: what changed is settled, remembered, and sent on.
 
-use super::{Agent, via};
+use super::Agent;
 use crate::{
     cluster::{
         body::{Body, Key},
         message::Message,
+        outbox::Change,
         record::Record,
         repair,
     },
@@ -45,7 +46,7 @@ impl Agent {
             }
         }
         self.save(fx);
-        self.spread(fx);
+        self.spread(now, fx);
     }
 
     /// Pushes what changed to the disk's queue; the caller decides if anything waits for it.
@@ -62,46 +63,39 @@ impl Agent {
         }
     }
 
-    /// Sends what changed to a few random peers, and straight to those whom it concerns.
-    fn spread(&mut self, fx: &mut Effects) {
-        if self.outbox.is_empty() {
-            return;
+    /// Sends what changed to a few peers, and what was written here straight to whom it concerns.
+    fn spread(&mut self, now: Now, fx: &mut Effects) {
+        let mut parcels: BTreeMap<HostId, BTreeMap<u64, Arc<Record>>> = BTreeMap::new();
+        let mut add = |target: HostId, record: &Arc<Record>| {
+            let parcel = parcels.entry(target).or_default();
+            parcel.insert(record.key_hash, Arc::clone(record));
+        };
+        for record in self.outbox.take_fresh() {
+            for target in self.concerned(&record) {
+                add(target, &record);
+            }
         }
-        let outbox = std::mem::take(&mut self.outbox);
-        let authored = self.sample(limits::FANOUT_AUTHOR);
-        let forwarded = self.sample(limits::FANOUT_FORWARD);
-        let mut parcels: BTreeMap<HostId, Vec<Arc<Record>>> = BTreeMap::new();
-        for (record, from) in outbox {
-            let random = if from.is_none() {
-                &authored
-            } else {
-                &forwarded
-            };
-            let mut targets = random.clone();
-            targets.extend(self.concerned(&record));
-            targets.sort_unstable();
-            targets.dedup();
-            let author = record.version.stamp.author;
-            for target in targets {
-                let knows = Some(target) == from || target == author;
-                if target != self.config.host && !knows {
-                    parcels.entry(target).or_default().push(Arc::clone(&record));
+        let changes = self.outbox.flush(now.mono);
+        if !changes.is_empty() {
+            let peers = self.sample(limits::FANOUT_AUTHOR);
+            for Change { record, from } in changes {
+                let author = record.version.stamp.author;
+                let fanout = match from {
+                    None => limits::FANOUT_AUTHOR,
+                    Some(_) => limits::FANOUT_FORWARD,
+                };
+                for target in peers.iter().take(fanout) {
+                    if Some(*target) != from && *target != author {
+                        add(*target, &record);
+                    }
                 }
             }
         }
+        parcels.remove(&self.config.host);
         for (peer, records) in parcels {
-            let Some(to) = self.membership.address(peer) else {
-                continue;
-            };
-            for message in repair::pack(records) {
-                let via = via(&message);
-                let host = Some(peer);
-                fx.push(Effect::Send(crate::effect::Send {
-                    to,
-                    host,
-                    via,
-                    message,
-                }));
+            let records: Vec<_> = records.into_values().collect();
+            for records in repair::chunks(records, limits::DATAGRAM_MESSAGE_BYTES_MAX) {
+                self.send_to(peer, Message::Records(records), fx);
             }
         }
     }
@@ -130,26 +124,26 @@ impl Agent {
                 .map(|(host, _)| host)
                 .into_iter()
                 .collect(),
-            (Key::Verdict(host), _) => vec![*host],
+            // Its other observers are about to write the same.
+            (Key::Verdict(host), Some(Body::Verdict(verdict))) => {
+                verdict.votes.iter().copied().chain([*host]).collect()
+            }
             _ => Vec::new(),
         }
     }
 
+    /// The next peer in the order of ids, then random ones.
     fn sample(&mut self, count: usize) -> Vec<HostId> {
-        let mut peers = self.membership.up().to_vec();
-        if peers.len() <= count {
-            return peers;
+        let up = self.membership.up();
+        let next = up.partition_point(|peer| *peer < self.config.host);
+        let mut places: Vec<usize> = (next..up.len()).chain(0..next).take(1).collect();
+        while places.len() < count.min(up.len()) {
+            let place = self.rng.index(up.len()).expect("there are peers");
+            if !places.contains(&place) {
+                places.push(place);
+            }
         }
-        for place in 0..count {
-            let other = place
-                + self
-                    .rng
-                    .index(peers.len() - place)
-                    .expect("more than count");
-            peers.swap(place, other);
-        }
-        peers.truncate(count);
-        peers
+        places.into_iter().map(|place| up[place]).collect()
     }
 
     /// Answers a host that asks for the whole board.

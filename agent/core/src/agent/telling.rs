@@ -3,7 +3,7 @@
 use super::Agent;
 use crate::{
     cluster::{
-        body::{Availability, Body, HostReport, HostStatus, Key, TaskReport},
+        body::{Availability, Body, HostReport, HostStatus, Key, Standing, TaskReport, Verdict},
         record::Record,
     },
     effect::{Effect, Effects},
@@ -127,13 +127,16 @@ impl Agent {
             }
             (Key::Host(host), None) => self.tell_forgotten(now, *host, before, fx),
             (Key::Directive(host), _) => self.tell_directive(now, *host, before, fx),
-            (Key::Verdict(host), Some(Body::Verdict(verdict))) if self.board.is_down(*host) => {
-                let (votes, silent) = (verdict.votes.len(), verdict.silent_ms);
-                let reason = format!("silent for {silent} ms, as {votes} of its observers agree");
-                let told = matches!(old, Some(old) if old.version.epoch == new.version.epoch);
-                if !told {
-                    self.tell_host(now, *host, HostStanding::Down, &reason, fx);
-                }
+            (Key::Verdict(host), Some(Body::Verdict(verdict))) => {
+                let before = match (old, before) {
+                    (Some(old), Some(Body::Verdict(before)))
+                        if old.version.epoch == new.version.epoch =>
+                    {
+                        Some(before.standing)
+                    }
+                    _ => None,
+                };
+                self.tell_verdict(now, *host, before, verdict, fx);
             }
             (Key::ServiceSettings(service), Some(Body::ServiceSettings(settings))) => {
                 let name = settings.name.clone();
@@ -161,6 +164,33 @@ impl Agent {
             }
             _ => {}
         }
+    }
+
+    fn tell_verdict(
+        &mut self,
+        now: Now,
+        host: HostId,
+        before: Option<Standing>,
+        verdict: &Verdict,
+        fx: &mut Effects,
+    ) {
+        let standing = verdict.standing;
+        let is_news = before.map_or(standing != Standing::Cleared, |before| before != standing);
+        if !is_news || self.board.judged(host) != Some(standing) {
+            return;
+        }
+        let (votes, silent) = (verdict.votes.len(), verdict.silent_ms);
+        let agreed = format!("silent for {silent} ms, as {votes} of its observers agree");
+        let (standing, reason) = match standing {
+            Standing::Cleared => (HostStanding::Up, "it answers again".to_owned()),
+            Standing::Suspect => (HostStanding::Suspect, agreed),
+            Standing::Impaired => {
+                let reason = format!("its agent is {agreed}; its machine answers");
+                (HostStanding::Impaired, reason)
+            }
+            Standing::Down => (HostStanding::Down, agreed),
+        };
+        self.tell_host(now, host, standing, &reason, fx);
     }
 
     fn tell_service(

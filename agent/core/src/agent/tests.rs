@@ -6,7 +6,10 @@ use super::{Agent, AgentConfig, Timings};
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, StopOrder},
+        body::{
+            Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, StopOrder,
+            Verdict,
+        },
         message::Message,
         record::{Record, Stamp, Version},
     },
@@ -14,7 +17,7 @@ use crate::{
     ids::{HostId, TaskId},
     input::Input,
     limits,
-    time::{Mono, Now, Wall},
+    time::{Mono, Now, Span, Wall},
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -79,6 +82,7 @@ fn agent() -> Agent {
         name: "me".to_owned(),
         address: address(ME),
         seeds: vec![],
+        seeds_expected: false,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
@@ -106,6 +110,14 @@ fn tell(agent: &mut Agent, records: Vec<Arc<Record>>) -> Vec<Effect> {
         },
         &mut fx,
     );
+    fx.drain().collect()
+}
+
+/// What the agent does when it is woken so much later.
+fn wait(agent: &mut Agent, span: Span) -> Vec<Effect> {
+    let mut fx = Effects::new();
+    let mono = NOW.mono + span;
+    agent.step(Now { mono, ..NOW }, Input::Wake, &mut fx);
     fx.drain().collect()
 }
 
@@ -154,7 +166,8 @@ fn a_record_of_a_later_kind_is_kept_saved_and_passed_on_as_it_came() {
     let body = (Some([0xff_u8; 9].as_slice()), [0xaa_u8; 64].as_slice());
     let bytes = postcard::to_allocvec(&(wire, body)).expect("it encodes");
     let record = Record::decode(&bytes).expect("it is a record");
-    let effects = tell(&mut agent, vec![record.clone()]);
+    let mut effects = tell(&mut agent, vec![record.clone()]);
+    effects.extend(wait(&mut agent, Span::from_ms(10)));
     assert_eq!(
         passed_on(&effects, &record),
         (vec![OTHER], true),
@@ -207,7 +220,8 @@ fn a_verdict_of_the_last_incarnation_does_not_end_the_agent() {
         counter: 0,
         author: PEER,
     };
-    let body = Body::Verdict(crate::cluster::body::Verdict {
+    let body = Body::Verdict(Verdict {
+        standing: Standing::Down,
         votes: vec![],
         silent_ms: 0,
     });

@@ -4,7 +4,7 @@ use crate::{
     cluster::{
         body::{
             Availability, Body, HostReport, HostStatus, Key, Label, RuntimeStatus, ServiceRevision,
-            ServiceSettings, Slot, TaskReport,
+            ServiceSettings, Slot, Standing, TaskReport,
         },
         hash_tree::HashTree,
         record::{Record, Version},
@@ -205,9 +205,31 @@ impl Board {
             })
     }
 
+    /// What its observers agree on about the host as it is now, if they ever said anything.
+    pub fn judged(&self, host: HostId) -> Option<Standing> {
+        let (judged, verdict) = body!(self, Key::Verdict(host), Verdict)?;
+        let (incarnation, _) = self.host(host)?;
+        (incarnation <= judged.epoch).then_some(verdict.standing)
+    }
+
     /// Judged down by its observers and not heard of again since, or gone by its own word.
     pub fn is_down(&self, host: HostId) -> bool {
         self.down_since(host).is_some()
+    }
+
+    /// Neither its agent nor its machine answers its observers at the moment.
+    pub fn is_suspect(&self, host: HostId) -> bool {
+        self.judged(host) == Some(Standing::Suspect)
+    }
+
+    /// Its agent does not answer its observers at the moment, its machine does.
+    pub fn is_impaired(&self, host: HostId) -> bool {
+        self.judged(host) == Some(Standing::Impaired)
+    }
+
+    /// Not down, and not known to answer either.
+    pub fn is_in_doubt(&self, host: HostId) -> bool {
+        self.is_suspect(host) || self.is_impaired(host)
     }
 
     /// When a host that is down was judged, or said that it goes.
@@ -220,8 +242,9 @@ impl Board {
             Some(_) => {}
             None => return None,
         }
-        let (judged, _) = body!(self, Key::Verdict(host), Verdict)?;
-        (report.version.epoch <= judged.epoch).then_some(judged.stamp.wall)
+        let (judged, verdict) = body!(self, Key::Verdict(host), Verdict)?;
+        let stands = verdict.standing == Standing::Down && report.version.epoch <= judged.epoch;
+        stands.then_some(judged.stamp.wall)
     }
 
     /// Neither down nor unknown nor forgotten.

@@ -194,11 +194,25 @@ pub struct StopOrder {
     pub reason: String,
 }
 
-/// "This host, at this incarnation, is down", agreed by its observers.
+/// What its observers agree on about this host at this incarnation; the later word counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
+    pub standing: Standing,
     pub votes: Vec<HostId>,
     pub silent_ms: u64,
+}
+
+/// From the least to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Standing {
+    /// It answers again.
+    Cleared,
+    /// It does not answer: nothing is sent its way, and nothing is moved.
+    Suspect,
+    /// Its agent does not answer, its machine does: nothing is moved for a while.
+    Impaired,
+    /// Its tasks are replaced. Only its next incarnation refutes that.
+    Down,
 }
 
 /// Who runs a slot. The generation is the epoch of the record's version.

@@ -20,12 +20,9 @@ pub enum Message {
     Probe { sequence: u32 },
     /// "I am", to the probe of that number.
     Ack { sequence: u32 },
-    /// To the co-observers: "I hear nothing from `subject`"; a vote as long as it is repeated.
-    Alarm {
-        subject: HostId,
-        incarnation: Incarnation,
-    },
-    /// To who raised an alarm: "I do hear `subject`"; takes its vote back.
+    /// To the co-observers: "I have no answer from this host"; a vote as long as it is repeated.
+    Alarm(Alarm),
+    /// To who raised an alarm: "`subject` does answer me"; takes its vote back.
     Alive {
         subject: HostId,
         incarnation: Incarnation,
@@ -54,6 +51,19 @@ pub enum Message {
     },
 }
 
+/// What an observer has to say against a host that does not answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    pub subject: HostId,
+    pub incarnation: Incarnation,
+    /// How long ago it last answered.
+    pub silent_ms: u32,
+    /// For how long its silence is to be borne, as it has paused before.
+    pub patience_ms: u32,
+    /// Its machine answers, if its agent does not.
+    pub kernel_answers: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     #[error("a message of wire version {got}; this agent speaks {WIRE_VERSION}")]
@@ -76,10 +86,7 @@ enum WireMessage {
     Ack {
         sequence: u32,
     },
-    Alarm {
-        subject: HostId,
-        incarnation: Incarnation,
-    },
+    Alarm(Alarm),
     Alive {
         subject: HostId,
         incarnation: Incarnation,
@@ -112,13 +119,7 @@ impl Message {
             Self::Ack { sequence } => WireMessage::Ack {
                 sequence: *sequence,
             },
-            Self::Alarm {
-                subject,
-                incarnation,
-            } => WireMessage::Alarm {
-                subject: *subject,
-                incarnation: *incarnation,
-            },
+            Self::Alarm(alarm) => WireMessage::Alarm(*alarm),
             Self::Alive {
                 subject,
                 incarnation,
@@ -155,13 +156,7 @@ impl Message {
         Ok(match wire {
             WireMessage::Probe { sequence } => Self::Probe { sequence },
             WireMessage::Ack { sequence } => Self::Ack { sequence },
-            WireMessage::Alarm {
-                subject,
-                incarnation,
-            } => Self::Alarm {
-                subject,
-                incarnation,
-            },
+            WireMessage::Alarm(alarm) => Self::Alarm(alarm),
             WireMessage::Alive {
                 subject,
                 incarnation,

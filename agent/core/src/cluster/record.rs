@@ -94,7 +94,7 @@ impl Record {
         Arc::new(record)
     }
 
-    /// What the record adds to the XOR-hashes above it: key and version, since one decides the body.
+    /// What the record adds to the XOR-hashes above it: key and version; one decides the body.
     pub fn hash(&self) -> u64 {
         let Stamp {
             wall,

@@ -2,9 +2,9 @@
 //!
 //! One asks with its root. Where roots differ the other answers with the hashes one level below,
 //! and so they descend in turn to the prefixes that differ, until few records are left below one:
-//! these are listed with their versions. Whoever reads the list sends what is newer and fetches what
-//! it lacks. In sync it costs one small datagram, else a few for each record that differs. What is
-//! too much for one round is left to the next.
+//! these are listed with their versions. Whoever reads the list sends what is newer and fetches
+//! what it lacks. In sync it costs one small datagram, else a few for each record that differs.
+//! What is too much for one round is left to the next.
 
 use crate::{
     cluster::{

@@ -3,13 +3,14 @@
 mod board;
 mod membership;
 mod message;
+mod outbox;
 mod repair;
 
 use super::{
     body::{
         Availability, Body, Capacity, Directive, HandOver, HostReport, HostStatus, Key, Label,
-        Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, StopOrder,
-        TaskReport, Verdict,
+        Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing,
+        StopOrder, TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
 };
@@ -114,6 +115,7 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
         Key::Task(..) => Body::Task(task_report(rng)),
         Key::StopOrder(_) => Body::StopOrder(StopOrder { reason: name }),
         Key::Verdict(_) => Body::Verdict(Verdict {
+            standing: [Standing::Suspect, Standing::Down][rng.below(2) as usize],
             votes: vec![host_id(rng.below(3))],
             silent_ms: rng.below(5_000),
         }),

@@ -10,7 +10,7 @@ use crate::{
         board::{Board, Merge, Service},
         body::{
             Body, Capacity, HandOver, HostReport, HostStatus, Key, Placement, RuntimeStatus,
-            ServiceCount, ServiceRevision, ServiceSettings, Slot, TaskReport, Verdict,
+            ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
@@ -131,6 +131,7 @@ impl Scene {
 
     fn down(&mut self, number: u64) {
         let body = Body::Verdict(Verdict {
+            standing: Standing::Down,
             votes: vec![],
             silent_ms: 2_000,
         });

@@ -7,7 +7,7 @@ use holdfast_core::{
         body::{
             Body, Capacity, ContainerReport, ContainerStatus, HandOver, HostReport, HostStatus,
             Key, Label, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot,
-            TaskReport, Verdict,
+            Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
@@ -237,6 +237,7 @@ pub(crate) fn put(board: &mut Board, key: Key, epoch: u64, body: Body) {
 
 pub(crate) fn condemn(board: &mut Board, host: HostId) {
     let verdict = Verdict {
+        standing: Standing::Down,
         votes: vec![A],
         silent_ms: 2_000,
     };

@@ -227,6 +227,50 @@ fn a_service_without_room_says_why_and_is_placed_when_there_is_some() {
     });
 }
 
+/// All agents end, and start again with new addresses.
+fn move_all(cluster: &mut Cluster) {
+    (0..cluster.hosts()).for_each(|host| cluster.crash(host));
+    (0..cluster.hosts()).for_each(|host| cluster.readdress(host));
+}
+
+#[test]
+fn a_cluster_whose_hosts_all_got_new_addresses_finds_itself_again() {
+    for agents in [3, 5, 12] {
+        let report = story(agents, 10, |cluster| {
+            move_all(cluster);
+            cluster.discover();
+            (0..agents).for_each(|host| cluster.restart(host));
+            cluster.run_for(15 * SECOND)?;
+            cluster.converge(CONVERGE_MAX)?;
+            all(10)(cluster)
+        });
+        assert_eq!(
+            (report.stats.starts, report.stats.stops),
+            (10, 0),
+            "{agents}"
+        );
+    }
+}
+
+#[test]
+fn new_addresses_that_become_known_only_later_join_the_hosts_that_went_on_alone() {
+    story(5, 10, |cluster| {
+        move_all(cluster);
+        // Nobody knows where anybody is: for the checks, each host is a side of its own.
+        (0..5).for_each(|host| cluster.partition(&[host]));
+        (0..5).for_each(|host| cluster.restart(host));
+        cluster.run_for(20 * SECOND)?;
+        all(50)(cluster)?;
+        cluster.mend_network();
+        cluster.run_for(SECOND)?;
+        all(50)(cluster)?;
+        cluster.discover();
+        cluster.run_for(10 * SECOND)?;
+        cluster.converge(CONVERGE_MAX)?;
+        all(10)(cluster)
+    });
+}
+
 #[test]
 fn a_frozen_agent_with_healthy_tasks_causes_no_loss() {
     story(5, 10, |cluster| {

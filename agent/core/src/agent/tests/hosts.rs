@@ -4,7 +4,7 @@ use super::{ME, NOW, OTHER, PEER, agent, tell, version};
 use crate::{
     agent::Agent,
     cluster::{
-        body::{Availability, Body, HostStatus, Key, Verdict},
+        body::{Availability, Body, HostStatus, Key, Standing, Verdict},
         record::{Record, Version},
     },
     command::{Command, CommandId, Outcome, Refusal},
@@ -61,6 +61,7 @@ fn leave(force: bool) -> Command {
 
 fn verdict(host: HostId) -> Arc<Record> {
     let body = Body::Verdict(Verdict {
+        standing: Standing::Down,
         votes: vec![],
         silent_ms: 2_000,
     });

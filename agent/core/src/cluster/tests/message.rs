@@ -6,7 +6,7 @@ use crate::{
         board::Board,
         body::{Body, Key},
         hash_tree::{FAN, Prefix},
-        message::{Message, WIRE_VERSION},
+        message::{Alarm, Message, WIRE_VERSION},
         record::{Record, RecordError, Stamp, Version},
     },
     ids::{Digest, ServiceId, TaskId},
@@ -56,10 +56,13 @@ fn messages() -> Vec<Message> {
     vec![
         Message::Probe { sequence: 1 },
         Message::Ack { sequence: u32::MAX },
-        Message::Alarm {
+        Message::Alarm(Alarm {
             subject,
             incarnation,
-        },
+            silent_ms: 600,
+            patience_ms: 0,
+            kernel_answers: true,
+        }),
         Message::Alive {
             subject,
             incarnation,
@@ -88,7 +91,7 @@ fn name(message: &Message) -> &'static str {
     match message {
         Message::Probe { .. } => "probe",
         Message::Ack { .. } => "ack",
-        Message::Alarm { .. } => "alarm",
+        Message::Alarm(_) => "alarm",
         Message::Alive { .. } => "alive",
         Message::Records(_) => "records",
         Message::Summary { .. } => "summary",

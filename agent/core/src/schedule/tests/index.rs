@@ -4,7 +4,7 @@ use super::{SERVICE, Scene, definition, host_id, label, revision, slot_on};
 use crate::{
     cluster::body::{
         Availability, Body, Directive, HostStatus, Key, RuntimeStatus, ServiceCount,
-        ServiceSettings, Verdict,
+        ServiceSettings, Standing, Verdict,
     },
     rng::{self, Rng},
     schedule::index::Index,
@@ -22,8 +22,12 @@ fn disturb(scene: &mut Scene, rng: &mut Rng) {
     let (key, epoch, body) = match rng.below(9) {
         0 => return disturb_host(scene, rng, host),
         1 => {
-            let (votes, silent_ms) = (vec![], 2_000);
-            let body = Body::Verdict(Verdict { votes, silent_ms });
+            let standing = [Standing::Suspect, Standing::Down][rng.below(2) as usize];
+            let body = Body::Verdict(Verdict {
+                standing,
+                votes: vec![],
+                silent_ms: 2_000,
+            });
             (Key::Verdict(host_id(host)), rng.below(3) + 1, Some(body))
         }
         2 => {
