@@ -3,17 +3,21 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build demo test bench lint fmt sim clean
+.PHONY: help prerequisites build demo test bench bench-sim lint fmt sim soak clean
 
 # For `make sim`.
 SEED ?= 1
 AGENTS ?= 100
 
+# For `make soak`: virtual hours, and hosts; from another seed each time.
+HOURS ?= 1000
+HOSTS ?= 10
+
 # Installs what is missing and names a Docker Engine, for the rest of the same recipe.
 with_engine = engine=$$(packaging/prerequisites.sh); eval "$$engine"
 
 help: ## what there is to make (this)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 prerequisites: ## install what is missing, find or start a Docker Engine (Debian, Ubuntu)
 	@packaging/prerequisites.sh
@@ -32,12 +36,14 @@ test: ## everything that CI runs, cheapest first
 	@$(with_engine)
 	.ci/steps.sh
 
-bench: ## measure: on real Docker (into docs/benchmarks.md), and and the simulator with 20 agents
+bench: ## measure on real Docker (into docs/benchmarks.md)
 	@$(with_engine)
 	cargo build --release --package holdfast
 	tests/e2e/make-image.sh
 	cargo run --release --package e2e --bin bench -- --write docs/benchmarks.md
-	cargo run --release --package sim -- bench
+
+bench-sim: ## measure in the simulator, beside memberlist and foca (into docs/benchmarks.md)
+	@cargo run --release --package sim -- bench --write docs/benchmarks.md
 
 lint: ## the checks that need no Docker: format, scripts, tidy, licences, clippy
 	@.ci/steps.sh format scripts tidy licences clippy
@@ -47,6 +53,9 @@ fmt: ## format the Rust
 
 sim: ## one simulated run, traced: make sim SEED=7 AGENTS=100
 	@cargo run --release --package sim -- $(SEED) --agents $(AGENTS) --trace
+
+soak: ## virtual hours of a faulted cluster, on all cores: make soak HOURS=1000 HOSTS=10
+	@cargo run --release --package sim -- hours $(HOURS) --agents $(HOSTS) --from $$(date +%s)
 
 clean: ## remove what was built
 	@cargo clean

@@ -10,8 +10,10 @@ pub(crate) mod view;
 pub(crate) mod definitions;
 pub(crate) mod tasks;
 pub(crate) mod services;
+pub(crate) mod tags;
 pub(crate) mod hosts;
 pub(crate) mod introspection;
+pub(crate) mod keys;
 pub(crate) mod why;
 pub(crate) mod overview;
 #[cfg(test)]
@@ -75,10 +77,13 @@ operations! {
     DescribeTasks Read;
     ListContainerInstances Read;
     ListServices Read;
+    ListTagsForResource Read;
     ListTaskDefinitions Read;
     ListTasks Read;
     RegisterTaskDefinition Write;
     StopTask Write;
+    TagResource Write;
+    UntagResource Write;
     UpdateContainerInstancesState Write;
     UpdateService Write;
 }
@@ -115,6 +120,9 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::StopTask => tasks::plan_stop(view, body),
         Operation::UpdateContainerInstancesState => hosts::plan_state(view, body),
         Operation::DeregisterContainerInstance => hosts::plan_deregister(view, body),
+        Operation::TagResource => tags::plan_tag(view, body),
+        Operation::UntagResource => tags::plan_untag(view, body),
+        Operation::ListTagsForResource => tags::list(view, body).map(Plan::Answer),
         Operation::DescribeTaskDefinition => definitions::describe(view, body).map(Plan::Answer),
         Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
         Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
@@ -149,5 +157,8 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
             "containerInstance": {"containerInstanceArn": view.context.host_arn(*host)}
         })),
         Outcome::Left { stopped } => Ok(json!({"left": true, "tasksStopped": stopped})),
+        Outcome::KeyInstalled(_) | Outcome::KeyPutToUse(_) | Outcome::KeyRemoved(_) => {
+            Ok(keys::changed(outcome))
+        }
     }
 }

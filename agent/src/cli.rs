@@ -5,6 +5,7 @@ mod client;
 mod events;
 mod failure;
 mod hosts;
+mod keys;
 mod leave;
 mod output;
 mod services;
@@ -16,7 +17,7 @@ mod tests;
 
 pub(crate) use args::{Cli, Command};
 
-use args::{EventsArgs, Global, KeyCommand};
+use args::{EventsArgs, Global};
 use clap::CommandFactory as _;
 use client::Client;
 use failure::Failure;
@@ -58,7 +59,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Events(EventsArgs { follow, after }) => {
             events::run(&client, output, follow, after).await
         }
-        Command::Key(KeyCommand::New) => new_key(),
+        Command::Key(command) => keys::run(&client, output, command).await,
         Command::Completions { shell } => completions(shell),
     }
 }
@@ -69,12 +70,6 @@ async fn status(client: &Client, output: Output) -> Result<(), Failure> {
         Output::Json => output::say_json(&status),
         Output::Table => say(&hosts::status_text(&status)),
     }
-}
-
-fn new_key() -> Result<(), Failure> {
-    let key = crate::gossip::ClusterKey::generate()
-        .map_err(|err| Failure::Refused(format!("cannot read random bytes: {err}")))?;
-    say(&key.to_text())
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {

@@ -6,11 +6,10 @@ use crate::{
     discovery::{Discovery, DiscoverySettings},
     disk::{Disk, chain},
     drive::{Driver, Ending, Ports},
-    gossip::{self, KeyFileError, Transport, TransportConfig, read_key_file},
+    gossip::{self, KeyFileError, KeyStore, Knocks, Transport, TransportConfig, read_key_file},
     handle::{Call, DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
-    knock::Knocks,
     probe::{HostFacts, ProbeError},
     runtime::{Docker, DockerConfig},
     store::{Entries, Store, StoreError},
@@ -19,7 +18,7 @@ use crate::{
 };
 use holdfast_core::{
     agent::{AgentConfig, Timings},
-    cluster::{board::Board, body::Capacity, record::Record},
+    cluster::{board::Board, body::Capacity, keys::KeyReport, record::Record},
     ids::HostId,
     input::Input,
     task::runtime::RuntimeEvent,
@@ -143,8 +142,10 @@ async fn start(
         }
         next => next?,
     };
-    let keyring = config.key_file.as_deref().map(read_key_file).transpose()?;
-    if keyring.is_none() {
+    let keys = config.key_file.as_deref().map(read_key_file).transpose()?;
+    let keys = keys.map(|file| KeyStore::open(&config.state_dir, file));
+    let keys = keys.transpose()?;
+    if keys.is_none() {
         warn!("There is no cluster key: only agents on this machine can be peers.");
     }
     let (inbox, received) = mpsc::channel(INBOX_MAX);
@@ -152,7 +153,7 @@ async fn start(
         bind: config.bind,
         advertise: config.advertise,
         cluster: config.cluster.clone(),
-        keyring,
+        keyring: keys.as_ref().map(|keys| keys.ring().clone()),
         host,
         boot,
         now_wall_ms: gossip::now_wall_ms,
@@ -173,7 +174,8 @@ async fn start(
     let seeds = discovery.first().await;
     serve_http(&config, &handle).await?;
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
-    let agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
+    let mut agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
+    agent.keys = keys.as_ref().map(KeyStore::report).unwrap_or_default();
     let (knocks, knocked) = Knocks::new();
     let ports = Ports {
         transport,
@@ -182,6 +184,7 @@ async fn start(
         disk: Disk::start(store),
         handle,
         discovery,
+        keys,
     };
     let driver = Driver::start(agent, board(entries), ports)?;
     Ok(Started {
@@ -249,6 +252,7 @@ fn agent_config(
             memory_mib: config.memory_mib,
         },
         fingerprint,
+        keys: KeyReport::default(),
         agent_version: VERSION.to_owned(),
         timings: Timings {
             probe_interval: config.probe_interval,

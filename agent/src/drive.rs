@@ -3,15 +3,19 @@
 use crate::{
     discovery::Discovery,
     disk::Disk,
-    gossip::{self, Received, Transport},
+    gossip::{self, KeyStore, Knocks, Received, Transport},
     handle::{Call, Handle},
-    knock::Knocks,
     runtime::Docker,
     systemd,
 };
 use holdfast_core::{
     agent::{Agent, AgentConfig},
-    cluster::{board::Board, body::RuntimeStatus, message::Message},
+    cluster::{
+        board::Board,
+        body::RuntimeStatus,
+        keys::{KeyOrders, KeyReport},
+        message::Message,
+    },
     command::{CommandId, Outcome, Refusal},
     effect::{Effect, Effects, Send, Via},
     event::{Event, Happening, HostStanding},
@@ -45,6 +49,8 @@ pub(crate) struct Ports {
     pub(crate) disk: Disk,
     pub(crate) handle: Handle,
     pub(crate) discovery: Discovery,
+    /// `None` on an agent without a key, which talks on loopback alone.
+    pub(crate) keys: Option<KeyStore>,
 }
 
 pub(crate) struct Driver {
@@ -55,6 +61,8 @@ pub(crate) struct Driver {
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, Refusal>>>,
     commands: u64,
     ready: bool,
+    /// To be told to the core in the next step.
+    changed_keys: Option<KeyReport>,
     /// The agent has left the cluster.
     left: bool,
 }
@@ -97,6 +105,7 @@ impl Driver {
             commands: 0,
             ready: false,
             left: false,
+            changed_keys: None,
         })
     }
 
@@ -160,8 +169,12 @@ impl Driver {
     }
 
     async fn step(&mut self, input: Input) -> Result<(), String> {
-        self.agent.step(now(self.started), input, &mut self.fx);
-        self.carry_out().await?;
+        let mut next = Some(input);
+        while let Some(input) = next {
+            self.agent.step(now(self.started), input, &mut self.fx);
+            self.carry_out().await?;
+            next = self.changed_keys.take().map(Input::Keys);
+        }
         self.ports.discovery.note_alone(self.agent.is_alone());
         if !self.ready && self.agent.is_caught_up() {
             self.ready = true;
@@ -222,6 +235,7 @@ impl Driver {
                 Effect::Forget(records) => self.ports.disk.forget(&records),
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
+                Effect::Keys(orders) => self.change_keys(&orders),
                 Effect::Knock { host, addresses } => self.ports.knocks.knock(host, addresses),
                 Effect::Send(send) if unsaved.is_none() => self.send(send),
                 Effect::Send(_) => {}
@@ -240,6 +254,24 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// The core hears in a step of its own what became of its orders.
+    fn change_keys(&mut self, orders: &KeyOrders) {
+        let Some(keys) = &mut self.ports.keys else {
+            return;
+        };
+        match keys.apply(orders) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.ports.transport.set_keyring(keys.ring());
+                let report = keys.report();
+                let (held, sealing) = (&report.held, &report.in_use);
+                info!(?held, ?sealing, "The cluster's keys have changed.");
+                self.changed_keys = Some(report);
+            }
+            Err(err) => warn!(%err, "Cannot save the cluster's keys; trying again."),
+        }
     }
 
     fn send(&self, send: Send) {

@@ -10,6 +10,7 @@ mod connection;
 mod caller;
 mod guard;
 mod ecs;
+mod keys;
 mod leave;
 mod v1;
 mod stream;
@@ -127,6 +128,7 @@ pub(crate) async fn bind_introspection(address: SocketAddr) -> Result<TcpListene
 pub(crate) async fn serve_local(listener: UnixListener, app: App) {
     let router = v1::routes()
         .merge(ecs::routes())
+        .merge(keys::routes())
         .merge(leave::routes())
         .fallback(answer::no_such_path);
     let router = guard::harden(router).with_state(app);

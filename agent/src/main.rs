@@ -8,7 +8,6 @@ mod drive;
 mod gossip;
 mod identity;
 mod probe;
-mod knock;
 mod runtime;
 mod store;
 mod systemd;

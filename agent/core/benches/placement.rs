@@ -20,7 +20,10 @@ use holdfast_core::{
         index::Index,
         keeper::{Keeper, Scope, Sight},
     },
-    spec::task_definition::{Container, TaskDefinition},
+    spec::{
+        options::ServiceOptions,
+        task_definition::{Container, TaskDefinition},
+    },
     task::{runtime::SlotLabel, status::TaskStatus},
     time::{Mono, Now, Wall},
 };
@@ -183,6 +186,7 @@ impl Scene {
                 version: "28".to_owned(),
             },
             fingerprint: 0,
+            keys: Default::default(),
             agent_version: String::new(),
             registered_at: Wall(0),
             started_at: Wall(0),
@@ -197,6 +201,7 @@ impl Scene {
             name: id.to_string(),
             created_at: Wall(0),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         };
         self.put(Key::ServiceSettings(id), 0, Body::ServiceSettings(settings));
         self.put(

@@ -5,11 +5,15 @@
 mod writing;
 mod spreading;
 mod joining;
+mod keys;
 mod slots;
 mod commands;
 mod hosts;
 mod leaving;
 mod telling;
+mod comparing;
+mod repairing;
+mod clocks;
 mod amid;
 
 use crate::{
@@ -17,6 +21,7 @@ use crate::{
         board::Board,
         body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, Verdict},
         clock::Clock,
+        keys::KeyReport,
         membership::{Finding, Membership, Turn},
         message::Message,
         outbox::Outbox,
@@ -31,27 +36,23 @@ use crate::{
     rng::Rng,
     schedule::{
         index::{Index, Touched},
-        keeper::Keeper,
+        keeper::{Keeper, Move, better},
     },
-    task::{
-        roster::Roster,
-        runtime::{Observed, RuntimeCommand, RuntimeEvent},
-        status::{StopCode, TaskStatus},
-    },
+    task::{roster::Roster, runtime::RuntimeCommand, status::TaskStatus},
     time::{Mono, Now, Span, Wall},
 };
 use joining::{Joining, others};
 use leaving::Leaving;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::timings::Timings;
 
 /// Between looks for what has become too old to keep.
 const HOUSEKEEPING: Span = Span::from_secs(10);
+
+/// How long a machine that has another address than its disk says only reads: what is there under
+/// the same identity has to have the time to object.
+const OBJECTION: Span = Span::from_secs(2);
 
 /// What an agent is told about itself when it starts.
 #[derive(Clone, Debug)]
@@ -71,14 +72,18 @@ pub struct AgentConfig {
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
     pub fingerprint: u64,
+    /// `Input::Keys` replaces it.
+    pub keys: KeyReport,
     pub agent_version: String,
     pub timings: Timings,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     config: AgentConfig,
     started: Now,
+    /// Until when this machine may be a copy of the one that its disk tells of, and does nothing.
+    copy_until: Option<Mono>,
     /// When this host first registered, as its own disk has it.
     registered_at: Wall,
     rng: Rng,
@@ -108,10 +113,16 @@ pub struct Agent {
     all_dirty: bool,
     /// Copies whose successor was seen to serve, with their service and since when.
     giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
+    /// Records of keys changed, or it is time to look again.
+    keys_dirty: bool,
     next_repair: Mono,
     next_housekeeping: Mono,
     next_compare: Mono,
     events: u64,
+    /// Tombstones are kept until then, however old they are.
+    bury_from: Mono,
+    /// Of whose clock people were told, and when.
+    clocks_told: BTreeMap<HostId, Mono>,
 }
 
 impl Agent {
@@ -123,7 +134,7 @@ impl Agent {
         now: Now,
         fx: &mut Effects,
     ) -> Self {
-        let joining = Joining::new(now, saved.is_empty());
+        let joining = Joining::new(now, &saved);
         let mut agent = Self::new(config, saved, joining, seed, now);
         agent.publish_host(now, fx);
         agent.look_for_peers(now, fx);
@@ -139,6 +150,7 @@ impl Agent {
         let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
         let mut agent = Self {
             started: now,
+            copy_until: None,
             registered_at: now.wall,
             clock: Clock::new(me),
             board: saved,
@@ -146,7 +158,7 @@ impl Agent {
             joining,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::default(),
+            keeper: Keeper::new(timings.brake),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -161,10 +173,13 @@ impl Agent {
             dirty: Touched::default(),
             all_dirty: true,
             giving_way: BTreeMap::new(),
+            keys_dirty: true,
             next_repair: now.mono + repair_phase,
             next_housekeeping: now.mono + HOUSEKEEPING,
             next_compare: now.mono + timings.compare_interval,
             events: 0,
+            bury_from: now.mono,
+            clocks_told: BTreeMap::new(),
             rng,
             config,
         };
@@ -185,6 +200,9 @@ impl Agent {
         }
         if let Some((_, report)) = self.board.host(me) {
             self.registered_at = report.registered_at;
+            if report.address != self.config.address {
+                self.copy_until = Some(now.mono + OBJECTION);
+            }
         }
         self.index = Index::of(&self.board);
         let hosts: Vec<HostId> = self.board.hosts().map(|(host, ..)| host).collect();
@@ -225,6 +243,7 @@ impl Agent {
             Input::Runtime(event) => self.on_runtime(now, event, fx),
             Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
@@ -274,7 +293,9 @@ impl Agent {
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
             let up = self.membership.up();
-            if let Some(peer) = self.rng.index(up.len()).map(|index| up[index]) {
+            let repairs = !planted!(NeverRepairs) && !self.joining.is_stale();
+            let peer = self.rng.index(up.len()).map(|index| up[index]);
+            if let Some(peer) = peer.filter(|_| repairs) {
                 let message = Message::Summary {
                     root: self.board.root(),
                 };
@@ -283,7 +304,7 @@ impl Agent {
         }
         if now.mono >= self.next_compare {
             self.next_compare = now.mono + self.config.timings.compare_interval;
-            if self.runtime_version.is_some() {
+            if self.runtime_version.is_some() && !planted!(NeverCompares) {
                 fx.push(Effect::Runtime(RuntimeCommand::List));
             }
         }
@@ -309,10 +330,9 @@ impl Agent {
         self.membership.on_heard(now, from);
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
-        let begins = matches!(
-            message,
-            Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
-        );
+        let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
+        let begins =
+            answers_probe || matches!(message, Message::CatchUp { .. } | Message::Records(_));
         match message {
             Message::Probe { .. }
             | Message::Ack { .. }
@@ -326,13 +346,23 @@ impl Agent {
             Message::Summary { .. }
             | Message::Branches(_)
             | Message::Holdings { .. }
-            | Message::Fetch(_) => self.on_comparison(from, address, &message, fx),
-            Message::CatchUp => self.on_catch_up(from, address, fx),
+            | Message::Fetch(_) => {
+                if !self.joining.is_stale() {
+                    self.on_comparison(from, address, &message, fx);
+                }
+            }
+            Message::CatchUp { after } => self.on_catch_up(from, address, after.as_ref(), fx),
             Message::Blank => self.on_blank(now, address, fx),
-            Message::Page { records, last } => self.on_page(now, from, records, last, fx),
+            Message::Behind => self.on_behind(),
+            Message::Ahead { ms } => self.on_ahead(now, from, ms, fx),
+            Message::Page { records, last } => {
+                self.on_page(now, (from, address), records, last, fx);
+            }
         }
-        if begins {
-            self.on_stranger(from, address, known, fx);
+        if begins && (!known || self.board.is_down(from)) {
+            self.on_stranger(from, address, fx);
+        } else if answers_probe && self.board.is_in_doubt(from) {
+            self.tell_accused(from, address, fx);
         }
     }
 
@@ -379,76 +409,30 @@ impl Agent {
         self.on_findings(now, findings, fx);
     }
 
-    /// One step of a repair: boards are compared by hashes, and what differs is sent or asked for.
-    fn on_comparison(
-        &self,
-        from: HostId,
-        address: SocketAddr,
-        message: &Message,
-        fx: &mut Effects,
-    ) {
-        let mut reply = |message: Message| {
-            let (to, host, via) = (address, Some(from), via(&message));
-            fx.push(Effect::Send(Send {
-                to,
-                host,
-                via,
-                message,
-            }));
-        };
-        match message {
-            Message::Summary { root } => {
-                repair::answer_summary(&self.board, *root)
-                    .into_iter()
-                    .for_each(reply);
-            }
-            Message::Branches(theirs) => {
-                repair::answer_branches(&self.board, theirs)
-                    .into_iter()
-                    .for_each(reply);
-            }
-            Message::Holdings { prefixes, held } => {
-                let difference = repair::compare(&self.board, prefixes, held);
-                if !difference.lacking.is_empty() {
-                    reply(Message::Fetch(difference.lacking));
-                }
-                repair::pack(difference.newer).into_iter().for_each(reply);
-            }
-            Message::Fetch(hashes) => {
-                // As a set: asking a hundred times for one record brings it once.
-                let wanted: BTreeSet<u64> = hashes.iter().copied().collect();
-                let found = wanted
-                    .into_iter()
-                    .filter_map(|hash| self.board.by_key_hash(hash));
-                repair::pack(repair::bounded(found))
-                    .into_iter()
-                    .for_each(reply);
-            }
-            _ => {}
-        }
+    /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
+    /// compared.
+    fn on_stranger(&mut self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        self.tell_accused(from, address, fx);
+        fx.push(Effect::Send(Send {
+            to: address,
+            host: Some(from),
+            via: Via::Datagram,
+            message: Message::Summary {
+                root: self.board.root(),
+            },
+        }));
     }
 
-    /// A host that we hold for down or in doubt, or do not know, has spoken: it is told, and boards
-    /// are compared.
-    fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
-        let (down, in_doubt) = (self.board.is_down(from), self.board.is_in_doubt(from));
-        if known && !down && !in_doubt {
-            return;
-        }
+    /// What is held against a host, for it to refute.
+    fn tell_accused(&self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        let accused = self.board.is_down(from) || self.board.is_in_doubt(from);
         let verdict = self.board.record(&Key::Verdict(from));
-        let verdict = verdict.filter(|_| down || in_doubt);
-        let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
-        let summary = Message::Summary {
-            root: self.board.root(),
-        };
-        let compared = (!in_doubt).then_some(summary);
-        for message in told.into_iter().chain(compared) {
-            let via = Via::Datagram;
+        if let Some(verdict) = verdict.filter(|_| accused) {
             fx.push(Effect::Send(Send {
                 to: address,
                 host: Some(from),
-                via,
-                message,
+                via: Via::Datagram,
+                message: Message::Records(vec![Arc::clone(verdict)]),
             }));
         }
     }
@@ -473,59 +457,6 @@ impl Agent {
                 Finding::Believed(record) => self.merge(now, &record, None, fx),
             }
         }
-    }
-
-    /// Containers were found. What the roster has let go or never knew, the board may remember: how
-    /// the task ended, or that its service is gone.
-    fn recall(&mut self, now: Now, found: &[Observed], fx: &mut Effects) {
-        for labels in found.iter().map(|observed| &observed.labels) {
-            let (me, task) = (self.config.host, labels.task);
-            if self.roster.get(task).is_none() {
-                match self.board.task_at(me, task).cloned() {
-                    Some(report) => {
-                        let definition = self.board.definition(report.definition).cloned();
-                        self.roster.remember(task, report, definition);
-                    }
-                    None => self.roster.adopt(now, labels),
-                }
-            }
-            let slot = labels.slot.as_ref();
-            if let Some(slot) = slot.filter(|slot| self.board.is_service_gone(slot.service)) {
-                let reason = format!("(service {}) was deleted", slot.service_name);
-                let code = StopCode::ServiceSchedulerInitiated;
-                self.roster.stop(now, task, code, &reason, fx);
-            }
-        }
-    }
-
-    fn on_runtime(&mut self, now: Now, event: RuntimeEvent, fx: &mut Effects) {
-        match &event {
-            RuntimeEvent::Available { version } => {
-                // What ran before may have ended unseen: nothing is vouched for until it is
-                // compared.
-                let reason = "its containers are being compared".to_owned();
-                self.runtime = RuntimeStatus::Unavailable { reason };
-                self.runtime_version = Some(version.clone());
-            }
-            RuntimeEvent::Unavailable { reason } => {
-                self.runtime_version = None;
-                self.runtime = RuntimeStatus::Unavailable {
-                    reason: reason.clone(),
-                };
-            }
-            // Whether a task that was found has stopped already, the peers may know better.
-            RuntimeEvent::Listed(_) if !self.joining.is_done() => return,
-            RuntimeEvent::Listed(found) => {
-                self.recall(now, found, fx);
-                if let Some(version) = self.runtime_version.clone() {
-                    self.touch_own();
-                    self.runtime = RuntimeStatus::Available { version };
-                }
-            }
-            _ => {}
-        }
-        self.roster.on_runtime(now, event, fx);
-        self.publish_host(now, fx);
     }
 
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {
@@ -558,16 +489,6 @@ impl Agent {
         )
     }
 
-    /// No other host is up, as far as this agent can tell: time to ask again where peers are.
-    pub fn is_alone(&self) -> bool {
-        self.membership.up().is_empty()
-    }
-
-    /// Has a full copy of the board, or has looked for a peer in vain.
-    pub const fn is_caught_up(&self) -> bool {
-        self.joining.is_done()
-    }
-
     /// What this agent's board says of a host at the moment.
     pub fn standing(&self, host: HostId) -> HostStanding {
         let Some((_, report)) = self.board.host(host) else {
@@ -581,6 +502,17 @@ impl Agent {
             (Some(Standing::Cleared) | None, _) => HostStanding::Up,
         };
         self.board.standing(host, seen)
+    }
+
+    /// This agent, as a keeper, is not about to move a slot only for balance.
+    pub fn is_balanced(&self) -> bool {
+        self.keeper.is_balanced()
+    }
+
+    /// The move that would even out a service most, if any is worth it.
+    pub fn better_placed(&self, service: ServiceId) -> Option<Move> {
+        let service = self.board.service(service)?;
+        better(&self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.

@@ -5,6 +5,7 @@ pub mod record;
 pub mod clock;
 pub mod hash_tree;
 pub mod board;
+pub mod keys;
 pub mod message;
 pub mod outbox;
 pub mod repair;

@@ -4,8 +4,12 @@
 
 use crate::{
     cluster::body::Availability,
-    ids::{Digest, HostId, ServiceId, TaskId},
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
+    spec::{
+        options::{OptionsChange, ServiceOptions},
+        service::DefinitionRef,
+        task_definition::TaskDefinition,
+    },
     time::Span,
 };
 
@@ -20,6 +24,7 @@ pub enum Command {
         name: String,
         definition: DefinitionRef,
         desired: u32,
+        options: ServiceOptions,
         /// Makes a repeated call harmless; empty where the client gave none.
         client_token: String,
     },
@@ -27,6 +32,7 @@ pub enum Command {
         service: String,
         desired: Option<u32>,
         definition: Option<DefinitionRef>,
+        options: OptionsChange,
     },
     /// Without `force` a service is deleted only when it is scaled to 0, as ECS does.
     DeleteService {
@@ -55,6 +61,21 @@ pub enum Command {
         within: Option<Span>,
         force: bool,
     },
+    /// All hosts are to have this key.
+    InstallKey {
+        key: KeyId,
+        secret: Secret,
+    },
+    /// All hosts are to seal with this key. With `force` also where some lack it.
+    UseKey {
+        key: KeyId,
+        force: bool,
+    },
+    /// No host is to have this key any more. With `force` also where hosts that are down need it.
+    RemoveKey {
+        key: KeyId,
+        force: bool,
+    },
 }
 
 /// The change is on this host's board and disk, and on its way to the others.
@@ -75,6 +96,9 @@ pub enum Outcome {
     Left {
         stopped: u32,
     },
+    KeyInstalled(KeyId),
+    KeyPutToUse(KeyId),
+    KeyRemoved(KeyId),
 }
 
 /// Nothing was changed, and why.
@@ -136,4 +160,29 @@ pub enum Refusal {
          moment, or ask another agent"
     )]
     NotCaughtUp { seconds: u64 },
+    #[error(
+        "this agent has no cluster key, so there is none to rotate: put one into `key_file` and \
+         restart it"
+    )]
+    NoKeys,
+    #[error("no host has a key {0}; `holdfast key ls` lists them")]
+    NoSuchKey(KeyId),
+    #[error(
+        "the key {key} cannot be put to use yet: {hosts} would not understand what is sealed with \
+         it; wait until `holdfast key ls` shows that all have it, or use force"
+    )]
+    KeyLacking { key: KeyId, hosts: String },
+    #[error(
+        "the key {key} is in use ({hosts}); put another one to use first, and wait until \
+         `holdfast key ls` shows that nobody seals with this one"
+    )]
+    KeyUsed { key: KeyId, hosts: String },
+    #[error("the key {0} is the only one; install another one and put it to use first")]
+    OnlyKey(KeyId),
+    #[error(
+        "the key {key} is the only one that {hosts} had when last seen, and down since: it could \
+         not come back by itself; start it first, or use force and put the new key into its \
+         `key_file`"
+    )]
+    KeyOfAbsent { key: KeyId, hosts: String },
 }

@@ -1,7 +1,7 @@
 //! Everything that an agent can ask for: the closed set of effects, drained in order every step.
 
 use crate::{
-    cluster::{message::Message, record::Record},
+    cluster::{keys::KeyOrders, message::Message, record::Record},
     command::{CommandId, Outcome, Refusal},
     event::Event,
     ids::HostId,
@@ -23,6 +23,8 @@ pub enum Effect {
         id: CommandId,
         result: Result<Outcome, Refusal>,
     },
+    /// The driver's keys are to change; it answers with `Input::Keys`.
+    Keys(KeyOrders),
     Emit(Event),
     /// The agent has left the cluster: the last effect there is. The driver ends the process, which
     /// is not to be started again by itself.

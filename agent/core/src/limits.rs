@@ -11,6 +11,9 @@ pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 pub const DESIRED_COUNT_MAX: u32 = 5_000;
 pub const SERVICES_MAX: usize = 5_000;
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// How long a host is to be silent before a service moves its slots, where people choose it.
+pub const REPLACE_AFTER_MS_MIN: u32 = 600;
+pub const REPLACE_AFTER_MS_MAX: u32 = 24 * 3_600 * 1_000;
 pub const DESCRIBE_TASKS_MAX: usize = 100;
 pub const DESCRIBE_SERVICES_MAX: usize = 10;
 
@@ -37,7 +40,7 @@ pub const REPAIR_BYTES_MAX: usize = 1024 * 1024;
 /// Peers that get a changed record from its author, and from each host that it is new to. One of
 /// them is the next one in the order of ids: so nobody is left out by chance, and few suffice.
 pub const FANOUT_AUTHOR: usize = 5;
-pub const FANOUT_FORWARD: usize = 2;
+pub const FANOUT_FORWARD: usize = 3;
 /// Changed records that each peer is sent within 10 ms, beside what concerns it.
 pub const SPREAD_BYTES_MAX: usize = 16 * 1024;
 /// Changed records that wait to be spread; the oldest beyond them are left to repair.
@@ -54,9 +57,14 @@ pub const FANOUT_SEEDS: usize = 10;
 /// First peers that an agent keeps in mind; all are probed while nobody answers.
 pub const SEEDS_MAX: usize = 1_024;
 
+/// Keys that a host accepts at a time.
+pub const CLUSTER_KEYS_MAX: usize = 8;
+
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;
 pub const TOMBSTONE_MS: u64 = 72 * 3_600 * 1_000;
+/// Tombstones are kept so long while a host is down that nobody has forgotten yet.
+pub const TOMBSTONE_FOR_ABSENT_MS: u64 = 10 * TOMBSTONE_MS;
 pub const STOPPED_TASK_KEPT_MS: u64 = 3_600 * 1_000;
 /// A host that left stays known for as long as its stopped tasks.
 pub const LEFT_HOST_KEPT_MS: u64 = STOPPED_TASK_KEPT_MS;

@@ -25,6 +25,21 @@ pub struct Timings {
     pub leave_timeout: Span,
     /// How long a host is down before it is forgotten; `None`: never.
     pub reap_after: Option<Span>,
+    pub brake: BrakeSettings,
+}
+
+/// When a keeper takes it that many hosts that were lost at once come back, and how it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrakeSettings {
+    /// Lost hosts in a hundred, above which replacing waits; 100 is never.
+    pub percent: u32,
+    /// Losses within this time count together.
+    pub within: Span,
+    pub wait: Span,
+    /// Then each keeper replaces so many slots a second.
+    pub slots_per_second: u64,
+    /// In smaller clusters there is no brake: one of two hosts is half of them.
+    pub hosts_min: u32,
 }
 
 impl Default for Timings {
@@ -42,6 +57,19 @@ impl Default for Timings {
             stop_timeout: Span::from_secs(30),
             leave_timeout: Span::from_secs(60),
             reap_after: Some(Span::from_secs(72 * 3_600)),
+            brake: BrakeSettings::default(),
+        }
+    }
+}
+
+impl Default for BrakeSettings {
+    fn default() -> Self {
+        Self {
+            percent: 40,
+            within: Span::from_secs(30),
+            wait: Span::from_secs(10),
+            slots_per_second: 50,
+            hosts_min: 4,
         }
     }
 }

@@ -85,6 +85,12 @@ impl From<Refusal> for ApiError {
             | Refusal::ForgetsItself
             | Refusal::LastHost { .. }
             | Refusal::NotTakenOver { .. } => Self::InvalidParameter(text),
+            Refusal::NoSuchKey(_) => Self::NotFound(text),
+            Refusal::NoKeys
+            | Refusal::KeyLacking { .. }
+            | Refusal::KeyUsed { .. }
+            | Refusal::OnlyKey(_)
+            | Refusal::KeyOfAbsent { .. } => Self::InvalidParameter(text),
             Refusal::Limit { .. } => Self::LimitExceeded(text),
             Refusal::NotSaved { .. } | Refusal::NotCaughtUp { .. } => Self::Server(text),
         }

@@ -6,6 +6,7 @@ use holdfast_core::{
     cluster::board::Board,
     event::HostStanding,
     ids::{HostId, ServiceId, TaskId},
+    schedule::keeper::Move,
     time::Wall,
 };
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ pub(crate) struct View<'a> {
     pub(crate) caught_up: bool,
     pub(crate) standing: &'a dyn Fn(HostId) -> HostStanding,
     pub(crate) keeper: &'a dyn Fn(ServiceId) -> Option<HostId>,
+    /// The next move that would spread a service more evenly.
+    pub(crate) better_placed: &'a dyn Fn(ServiceId) -> Option<Move>,
 }
 
 impl View<'_> {
@@ -35,6 +38,7 @@ impl View<'_> {
             caught_up: agent.is_caught_up(),
             standing: &|host| agent.standing(host),
             keeper: &|service| agent.keeper_of(service),
+            better_placed: &|service| agent.better_placed(service),
         };
         answer(&view)
     }
@@ -51,8 +55,8 @@ impl View<'_> {
         )
     }
 
-    /// Whether what the host said of the task last may be taken for the truth: not while it is down,
-    /// nor before it has looked, since it began this life, at what of its tasks still runs.
+    /// Whether what the host said of the task last may be taken for the truth: not while it is
+    /// down, nor before it has looked, since it began this life, at what of its tasks still runs.
     pub(crate) fn is_confirmed(&self, host: HostId, task: TaskId) -> bool {
         !self.is_down(host) && self.board.is_fresh(host, task)
     }

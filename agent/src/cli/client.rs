@@ -10,7 +10,9 @@ use crate::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, StatusCode, body::Incoming, header, http::request::Builder};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, header, http::request::Builder,
+};
 use serde_json::Value;
 use std::{fmt::Write as _, time::Duration};
 use tokio::time::timeout;
@@ -52,7 +54,7 @@ impl Client {
 
     /// One of ECS's operations.
     pub(super) async fn call(&self, operation: Operation, body: &Value) -> Result<Value, Failure> {
-        self.check_may_write()?;
+        self.check_writable()?;
         let request = Request::post("/")
             .header("x-amz-target", format!("{TARGET}.{}", operation.as_str()))
             .header(header::CONTENT_TYPE, "application/x-amz-json-1.1");
@@ -61,10 +63,33 @@ impl Client {
 
     /// A change that takes as long as it takes: its answer is waited for.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.check_may_write()?;
+        self.check_writable()?;
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
         let (status, body) = self.answered(request, Full::from(body.to_string())).await?;
         self.read(status, &body)
+    }
+
+    /// A change that ECS has no operation for.
+    pub(super) async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        self.check_writable()?;
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        self.exchange(request, Full::from(body.to_string())).await
+    }
+
+    fn check_writable(&self) -> Result<(), Failure> {
+        match self.address {
+            Address::Unix(_) => Ok(()),
+            Address::Tcp(_) => Err(Failure::Refused(format!(
+                "{} is read-only; leave --socket out, on the host itself, to reach its unix socket",
+                self.address
+            ))),
+        }
     }
 
     /// The answer to a request as soon as its head is there, for streams.
@@ -89,16 +114,6 @@ impl Client {
             )))
         })?;
         self.read(status, &body)
-    }
-
-    fn check_may_write(&self) -> Result<(), Failure> {
-        match self.address {
-            Address::Tcp(_) => Err(Failure::Refused(format!(
-                "{} is read-only; leave --socket out, on the host itself, to reach its unix socket",
-                self.address
-            ))),
-            Address::Unix(_) => Ok(()),
-        }
     }
 
     async fn answered(

@@ -117,6 +117,7 @@ fn agent() -> Agent {
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
         fingerprint: 7,
+        keys: Default::default(),
         agent_version: "0.1.0".to_owned(),
         timings: Default::default(),
     };

@@ -17,7 +17,7 @@ use holdfast_core::{
     agent::{Agent, Timings},
     cluster::{board::Board, message::Message, record::Record},
     effect::Effects,
-    ids::{Digest, HostId, ServiceId, SlotIndex},
+    ids::{Digest, HostId, KeyId, ServiceId, SlotIndex},
     input::Input,
     rng::Rng,
     spec::task_definition::TaskDefinition,
@@ -84,6 +84,11 @@ pub(crate) enum Event {
     FaultBegins(usize),
     FaultEnds(usize),
     Order(usize),
+    /// The driver has changed its keys as it was asked to.
+    Keys {
+        host: usize,
+        boot: u32,
+    },
     Sweep,
 }
 
@@ -98,6 +103,8 @@ pub(crate) struct Delivery {
     pub to_place: usize,
     /// Of a stream: what must not have changed since it was sent.
     pub connection: Option<(u32, u16)>,
+    /// Whoever has not got this key cannot read it.
+    pub sealed_with: Option<KeyId>,
     pub message: Message,
 }
 
@@ -269,6 +276,12 @@ impl Cluster {
             Event::FaultBegins(number) => self.begin_fault(number),
             Event::FaultEnds(number) => self.end_fault(number),
             Event::Order(number) => self.give_order(number),
+            Event::Keys { host, boot } => {
+                if self.hosts[host].boot == boot {
+                    let report = self.hosts[host].keys.clone();
+                    self.step(host, Input::Keys(report));
+                }
+            }
             Event::Sweep => {
                 self.queue.push(self.now + SECOND, Event::Sweep);
                 self.check_sweep();
@@ -285,6 +298,12 @@ impl Cluster {
         }
         let current = (host.boot, self.network.breaks(delivery.from_place, to));
         if delivery.connection.is_some_and(|then| then != current) {
+            return;
+        }
+        if delivery
+            .sealed_with
+            .is_some_and(|key| !host.keys.held.contains(&key))
+        {
             return;
         }
         if delivery.addressed != to {
@@ -329,6 +348,7 @@ impl Cluster {
             Input::Runtime(_) => 2,
             Input::Command { id, .. } => 3 << 32 | id.0,
             Input::Shutdown => 4,
+            Input::Keys(report) => 7 ^ (report.held.len() as u64) << 8,
             Input::Seeds(seeds) => 6 ^ (seeds.len() as u64) << 8,
             Input::Knocked { host, answered } => 5 ^ host.word() ^ u64::from(*answered) << 60,
         };
@@ -353,6 +373,10 @@ impl Cluster {
             }
             number += 1;
             self.apply(place, effect);
+        }
+        if self.hosts[place].gave_up.is_some() {
+            self.crash(place);
+            return;
         }
         if let Some((after, until)) = killed_after
             && number > after

@@ -3,14 +3,19 @@
 use crate::{disk::Disk, runtime::FakeRuntime};
 use holdfast_core::{
     agent::{Agent, AgentConfig, Timings},
-    cluster::body::{Capacity, Key},
-    ids::{HostId, Incarnation},
+    cluster::{
+        body::{Capacity, Key},
+        keys::KeyReport,
+    },
+    ids::{HostId, Incarnation, KeyId},
     input::Input,
     rng::Rng,
     time::{Mono, Now, Wall},
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 
+/// What all hosts have when the cluster begins.
+pub const FIRST_KEY: KeyId = KeyId([1; 4]);
 pub const CLUSTER: &str = "sim";
 const WALL_AT_START_MS: u64 = 1_800_000_000_000;
 /// What a frozen agent's socket holds before it drops datagrams.
@@ -43,6 +48,14 @@ pub struct Host {
     /// It was told to go in any case, and may stop what nobody has taken over by then.
     pub leave_by: Option<u64>,
     pub timings: Timings,
+    /// As they stand in the state directory.
+    pub keys: KeyReport,
+    /// Tells machines apart that have one identity.
+    pub fingerprint: u64,
+    /// It was started from a copy of another one's disk, and is to give up.
+    pub is_twin: bool,
+    /// Why its agent ended by itself.
+    pub gave_up: Option<String>,
 }
 
 #[derive(Debug)]
@@ -76,6 +89,13 @@ impl Host {
             faulty_calls_ppm: 0,
             leave_by: None,
             timings: Timings::default(),
+            keys: KeyReport {
+                held: vec![FIRST_KEY],
+                in_use: Some(FIRST_KEY),
+            },
+            fingerprint: id.word(),
+            is_twin: false,
+            gave_up: None,
         }
     }
 
@@ -115,7 +135,8 @@ impl Host {
             zone: Some(format!("z{}", self.place % 3)),
             attributes: BTreeMap::new(),
             capacity: self.capacity,
-            fingerprint: self.id.word(),
+            fingerprint: self.fingerprint,
+            keys: self.keys.clone(),
             agent_version: "sim".to_owned(),
             timings: self.timings.clone(),
         }

@@ -19,6 +19,8 @@ use holdfast_core::{
 pub const CONVERGE_MAX: u64 = 150 * SECOND;
 /// For how long nothing may start or stop afterwards.
 pub const QUIET: u64 = 600 * SECOND;
+/// From then on until slots are spread evenly again.
+pub const BALANCE_MAX: u64 = 600 * SECOND;
 /// All must be well for so long before it counts: two rounds of repair.
 const SETTLED: u64 = 3 * SECOND;
 pub(crate) const ANSWER_MAX: u64 = 5 * SECOND;
@@ -51,6 +53,24 @@ impl Cluster {
             }
             self.run_for(SECOND / 10)?;
         }
+    }
+
+    /// Runs until no keeper is about to move a slot for balance, and all is well again.
+    pub fn balance(&mut self, within: u64) -> Result<(), String> {
+        let (began, converged_us) = (self.now, self.stats.converged_us);
+        while self.live_agents().any(|agent| !agent.is_balanced()) {
+            if self.now - began >= within {
+                return Err("keepers still move slots for balance".to_owned());
+            }
+            self.run_for(SECOND)?;
+        }
+        self.converge(CONVERGE_MAX)?;
+        self.stats.converged_us = converged_us;
+        Ok(())
+    }
+
+    fn live_agents(&self) -> impl Iterator<Item = &Agent> {
+        self.hosts.iter().filter_map(|host| host.agent.as_ref())
     }
 
     /// Runs for `micros`, in which nothing may start or stop and messages keep to the idle rate.
@@ -270,6 +290,13 @@ impl Cluster {
                     let (place, task) = (host.place, key.task);
                     return Some(format!("h{place} runs a part of task {task} only"));
                 }
+            }
+            let made = host.runtime.containers();
+            let mut made = made.filter(|(_, c)| c.status == ObservedStatus::Created);
+            if let Some((key, _)) = made.find(|(key, _)| board.task_at(host.id, key.task).is_none())
+            {
+                let (place, task) = (host.place, key.task);
+                return Some(format!("h{place} has {} of {task} for nobody", key.name));
             }
         }
         None

@@ -34,6 +34,8 @@ impl Weather {
 pub struct Network {
     hosts: usize,
     pub weather: Weather,
+    /// Of all that this host sends or is sent, so much is lost on top.
+    lossy_ppm: Vec<u64>,
     /// How many faults cut this direction at the moment, by `from * hosts + to`.
     cuts: Vec<u8>,
     /// All of them together; zero spares the look-up.
@@ -59,6 +61,7 @@ impl Network {
         Self {
             hosts,
             weather: Weather::FAIR,
+            lossy_ppm: vec![0; hosts],
             cuts: vec![0; hosts * hosts],
             cuts_total: 0,
             breaks: vec![0; hosts * hosts],
@@ -100,6 +103,10 @@ impl Network {
             ..
         } = self.weather;
         if !self.is_open(from, to) || (loss_ppm > 0 && self.rng.chance_ppm(loss_ppm)) {
+            return None;
+        }
+        let lossy_ppm = self.lossy_ppm[from].max(self.lossy_ppm[to]);
+        if lossy_ppm > 0 && self.rng.chance_ppm(lossy_ppm) {
             return None;
         }
         let first = now + self.delay();
@@ -167,7 +174,13 @@ impl Network {
         }
     }
 
+    /// Of the datagrams to and from this host, so many are lost.
+    pub fn lose_around(&mut self, host: usize, ppm: u64) {
+        self.lossy_ppm[host] = ppm;
+    }
+
     pub fn mend_all(&mut self) {
+        self.lossy_ppm.fill(0);
         self.cuts.fill(0);
         self.cuts_total = 0;
         self.weather = Weather::FAIR;
@@ -197,6 +210,9 @@ impl Network {
     /// Whoever is on one side reaches everyone on it, both ways: only then does "on each connected
     /// side" mean one thing.
     pub fn is_cleanly_split(&self) -> bool {
+        if self.lossy_ppm.iter().any(|ppm| *ppm > 0) {
+            return false;
+        }
         if self.cuts_total == 0 {
             return true;
         }

@@ -11,7 +11,11 @@ use holdfast_core::{
     command::{Command, CommandId, Outcome, Refusal},
     ids::TaskId,
     input::Input,
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    spec::{
+        options::{OptionsChange, ServiceOptions},
+        service::DefinitionRef,
+        task_definition::TaskDefinition,
+    },
     task::status::TaskStatus,
     time::Span,
 };
@@ -48,17 +52,20 @@ impl Cluster {
                 name: service,
                 definition: latest(&family),
                 desired,
+                options: ServiceOptions::default(),
                 client_token: String::new(),
             },
             Order::Scale { service, desired } => Command::UpdateService {
                 service,
                 desired: Some(desired),
                 definition: None,
+                options: OptionsChange::default(),
             },
             Order::Update { service, family } => Command::UpdateService {
                 service,
                 desired: None,
                 definition: Some(latest(&family)),
+                options: OptionsChange::default(),
             },
             Order::Delete { service } => Command::DeleteService {
                 service,
@@ -176,7 +183,19 @@ impl Cluster {
             name: service.to_owned(),
             definition: latest(family),
             desired,
+            options: ServiceOptions::default(),
             client_token: String::new(),
+        };
+        self.ask(place, command);
+    }
+
+    /// Changes how a service is held.
+    pub fn choose(&mut self, place: usize, service: &str, options: OptionsChange) {
+        let command = Command::UpdateService {
+            service: service.to_owned(),
+            desired: None,
+            definition: None,
+            options,
         };
         self.ask(place, command);
     }
@@ -186,6 +205,7 @@ impl Cluster {
             service: service.to_owned(),
             desired: Some(desired),
             definition: None,
+            options: OptionsChange::default(),
         };
         self.ask(place, command);
     }
@@ -195,6 +215,7 @@ impl Cluster {
             service: service.to_owned(),
             desired: None,
             definition: Some(latest(family)),
+            options: OptionsChange::default(),
         };
         self.ask(place, command);
     }

@@ -31,6 +31,9 @@ pub trait Detector {
     /// When the host wants to be woken.
     fn deadline(&self) -> Option<u64>;
 
+    /// What came of a question to the kernel of another host; for who asks such.
+    fn on_knocked(&mut self, _: u64, _: usize, _: bool, _: &mut Out<Self::Message>) {}
+
     /// Changes a record of about [`RECORD_BYTES`] and spreads it, as this detector spreads things.
     fn tell(&mut self, now: u64, out: &mut Out<Self::Message>);
 
@@ -43,6 +46,9 @@ pub trait Detector {
 pub struct Out<M> {
     pub sends: Vec<Sending<M>>,
     pub findings: Vec<Finding>,
+    /// Hosts whose kernels are asked to open a connection: an answer shows that the machine is
+    /// there, whatever its processes do.
+    pub knocks: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -83,6 +89,7 @@ impl<M> Default for Out<M> {
         Self {
             sends: Vec::new(),
             findings: Vec::new(),
+            knocks: Vec::new(),
         }
     }
 }

@@ -7,7 +7,11 @@ use crate::{
     trace::low,
 };
 use holdfast_core::{
-    cluster::board::Board,
+    cluster::{
+        board::Board,
+        body::{Body, Key},
+        record::Record,
+    },
     ids::{ServiceId, TaskId},
     task::{
         runtime::{CreateContainer, Labels, ObservedStatus, RuntimeCommand, SlotLabel},
@@ -217,6 +221,21 @@ impl Cluster {
                 self.explain_task(*task);
             }
             self.fail(format!("h{place}: {what}"));
+        }
+    }
+
+    /// A host calls a task STOPPED only when nothing of it runs any more.
+    pub(crate) fn check_stopped(&mut self, place: usize, record: &Record) {
+        let host = &self.hosts[place];
+        let (Key::Task(on, task), Some(Body::Task(report))) = (&record.key, &record.body) else {
+            return;
+        };
+        let ours = *on == host.id && record.version.stamp.author == host.id;
+        let runs = host.runtime.containers_of(*task).any(|c| c.is_running());
+        if ours && runs && report.last == TaskStatus::Stopped {
+            self.fail(format!(
+                "h{place} calls task {task} STOPPED while a container of it runs"
+            ));
         }
     }
 

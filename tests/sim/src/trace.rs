@@ -2,7 +2,7 @@
 
 use holdfast_core::{
     cluster::message::Message,
-    rng::mix,
+    rng::{hash_bytes, mix},
     task::runtime::{RuntimeCommand, RuntimeEvent},
 };
 use std::{collections::VecDeque, fmt};
@@ -85,7 +85,9 @@ pub fn message_word(message: &Message) -> u64 {
             .fold(6 << 32, |sum, h| mix(sum ^ h)),
         Message::Holdings { held, .. } => held.iter().fold(7 << 32, |sum, h| mix(sum ^ h.0)),
         Message::Fetch(hashes) => hashes.iter().fold(8 << 32, |sum, h| mix(sum ^ h)),
-        Message::CatchUp => 9 << 32,
+        Message::CatchUp { after } => {
+            9 << 32 ^ after.as_ref().map_or(0, |key| hash_bytes(&key.to_wire().1))
+        }
         Message::Page { records, last } => records
             .iter()
             .fold(10 << 32 | u64::from(*last), |sum, r| mix(sum ^ r.hash())),
@@ -108,7 +110,7 @@ pub const fn message_kind(message: &Message) -> (&'static str, usize) {
         Message::Branches(branches) => ("Branches", branches.len()),
         Message::Holdings { held, .. } => ("Holdings", held.len()),
         Message::Fetch(hashes) => ("Fetch", hashes.len()),
-        Message::CatchUp => ("CatchUp", 0),
+        Message::CatchUp { .. } => ("CatchUp", 0),
         Message::Page { records, .. } => ("Page", records.len()),
         #[allow(
             unreachable_patterns,

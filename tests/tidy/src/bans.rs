@@ -95,7 +95,15 @@ const BANS: &[Ban] = &[
 ];
 
 const DNS: &str = "agent/src/discovery/srv";
-const STREAMS: &[&str] = &["agent/src/gossip", "agent/src/http", "agent/src/api", DNS];
+/// It asks another machine's kernel, and says nothing.
+const KNOCK: &str = "agent/src/knock";
+const STREAMS: &[&str] = &[
+    "agent/src/gossip",
+    "agent/src/http",
+    "agent/src/api",
+    KNOCK,
+    DNS,
+];
 const SLEEP_ADVICE: &str = "wait for what is meant, with a deadline; a poll is excused in allow.rs";
 
 const fn everywhere(

@@ -7,7 +7,7 @@ use crate::{
     effect::{Effect, Effects},
     ids::{Digest, ServiceId, TaskId},
     limits,
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    spec::{options::OptionsChange, service::DefinitionRef, task_definition::TaskDefinition},
     time::Now,
 };
 
@@ -44,12 +44,14 @@ impl Agent {
                 name,
                 definition,
                 desired,
+                options,
                 client_token,
             } => {
                 let asked = ServiceSettings {
                     name,
                     created_at: now.wall,
                     client_token,
+                    options,
                 };
                 self.create_service(now, asked, &definition, desired, fx)
             }
@@ -57,7 +59,11 @@ impl Agent {
                 service,
                 desired,
                 definition,
-            } => self.update_service(now, &service, desired, definition.as_ref(), fx),
+                options,
+            } => {
+                let change = (desired, definition.as_ref(), options);
+                self.update_service(now, &service, change, fx)
+            }
             Command::DeleteService { service, force } => {
                 self.delete_service(now, &service, force, fx)
             }
@@ -71,6 +77,9 @@ impl Agent {
                 self.leave(now, id, (within, force), fx)?;
                 return Ok(None);
             }
+            Command::InstallKey { key, secret } => self.install_key(now, (key, secret), fx),
+            Command::UseKey { key, force } => self.use_key(now, key, force, fx),
+            Command::RemoveKey { key, force } => self.remove_key(now, key, force, fx),
         };
         done.map(Some)
     }
@@ -175,8 +184,7 @@ impl Agent {
         &mut self,
         now: Now,
         name: &str,
-        desired: Option<u32>,
-        definition: Option<&DefinitionRef>,
+        (desired, definition, options): (Option<u32>, Option<&DefinitionRef>, OptionsChange),
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let (id, _) = self.find_service(name)?;
@@ -187,6 +195,15 @@ impl Agent {
         }
         if let Some(revision) = revision {
             self.write_revision(now, id, revision, fx);
+        }
+        let settings = self
+            .board
+            .service(id)
+            .map(|service| service.settings.clone());
+        if let Some(mut settings) = settings.filter(|_| !options.is_empty()) {
+            settings.options = options.of(settings.options);
+            let body = Body::ServiceSettings(settings);
+            self.write(now, Key::ServiceSettings(id), 0, Some(body), fx);
         }
         Ok(Outcome::Updated(id))
     }

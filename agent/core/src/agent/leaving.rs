@@ -20,7 +20,7 @@ const EXPLAINED_MAX: usize = 3;
 const STOPPING_TAKES: Span = Span::from_secs(limits::STOP_TIMEOUT_MAX.as_ms() / 1_000 + 10);
 
 /// A host on its way out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaving {
     /// Who waits to be told.
     callers: Vec<CommandId>,

@@ -46,6 +46,7 @@ impl Agent {
             }
         }
         self.save(fx);
+        self.order_keys(fx);
         self.spread(now, fx);
     }
 
@@ -58,7 +59,7 @@ impl Agent {
 
     /// Pushes what changed so far to the disk; what follows waits until it is there.
     pub(super) fn persist(&mut self, fx: &mut Effects) {
-        if !self.unsaved.is_empty() {
+        if !self.unsaved.is_empty() && !planted!(AnswersBeforeDisk) {
             fx.push(Effect::Persist(std::mem::take(&mut self.unsaved)));
         }
     }
@@ -79,6 +80,9 @@ impl Agent {
         if !changes.is_empty() {
             let peers = self.sample(limits::FANOUT_AUTHOR);
             for Change { record, from } in changes {
+                if planted!(TellsOnlyItsOwn) && from.is_some() {
+                    continue;
+                }
                 let author = record.version.stamp.author;
                 let fanout = match from {
                     None => limits::FANOUT_AUTHOR,
@@ -144,23 +148,6 @@ impl Agent {
             }
         }
         places.into_iter().map(|place| up[place]).collect()
-    }
-
-    /// Answers a host that asks for the whole board.
-    pub(super) fn pages(&self) -> Vec<Message> {
-        let records: Vec<Arc<Record>> = self.board.records().cloned().collect();
-        let mut chunks = repair::chunks(records, limits::PAGE_BYTES_MAX);
-        let last = chunks.pop().unwrap_or_default();
-        let first = chunks.into_iter().map(|records| Message::Page {
-            records,
-            last: false,
-        });
-        first
-            .chain([Message::Page {
-                records: last,
-                last: true,
-            }])
-            .collect()
     }
 }
 

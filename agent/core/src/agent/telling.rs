@@ -10,6 +10,7 @@ use crate::{
     event::{Event, Happening, HostChange, HostStanding, ServiceChange, TaskChange},
     ids::{HostId, ServiceId, TaskId},
     schedule::keeper::Decision,
+    spec::options::ServiceOptions,
     task::status::TaskStatus,
     time::Now,
 };
@@ -85,7 +86,10 @@ impl Agent {
         let (name, index) = (service.settings.name.clone(), decision.index);
         let reason = &decision.slot.reason;
         let host = decision.slot.host.and_then(|host| self.board.host(host));
+        let known = self.board.slot(decision.service, index);
+        let stays = known.is_some_and(|(generation, _)| generation == decision.generation);
         let text = match host {
+            Some(_) if stays => format!("(service {name}) slot {index} {reason}"),
             Some((_, host)) => format!(
                 "(service {name}) slot {index} goes to {}: {reason}",
                 host.name
@@ -110,11 +114,8 @@ impl Agent {
         let before = old.and_then(|old| old.body.as_ref());
         match (&new.key, &new.body) {
             (Key::Task(host, task), Some(Body::Task(report))) => {
-                let before = match before {
-                    Some(Body::Task(before)) => Some(before.last),
-                    _ => self.unsaid.remove(task),
-                };
-                self.tell_task(now, (*host, *task), before, report, fx);
+                let from = self.told_before(*task, before);
+                self.tell_task(now, (*host, *task), from, report, fx);
             }
             (Key::Host(host), Some(Body::Host(report))) => {
                 let before = match before {
@@ -139,8 +140,14 @@ impl Agent {
                 self.tell_verdict(now, *host, before, verdict, fx);
             }
             (Key::ServiceSettings(service), Some(Body::ServiceSettings(settings))) => {
-                let name = settings.name.clone();
-                self.tell_service(now, *service, name, "was created".to_owned(), fx);
+                let text = match before {
+                    Some(Body::ServiceSettings(before)) if before.options == settings.options => {
+                        return;
+                    }
+                    Some(Body::ServiceSettings(_)) => options_text(settings.options),
+                    _ => "was created".to_owned(),
+                };
+                self.tell_service(now, *service, settings.name.clone(), text, fx);
             }
             (Key::ServiceSettings(service), None) => {
                 if let Some(Body::ServiceSettings(settings)) = before {
@@ -163,6 +170,13 @@ impl Agent {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn told_before(&mut self, task: TaskId, before: Option<&Body>) -> Option<TaskStatus> {
+        match before {
+            Some(Body::Task(before)) => Some(before.last),
+            _ => self.unsaid.remove(&task),
         }
     }
 
@@ -273,4 +287,17 @@ impl Agent {
         };
         self.tell_host(now, host, standing, reason, fx);
     }
+}
+
+fn options_text(options: ServiceOptions) -> String {
+    let ServiceOptions {
+        replace_after,
+        partition,
+        rebalance,
+    } = options;
+    let rebalance = if rebalance { "on" } else { "off" };
+    format!(
+        "is to be held with replace-after {replace_after}, partition {partition}, rebalance \
+         {rebalance}"
+    )
 }

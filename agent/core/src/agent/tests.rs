@@ -1,6 +1,7 @@
 //! A whole agent, told what others say: what it takes, keeps and passes on, and what it refuses.
 
 mod hosts;
+mod joining;
 
 use super::{Agent, AgentConfig, Timings};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
         record::{Record, Stamp, Version},
     },
     effect::{Effect, Effects},
+    event::Happening,
     ids::{HostId, TaskId},
     input::Input,
     limits,
@@ -56,6 +58,7 @@ fn host(host: HostId) -> Arc<Record> {
             version: "28".to_owned(),
         },
         fingerprint: 2,
+        keys: Default::default(),
         agent_version: String::new(),
         registered_at: NOW.wall,
         started_at: NOW.wall,
@@ -73,9 +76,8 @@ fn order(wall: Wall) -> Arc<Record> {
     Record::new(Key::StopOrder(TaskId(7)), version, Some(body))
 }
 
-/// An agent that has started alone, and then heard of two peers.
-fn agent() -> Agent {
-    let config = AgentConfig {
+fn config() -> AgentConfig {
+    AgentConfig {
         host: ME,
         incarnation: 1,
         cluster: "test".to_owned(),
@@ -87,11 +89,16 @@ fn agent() -> Agent {
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
         fingerprint: 1,
+        keys: Default::default(),
         agent_version: String::new(),
         timings: Timings::default(),
-    };
+    }
+}
+
+/// An agent that has started alone, and then heard of two peers.
+fn agent() -> Agent {
     let mut fx = Effects::new();
-    let mut agent = Agent::resume(config, Board::default(), 1, NOW, &mut fx);
+    let mut agent = Agent::resume(config(), Board::default(), 1, NOW, &mut fx);
     fx.drain().for_each(drop);
     tell(&mut agent, vec![host(PEER), host(OTHER)]);
     agent
@@ -146,11 +153,56 @@ fn a_stamp_from_the_future_is_refused_and_one_just_before_it_is_taken() {
     let effects = tell(&mut agent, vec![future.clone()]);
     assert_eq!(passed_on(&effects, &future), (vec![], false));
     assert_eq!(agent.board().root(), root, "the board is as before");
+    assert_eq!(
+        clock_events(&effects),
+        [(OTHER, true)],
+        "people are told, and who sent it"
+    );
+    let again = tell(&mut agent, vec![future.clone()]);
+    assert_eq!(clock_events(&again), [], "not for every record");
 
     let just = order(Wall(limit));
     let (_, saved) = passed_on(&tell(&mut agent, vec![just.clone()]), &just);
     assert!(saved);
     assert_eq!(agent.board().record(&just.key), Some(&just));
+}
+
+/// Of whose clock people were told, and whether a peer was, too.
+fn clock_events(effects: &[Effect]) -> Vec<(HostId, bool)> {
+    let is_told = |effect: &Effect| match effect {
+        Effect::Send(send) => matches!(send.message, Message::Ahead { .. }),
+        _ => false,
+    };
+    let peer_is_told = effects.iter().any(is_told);
+    let events = effects.iter().filter_map(|effect| match effect {
+        Effect::Emit(event) => match &event.what {
+            Happening::Host(change) if change.reason.contains("clock") => {
+                Some((change.host, peer_is_told))
+            }
+            _ => None,
+        },
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn a_host_whose_word_is_not_taken_for_its_clock_says_so() {
+    let mut agent = agent();
+    let mut told = || {
+        let mut fx = Effects::new();
+        let (from, address) = (PEER, address(PEER));
+        let message = Message::Ahead { ms: 3_600_000 };
+        let input = Input::Message {
+            from,
+            address,
+            message,
+        };
+        agent.step(NOW, input, &mut fx);
+        clock_events(&fx.drain().collect::<Vec<_>>())
+    };
+    assert_eq!(told(), [(ME, false)]);
+    assert_eq!(told(), []);
 }
 
 #[test]
@@ -354,7 +406,7 @@ fn an_adopted_task_is_not_called_stopped_while_its_container_runs() {
         stopped_at: None,
         containers: vec![],
     };
-    let mut task = Task::from_labels(TaskId(7), report, &Timings::default());
+    let mut task = Task::remembered(TaskId(7), report, None, &Timings::default());
     task.stop(
         NOW,
         StopCode::ServiceSchedulerInitiated,

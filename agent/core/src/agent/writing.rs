@@ -18,6 +18,9 @@ use crate::{
 };
 use std::sync::Arc;
 
+/// After this time a host says again that it is there.
+const SIGN_LIFE_MS: u64 = limits::TOMBSTONE_MS / 6;
+
 impl Agent {
     /// Writes a record of our own: later than whatever we know.
     pub(super) fn write(
@@ -55,13 +58,20 @@ impl Agent {
     ) {
         let version = record.version;
         let author_is_me = version.stamp.author == self.config.host;
-        if Clock::is_from_the_future(version.stamp, now.wall) && !author_is_me {
+        let wall = self.clock.steady(now);
+        if Clock::is_from_the_future(version.stamp, wall) && !author_is_me {
+            self.on_stamp_ahead(now, version.stamp, from, fx);
             return;
         }
         if !self.is_credible(now, record) {
             return;
         }
-        let known = self.board.record(&record.key).is_some();
+        let ours = self.board.record(&record.key);
+        let own = |ours: &Arc<Record>| ours.version.stamp.author == self.config.host;
+        if planted!(KeepsItsOwnWord) && !author_is_me && ours.is_some_and(own) {
+            return;
+        }
+        let known = ours.is_some();
         if !known && self.board.len() >= limits::RECORDS_MAX {
             return;
         }
@@ -69,12 +79,12 @@ impl Agent {
             return;
         }
         self.merge(now, record, from, fx);
-        if record.key == Key::Verdict(self.config.host)
-            && let Some(from) = from
-            && let Some(ours) = self.board.record(&Key::Host(self.config.host))
-        {
-            // Whoever accuses us sees at once that we are there, whether that was news to us or not.
-            let message = Message::Records(vec![Arc::clone(ours)]);
+        let me = self.config.host;
+        if let (true, Some(from)) = (record.key == Key::Verdict(me), from) {
+            // Whoever accuses us sees at once that we are there, be it news to us or not.
+            let ours = [Key::Host(me), Key::Verdict(me)];
+            let ours = ours.iter().filter_map(|key| self.board.record(key));
+            let message = Message::Records(ours.cloned().collect());
             self.send_to(from, message, fx);
         }
     }
@@ -102,7 +112,10 @@ impl Agent {
             Merge::Known | Merge::Older { .. } => {}
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(record));
-                self.outbox.push(record, from);
+                // Whoever is still catching up takes what the others have already.
+                if self.joining.is_done() {
+                    self.outbox.push(record, from);
+                }
                 self.on_change(now, replaced.as_deref(), record, fx);
             }
         }
@@ -111,8 +124,16 @@ impl Agent {
     /// No honest host writes such an epoch: following it would leave no higher one to write. And a
     /// tombstone that has had its time is not dug out again.
     fn is_credible(&self, now: Now, record: &Record) -> bool {
+        if planted!(BelievesAnyEpoch) {
+            return true;
+        }
         let epoch = record.version.epoch;
-        let told_in_time = now.wall.ms_since(record.version.stamp.wall) <= limits::TOMBSTONE_MS;
+        let age_ms = now.wall.ms_since(record.version.stamp.wall);
+        // It is still of use to whoever holds what it buries.
+        let is_of_use = record.body.is_some()
+            || age_ms <= limits::TOMBSTONE_MS
+            || self.board.record(&record.key).is_some()
+            || age_ms <= self.board.tombstone_ms();
         let credible = match &record.key {
             Key::Host(_) | Key::Task(..) | Key::Verdict(_) => {
                 epoch <= now.wall.0 + limits::EPOCH_AHEAD_MAX
@@ -125,19 +146,34 @@ impl Agent {
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
             Key::ServiceCount(_) | Key::ServiceRevision(_) | Key::ServiceSettings(_) => epoch <= 1,
-            Key::Definition(_) | Key::StopOrder(_) | Key::Directive(_) => epoch == 0,
-            Key::Label { .. } | Key::Unknown { .. } => true,
+            Key::Definition(_)
+            | Key::StopOrder(_)
+            | Key::Directive(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse => epoch == 0,
+            Key::Label { .. } => true,
+            Key::Unknown { .. } => !planted!(DropsTheUnknown),
         };
-        credible && (record.body.is_some() || told_in_time)
+        credible && is_of_use
     }
 
     /// What follows for the machines from a record that changed.
-    fn on_change(&mut self, now: Now, old: Option<&Record>, new: &Record, fx: &mut Effects) {
+    pub(super) fn on_change(
+        &mut self,
+        now: Now,
+        old: Option<&Record>,
+        new: &Record,
+        fx: &mut Effects,
+    ) {
         self.tell_change(now, old, new, fx);
         let touched = self.index.on_record(&self.board, old, new);
+        if touched.more_room {
+            self.keeper.on_more_room(now);
+        }
         self.dirty.absorb(touched);
         match &new.key {
             Key::Host(host) => {
+                self.on_standing(now, *host);
                 if *host == self.config.host {
                     self.on_own_host(now, new, fx);
                 } else {
@@ -145,8 +181,9 @@ impl Agent {
                 }
             }
             Key::Verdict(host) => {
+                self.on_standing(now, *host);
                 self.membership.on_board(now, &self.board, *host);
-                if *host == self.config.host {
+                if *host == self.config.host && !planted!(DoesNotRefute) {
                     self.on_accused(now, new, fx);
                 }
             }
@@ -172,8 +209,17 @@ impl Agent {
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
             | Key::ServiceSettings(_)
-            | Key::Directive(_)
             | Key::Unknown { .. } => {}
+            Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
+            Key::Directive(host) => self.on_standing(now, *host),
+        }
+    }
+
+    /// What is said of a host has changed. What a starting agent reads is old: it says nothing of
+    /// how many hosts were lost within the last seconds.
+    fn on_standing(&mut self, now: Now, host: HostId) {
+        if self.joining.is_done() {
+            self.keeper.on_host(now, &self.index, host);
         }
     }
 
@@ -283,13 +329,17 @@ impl Agent {
         }
         let written_since = record.version.stamp.wall > self.started.wall;
         let elder = (report.registered_at, report.started_at);
-        if !ours && written_since && elder < (self.registered_at, self.started.wall) {
+        let twin = !ours && !planted!(ToleratesATwin);
+        if twin && written_since && elder < (self.registered_at, self.started.wall) {
             let reason = format!(
                 "another agent, at {}, has this host's id {}: this machine was cloned with its \
                  state; remove the state directory of the clone, so that it makes an id of its own",
                 report.address, self.config.host
             );
             fx.push(Effect::Fatal { reason });
+            return;
+        }
+        if planted!(IgnoresItsPast) {
             return;
         }
         let next = self.incarnation.max(record.version.epoch) + 1;
@@ -318,6 +368,7 @@ impl Agent {
             caught_up: self.joining.is_done(),
             runtime: self.runtime.clone(),
             fingerprint: self.config.fingerprint,
+            keys: self.config.keys.clone(),
             agent_version: self.config.agent_version.clone(),
             registered_at: self.registered_at,
             started_at: self.started.wall,
@@ -333,13 +384,29 @@ impl Agent {
         }
     }
 
+    /// Where nothing happens, the newest stamp on the board would not tell a host that comes back
+    /// how long it was away.
+    fn sign_life(&mut self, now: Now, fx: &mut Effects) {
+        let key = Key::Host(self.config.host);
+        let own = self.board.record(&key);
+        let old = |own: &&Arc<Record>| now.wall.ms_since(own.version.stamp.wall) > SIGN_LIFE_MS;
+        if let Some(body) = own.filter(old).and_then(|own| own.body.clone()) {
+            self.write(now, key, self.incarnation, Some(body), fx);
+        }
+    }
+
     /// Buries old tombstones, lets stopped tasks go after an hour, and clears up after deletions.
     pub(super) fn keep_house(&mut self, now: Now, fx: &mut Effects) {
         self.reap(now, fx);
         self.call_unknown_peer(fx);
-        let buried = self.board.bury(now.wall);
-        if !buried.is_empty() {
-            fx.push(Effect::Forget(buried));
+        // A driver that could not save its keys is asked once more.
+        self.keys_dirty = true;
+        self.sign_life(now, fx);
+        if now.mono >= self.bury_from {
+            let buried = self.board.bury(now.wall);
+            if !buried.is_empty() {
+                fx.push(Effect::Forget(buried));
+            }
         }
         self.keeper.tidy(now);
         let me = self.config.host;

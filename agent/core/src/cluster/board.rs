@@ -17,7 +17,10 @@ use crate::{
 };
 use entry::{ByKey, ByService, ByTask, TasksOf};
 use imbl::{OrdMap, OrdSet};
-use std::{ops::RangeBounds, sync::Arc};
+use std::{
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
 
 mod entry;
 
@@ -68,13 +71,13 @@ impl Board {
     pub fn merge(&mut self, record: &Arc<Record>) -> Merge {
         if let Some(ours) = self.record(&record.key) {
             match record.version.cmp(&ours.version) {
-                std::cmp::Ordering::Less => {
+                std::cmp::Ordering::Less if !planted!(LastWordWins) => {
                     return Merge::Older {
                         ours: Arc::clone(ours),
                     };
                 }
                 std::cmp::Ordering::Equal => return Merge::Known,
-                std::cmp::Ordering::Greater => {}
+                std::cmp::Ordering::Less | std::cmp::Ordering::Greater => {}
             }
         }
         let replaced = self.records.insert(ByKey(Arc::clone(record)));
@@ -86,17 +89,32 @@ impl Board {
         Merge::Taken { replaced }
     }
 
+    /// How long tombstones are kept: while a host is down, longer, so that it hears of them.
+    pub fn tombstone_ms(&self) -> u64 {
+        let mut hosts = self.hosts();
+        if hosts.any(|(host, ..)| self.is_down(host)) {
+            limits::TOMBSTONE_FOR_ABSENT_MS
+        } else {
+            limits::TOMBSTONE_MS
+        }
+    }
+
     /// Takes tombstones away that every host has had the time to see; returns them.
     pub fn bury(&mut self, now: Wall) -> Vec<Arc<Record>> {
-        let old = |r: &&Arc<Record>| {
-            r.body.is_none() && now.ms_since(r.version.stamp.wall) > limits::TOMBSTONE_MS
-        };
+        let kept_ms = self.tombstone_ms();
+        let old =
+            |r: &&Arc<Record>| r.body.is_none() && now.ms_since(r.version.stamp.wall) > kept_ms;
         let buried: Vec<_> = self.records().filter(old).cloned().collect();
         for record in &buried {
-            self.records.remove(&record.key);
-            self.unindex(record);
+            self.remove(record);
         }
         buried
+    }
+
+    /// Takes a record away that the board holds, in this version.
+    pub fn remove(&mut self, record: &Arc<Record>) {
+        self.records.remove(&record.key);
+        self.unindex(record);
     }
 
     fn index(&mut self, record: &Arc<Record>) {
@@ -172,7 +190,17 @@ impl Board {
         self.records.get(key).map(|ByKey(record)| record)
     }
 
-    fn range(&self, keys: impl RangeBounds<Key>) -> impl DoubleEndedIterator<Item = &Record> {
+    /// Those whose keys come after this one, or all.
+    pub fn records_after(&self, after: Option<&Key>) -> impl Iterator<Item = &Arc<Record>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.records.range::<_, Key>((from, Bound::Unbounded));
+        range.map(|ByKey(record)| record)
+    }
+
+    pub(super) fn range(
+        &self,
+        keys: impl RangeBounds<Key>,
+    ) -> impl DoubleEndedIterator<Item = &Record> {
         let range = self.records.range::<_, Key>(keys);
         range.map(|ByKey(record)| record.as_ref())
     }
@@ -230,6 +258,11 @@ impl Board {
     /// Not down, and not known to answer either.
     pub fn is_in_doubt(&self, host: HostId) -> bool {
         self.is_suspect(host) || self.is_impaired(host)
+    }
+
+    /// How long the host had been silent when it was last judged.
+    pub fn silent_ms(&self, host: HostId) -> u64 {
+        body!(self, Key::Verdict(host), Verdict).map_or(0, |(_, verdict)| verdict.silent_ms)
     }
 
     /// When a host that is down was judged, or said that it goes.

@@ -1,8 +1,9 @@
 //! What the records say: keys, and a body for each kind.
 
 use crate::{
-    ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::TaskDefinition,
+    cluster::keys::KeyReport,
+    ids::{Digest, HostId, KeyId, Secret, ServiceId, SlotIndex, TaskId},
+    spec::{options::ServiceOptions, task_definition::TaskDefinition},
     task::{
         runtime::{PortBinding, SlotLabel},
         status::{Health, StopCode, TaskStatus},
@@ -39,6 +40,10 @@ pub enum Key {
     Slot(ServiceId, SlotIndex),
     /// Anyone; epoch 0. What people want of a host.
     Directive(HostId),
+    /// Anyone; epoch 0. A key that all hosts are to have; its tombstone takes it away again.
+    ClusterKey(KeyId),
+    /// Anyone; epoch 0. Which key everybody is to seal with.
+    KeyInUse,
     /// Of a later version of Holdfast: kept and passed on, not understood.
     Unknown { kind: u8, key: Vec<u8> },
 }
@@ -56,6 +61,8 @@ pub enum Body {
     Verdict(Verdict),
     Slot(Slot),
     Directive(Directive),
+    ClusterKey(ClusterKey),
+    KeyInUse(KeyInUse),
     Unknown(Vec<u8>),
 }
 
@@ -85,6 +92,7 @@ pub struct ServiceSettings {
     pub created_at: Wall,
     /// Makes a repeated `CreateService` harmless; empty where the client gave none.
     pub client_token: String,
+    pub options: ServiceOptions,
 }
 
 /// What a host says of itself.
@@ -102,6 +110,8 @@ pub struct HostReport {
     pub runtime: RuntimeStatus,
     /// Tells two machines apart that were started from one image with one identity.
     pub fingerprint: u64,
+    /// Which cluster keys it has, and which it seals with.
+    pub keys: KeyReport,
     pub agent_version: String,
     pub registered_at: Wall,
     /// When its agent started; of two agents with one identity the later one is the clone.
@@ -187,6 +197,16 @@ pub enum Availability {
     Active,
     /// It takes no new tasks, and those that it has are moved, start-first.
     Drain,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterKey {
+    pub secret: Secret,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInUse {
+    pub key: KeyId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,4 +344,6 @@ kinds! {
     10 Slot Self::Slot(service, index) => (service, index),
         (ServiceId, SlotIndex) => |(service, index)| Self::Slot(service, index);
     11 Directive Self::Directive(host) => host, HostId => Self::Directive;
+    16 ClusterKey Self::ClusterKey(key) => key, KeyId => Self::ClusterKey;
+    17 KeyInUse Self::KeyInUse => (), () => |()| Self::KeyInUse;
 }

@@ -42,7 +42,7 @@ const FRESH: Span = Span::from_ms(150);
 /// Hosts that were judged down within this time fell silent together.
 const TOGETHER: Span = Span::from_secs(60);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Membership {
     me: HostId,
     timings: Timings,
@@ -65,7 +65,7 @@ pub struct Membership {
 }
 
 /// A host that is judged down.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Gone {
     /// The last answer we had from it.
     answered: Option<Mono>,

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Between two flushes of what can wait.
 const FLUSH_INTERVAL: Span = Span::from_ms(10);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Outbox {
     urgent: Queue,
     rest: Queue,
@@ -133,9 +133,13 @@ fn take(queue: &mut Queue, room: usize, into: &mut Vec<Change>) -> usize {
 /// Who acts on these acts at once, and there are few of them.
 const fn is_urgent(key: &Key) -> bool {
     match key {
-        Key::Host(_) | Key::StopOrder(_) | Key::Verdict(_) | Key::Slot(..) | Key::Directive(_) => {
-            true
-        }
+        Key::Host(_)
+        | Key::StopOrder(_)
+        | Key::Verdict(_)
+        | Key::Slot(..)
+        | Key::Directive(_)
+        | Key::ClusterKey(_)
+        | Key::KeyInUse => true,
         Key::Definition(_)
         | Key::Label { .. }
         | Key::ServiceCount(_)

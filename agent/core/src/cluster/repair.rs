@@ -9,6 +9,7 @@
 use crate::{
     cluster::{
         board::Board,
+        body::Key,
         hash_tree::{FAN, Prefix},
         message::Message,
         record::{Record, Version},
@@ -124,6 +125,26 @@ pub fn bounded<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> Vec<Arc<Re
         .collect()
 }
 
+/// One page of the board, for a host that has all up to a key.
+pub fn page(board: &Board, after: Option<&Key>) -> Message {
+    // Version byte, message tag, count and whether it is the last.
+    let mut filled = 16;
+    let mut rest = board.records_after(after).peekable();
+    let mut records = Vec::new();
+    while let Some(record) = rest.peek() {
+        // Each record travels behind its length, of at most three bytes.
+        filled += record.bytes as usize + 3;
+        let full =
+            filled > limits::PAGE_BYTES_MAX || records.len() == limits::RECORDS_PER_MESSAGE_MAX;
+        if full && !records.is_empty() {
+            break;
+        }
+        records.extend(rest.next().cloned());
+    }
+    let last = rest.peek().is_none();
+    Message::Page { records, last }
+}
+
 /// Cuts records into messages: datagrams where they are few, pages for a stream where they are
 /// many.
 pub fn pack(records: Vec<Arc<Record>>) -> Vec<Message> {
@@ -168,9 +189,12 @@ pub fn fits_datagram(message: &Message) -> bool {
         | Message::Ack { .. }
         | Message::Alarm { .. }
         | Message::Alive { .. }
+        | Message::Ahead { .. }
         | Message::Summary { .. } => return true,
         // Whole boards want an answer that is not lost on the way.
-        Message::CatchUp | Message::Blank | Message::Page { .. } => return false,
+        Message::CatchUp { .. } | Message::Blank | Message::Behind | Message::Page { .. } => {
+            return false;
+        }
         Message::Records(records) => records.iter().map(|r| r.bytes as usize + 3).sum(),
         Message::Branches(branches) => branches.len() * (10 + FAN * 10),
         Message::Holdings { prefixes, held } => prefixes.len() * 10 + held.len() * 54,

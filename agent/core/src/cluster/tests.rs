@@ -8,16 +8,16 @@ mod repair;
 
 use super::{
     body::{
-        Availability, Body, Capacity, Directive, HandOver, HostReport, HostStatus, Key, Label,
-        Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing,
-        StopOrder, TaskReport, Verdict,
+        Availability, Body, Capacity, ClusterKey, Directive, HandOver, HostReport, HostStatus, Key,
+        KeyInUse, Label, Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings,
+        Slot, Standing, StopOrder, TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
 };
 use crate::{
-    ids::{Digest, HostId, ServiceId, TaskId},
+    ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
     rng::Rng,
-    spec::task_definition::TaskDefinition,
+    spec::{options::ServiceOptions, task_definition::TaskDefinition},
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -110,6 +110,7 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             name,
             created_at: Wall(rng.below(3)),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         }),
         Key::Host(_) => Body::Host(host_report(&name)),
         Key::Task(..) => Body::Task(task_report(rng)),
@@ -133,6 +134,12 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
         }),
         Key::Directive(_) => Body::Directive(Directive {
             availability: Availability::Drain,
+        }),
+        Key::ClusterKey(_) => Body::ClusterKey(ClusterKey {
+            secret: Secret([rng.below(3) as u8; 32]),
+        }),
+        Key::KeyInUse => Body::KeyInUse(KeyInUse {
+            key: KeyId([rng.below(3) as u8; 4]),
         }),
         Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
     }
@@ -163,6 +170,7 @@ fn host_report(name: &str) -> HostReport {
             version: "28".to_owned(),
         },
         fingerprint: 7,
+        keys: Default::default(),
         agent_version: "0.1.0".to_owned(),
         registered_at: Wall(1),
         started_at: Wall(1),

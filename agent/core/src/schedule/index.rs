@@ -6,7 +6,7 @@
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, HostStatus, Key, RuntimeStatus, Slot, TaskReport},
+        body::{Body, HostStatus, Key, Placement, RuntimeStatus, Slot, TaskReport},
         record::Record,
     },
     ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
@@ -27,9 +27,11 @@ pub struct Touched {
     /// Each slot of these, and whatever else there is of them.
     pub services: BTreeSet<ServiceId>,
     pub slots: BTreeSet<(ServiceId, SlotIndex)>,
+    /// A host can be given slots that could not before, or more of them.
+    pub more_room: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     pub(super) load: Load,
     keepers: Keepers,
@@ -40,6 +42,8 @@ pub struct Index {
     unplaced: BTreeSet<(ServiceId, SlotIndex)>,
     /// Slots whose host has not said anything of them yet: they count as promised.
     offered: BTreeMap<(ServiceId, SlotIndex), (HostId, Digest)>,
+    /// Slots of which predecessors still live, and where; these do not count as copies.
+    handed_over: BTreeMap<(ServiceId, SlotIndex), Vec<HostId>>,
     /// Definitions that were looked for and are not on the board yet.
     missing: BTreeSet<Digest>,
 }
@@ -52,6 +56,7 @@ impl Touched {
     pub fn absorb(&mut self, mut other: Self) {
         self.services.append(&mut other.services);
         self.slots.append(&mut other.slots);
+        self.more_room |= other.more_room;
     }
 }
 
@@ -59,6 +64,22 @@ impl Touched {
 impl Index {
     pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
         self.keepers.of(service)
+    }
+
+    pub fn standing(&self, host: HostId) -> Standing {
+        self.load.facts(host).standing
+    }
+
+    /// How many hosts the cluster has, those that are down included and those that leave not.
+    pub fn roster(&self) -> u32 {
+        self.load.roster()
+    }
+
+    /// Slots whose predecessors still serve, on hosts that are up.
+    pub fn moves(&self, board: &Board) -> usize {
+        let moving = self.handed_over.values();
+        let moving = moving.filter(|hosts| hosts.iter().any(|host| board.is_up(*host)));
+        moving.count()
     }
 
     /// Each task that was ever reported for the slot and is still on the board.
@@ -102,7 +123,8 @@ impl Index {
     /// All that it knows of the board. What it looked for in vain is its own.
     pub(super) fn shown(&self) -> String {
         let known = (&self.load, &self.keepers, &self.copies, &self.named);
-        format!("{known:#?} {:#?} {:#?}", self.unplaced, self.offered)
+        let slots = (&self.unplaced, &self.offered, &self.handed_over);
+        format!("{known:#?} {slots:#?}")
     }
 }
 
@@ -186,11 +208,17 @@ impl Index {
                     self.on_task(board, (*host, *task, report), true, touched);
                 }
             }
-            Key::Definition(_) | Key::Label { .. } | Key::StopOrder(_) | Key::Unknown { .. } => {}
+            Key::Definition(_)
+            | Key::Label { .. }
+            | Key::StopOrder(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse
+            | Key::Unknown { .. } => {}
         }
     }
 
-    /// A host's report, verdict or directive changed. Most reports are no news to a keeper: what a host has promised is known from its tasks. In a new life, what it said of them before no
+    /// A host's report, verdict or directive changed. Most reports are no news to a keeper: what a
+    /// host has promised is known from its tasks. In a new life, what it said of them before no
     /// longer counts.
     fn on_host(&mut self, board: &Board, host: HostId, same_life: bool, touched: &mut Touched) {
         let fitness = fitness_of(board, host);
@@ -209,6 +237,7 @@ impl Index {
                 .then_some((label.service, label.index))
         });
         touched.slots.extend(there);
+        touched.more_room |= grew;
         if grew {
             touched.slots.extend(&self.unplaced);
         }
@@ -242,6 +271,7 @@ impl Index {
         touched: &mut Touched,
     ) {
         if let Some(label) = &report.slot {
+            self.recount(label.service, label.index);
             let copy = (label.service, label.index, host, task);
             if holds {
                 self.copies.insert(copy);
@@ -265,6 +295,7 @@ impl Index {
 
     /// A slot that is wanted, and that its host has not answered yet, counts as promised there.
     fn count_offer(&mut self, board: &Board, service: ServiceId, index: SlotIndex) {
+        self.discount(board, service, index);
         let offer = self.open_offer(board, service, index);
         let before = self.offered.get(&(service, index)).copied();
         if before == offer {
@@ -279,6 +310,36 @@ impl Index {
             self.offered.insert((service, index), (host, definition));
             let needs = self.needs(board, definition);
             self.load.add(host, Some(service), &needs);
+        }
+    }
+
+    /// Predecessors that still live do not count as copies: they go as soon as they can.
+    fn discount(&mut self, board: &Board, service: ServiceId, index: SlotIndex) {
+        self.recount(service, index);
+        let superseded = board.slot(service, index).map(|(_, slot)| &slot.superseded);
+        let lives = |at: &&Placement| {
+            let report = board.task_at(at.host, at.task);
+            let label = report.and_then(|report| report.slot.as_ref());
+            report.is_some_and(|report| report.last.is_live())
+                && label.is_some_and(|l| (l.service, l.index) == (service, index))
+        };
+        let hosts = superseded.into_iter().flatten().filter(lives);
+        let hosts: Vec<HostId> = hosts.map(|at| at.host).collect();
+        for host in &hosts {
+            self.load.discount(*host, service);
+        }
+        if !hosts.is_empty() {
+            self.handed_over.insert((service, index), hosts);
+        }
+    }
+
+    fn recount(&mut self, service: ServiceId, index: SlotIndex) {
+        for host in self
+            .handed_over
+            .remove(&(service, index))
+            .unwrap_or_default()
+        {
+            self.load.recount(host, service);
         }
     }
 

@@ -4,6 +4,9 @@
 //! stopped. Only delays (back-off, waiting for an offer to be taken) are this keeper's own.
 
 mod held;
+mod lost;
+mod brake;
+mod moves;
 mod round;
 mod wakes;
 
@@ -18,7 +21,10 @@ use crate::{
         view::SlotView,
     },
     time::{Mono, Now, Span},
+    timings::BrakeSettings,
 };
+use brake::Brake;
+use moves::Balance;
 use round::Round;
 use std::collections::{BTreeMap, BTreeSet};
 use wakes::Wakes;
@@ -33,6 +39,8 @@ const RETURN_TAKES: Span = Span::from_ms(500);
 /// to another definition; a larger one after this pause.
 const WHOLE_AT_ONCE_MAX: u32 = 64;
 const WHOLE_PAUSE: Span = Span::from_ms(50);
+
+pub use moves::{Move, better};
 
 /// A slot record to be written, at this generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +77,7 @@ impl Scope {
 }
 
 /// The delays of the services that this host keeps.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keeper {
     /// When a slot was first seen as it is now: the offer open, or the failure to be made good.
     since: BTreeMap<(ServiceId, SlotIndex), (Generation, Open, Mono)>,
@@ -80,6 +88,10 @@ pub struct Keeper {
     changed_at: BTreeMap<(ServiceId, SlotIndex), Mono>,
     /// Services that were seen to move to another definition: what one slot does lets others go.
     moving: BTreeSet<ServiceId>,
+    /// Since when this host knows of those that are down.
+    down_since: BTreeMap<HostId, Mono>,
+    brake: Brake,
+    balance: BTreeMap<ServiceId, Balance>,
     wakes: Wakes,
 }
 
@@ -99,6 +111,13 @@ enum Ruling {
 }
 
 impl Keeper {
+    pub fn new(brake: BrakeSettings) -> Self {
+        Self {
+            brake: Brake::new(brake),
+            ..Self::default()
+        }
+    }
+
     pub fn deadline(&self) -> Option<Mono> {
         self.wakes.earliest()
     }
@@ -129,6 +148,7 @@ impl Keeper {
     pub fn forget(&mut self, service: ServiceId) {
         self.forget_from(service, 0);
         self.moving.remove(&service);
+        self.balance.remove(&service);
         self.wakes.forget(service);
     }
 
@@ -177,6 +197,11 @@ impl Keeper {
                     decisions.extend(self.decide(&mut round, *index));
                 }
             }
+        }
+        if !decisions.is_empty() {
+            self.upset(now, service.id);
+        } else if *scope == Scope::Whole {
+            decisions.extend(self.balance(&mut round));
         }
         round.end();
         decisions

@@ -19,7 +19,7 @@ pub enum Fitness {
 /// A candidate for one service; the greatest is its keeper.
 type Candidate = (Fitness, u64, HostId);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keepers {
     hosts: BTreeMap<HostId, Fitness>,
     services: BTreeMap<ServiceId, Option<Candidate>>,

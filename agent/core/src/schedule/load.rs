@@ -33,7 +33,7 @@ pub struct HostFacts {
     pub zone: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Load {
     hosts: BTreeMap<HostId, HostLoad>,
     /// The open hosts of each zone.
@@ -42,7 +42,7 @@ pub struct Load {
     spreads: BTreeMap<(ServiceId, u64), Spread>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct HostLoad {
     pub(super) facts: HostFacts,
     cpu: u64,
@@ -53,7 +53,7 @@ pub(super) struct HostLoad {
 }
 
 /// The open hosts of a zone: by their number of tasks, and then in a ring.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Zone {
     pub(super) by_tasks: BTreeMap<u32, Ring>,
     hosts: u32,
@@ -63,8 +63,15 @@ pub(super) struct Zone {
 /// up those that are too full.
 pub(super) type Ring = BTreeMap<(u64, HostId), Capacity>;
 
+/// How many copies of a service a host has, and its zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Copies {
+    pub(super) host: u32,
+    pub(super) zone: u32,
+}
+
 /// The copies of one service in one zone.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     pub(super) copies: u32,
     /// How many hosts have so many copies; none are not listed.
@@ -84,6 +91,16 @@ impl Load {
         self.zones.iter().map(|(zone, hosts)| (*zone, hosts))
     }
 
+    /// The copies of the service on the host, and in its zone.
+    pub(super) fn copies_on(&self, service: ServiceId, host: HostId) -> Copies {
+        let load = self.hosts.get(&host);
+        let zone = load.map_or(0, |load| load.facts.zone);
+        Copies {
+            host: load.map_or(0, |load| load.copies_of(service)),
+            zone: self.spread(service, zone).0,
+        }
+    }
+
     /// Copies of the service in the zone, and the fewest that any of its open hosts has.
     pub(super) fn spread(&self, service: ServiceId, zone: u64) -> (u32, u32) {
         let Some(spread) = self.spreads.get(&(service, zone)) else {
@@ -96,6 +113,15 @@ impl Load {
             _ => 0,
         };
         (spread.copies, fewest)
+    }
+
+    /// Hosts that are there or expected back: all but those that are leaving.
+    pub(super) fn roster(&self) -> u32 {
+        let expected = |load: &&HostLoad| {
+            !matches!(load.facts.standing, Standing::Unknown | Standing::Leaving)
+        };
+        let hosts = self.hosts.values().filter(expected).count();
+        u32::try_from(hosts).unwrap_or(u32::MAX)
     }
 
     pub fn facts(&self, host: HostId) -> HostFacts {
@@ -169,6 +195,32 @@ impl Load {
         });
         self.rerank(host, tasks, copies);
         self.drop_if_empty(host);
+    }
+
+    /// One of the service's copies on the host is about to go: it still has its resources, but no
+    /// longer counts where copies are spread.
+    pub fn discount(&mut self, host: HostId, service: ServiceId) {
+        self.change_copies(host, service, |copies| copies.saturating_sub(1));
+    }
+
+    /// Takes back what [`Load::discount`] was told.
+    pub fn recount(&mut self, host: HostId, service: ServiceId) {
+        self.change_copies(host, service, |copies| copies + 1);
+    }
+
+    fn change_copies(&mut self, host: HostId, service: ServiceId, change: fn(u32) -> u32) {
+        let Some(load) = self.hosts.get_mut(&host) else {
+            return;
+        };
+        let before = load.copies_of(service);
+        let now = change(before);
+        if now == 0 {
+            load.of_service.remove(&service);
+        } else {
+            load.of_service.insert(service, now);
+        }
+        let tasks = load.tasks;
+        self.rerank(host, tasks, Some((service, before, now)));
     }
 
     fn drop_if_empty(&mut self, host: HostId) {

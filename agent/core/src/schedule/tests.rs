@@ -15,7 +15,10 @@ use crate::{
         record::{Record, Stamp, Version},
     },
     ids::{Digest, Generation, HostId, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    spec::{
+        options::ServiceOptions,
+        task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    },
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -120,6 +123,7 @@ impl Scene {
                 version: "28".to_owned(),
             },
             fingerprint: 0,
+            keys: Default::default(),
             agent_version: String::new(),
             registered_at: Wall(0),
             started_at: Wall(0),
@@ -151,6 +155,7 @@ impl Scene {
             name: "web".to_owned(),
             created_at: Wall(0),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         };
         let revision = revision(digest, number);
         self.put(

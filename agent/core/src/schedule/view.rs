@@ -57,7 +57,8 @@ impl<'a> SlotView<'a> {
                 at: Placement { host, task },
                 report,
             };
-            if live && board.is_fresh(host, task) {
+            let hangs = planted!(MovesFromAHungRuntime) && !board.is_vouched(host, task);
+            if live && board.is_fresh(host, task) && !hangs {
                 copies.push(copy);
             } else if live && board.is_up(host) {
                 unconfirmed.push(copy);
@@ -165,6 +166,9 @@ impl<'a> SlotView<'a> {
     pub(super) fn failed_to_start(&self, failures: u32) -> BTreeMap<HostId, u32> {
         let after = self.generation.saturating_sub(u64::from(failures));
         let mut failed = BTreeMap::new();
+        if planted!(TriesTheSameHostForEver) {
+            return failed;
+        }
         for &(host, _, report) in &self.reported {
             let recent = serves(report, self.index, after + 1);
             if recent && report.stop_code == Some(StopCode::TaskFailedToStart) {

@@ -86,6 +86,15 @@ pub const UPDATE_SERVICE: &[&str] = &[
     "monitoring",
 ];
 
+/// The input of `TagResource`.
+pub const TAG_RESOURCE: &[&str] = &["resourceArn", "tags"];
+
+/// The input of `UntagResource`.
+pub const UNTAG_RESOURCE: &[&str] = &["resourceArn", "tagKeys"];
+
+/// The input of `ListTagsForResource`.
+pub const LIST_TAGS_FOR_RESOURCE: &[&str] = &["resourceArn"];
+
 /// The input of `DescribeTaskDefinition`.
 pub const DESCRIBE_TASK_DEFINITION: &[&str] = &["taskDefinition", "include"];
 

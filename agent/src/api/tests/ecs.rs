@@ -14,6 +14,7 @@ use holdfast_core::{
     command::{Outcome, Refusal},
     event::HostStanding,
     ids::{Digest, ServiceId},
+    spec::options::ServiceOptions,
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
@@ -425,6 +426,7 @@ fn lists_go_on_where_they_were_whatever_has_changed_in_between() {
             name: name.to_owned(),
             created_at: T0,
             client_token: String::new(),
+            options: ServiceOptions::default(),
         };
         put(
             &mut board,

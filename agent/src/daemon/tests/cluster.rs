@@ -3,7 +3,7 @@
 use super::*;
 use crate::test_dir::TestDir;
 use holdfast_core::agent::Agent;
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -31,6 +31,23 @@ impl Cluster {
         Self { dir, hosts }
     }
 
+    /// The file is written by `give_key`; without it a host has no key.
+    fn key_file(&self, number: usize) -> Option<String> {
+        let path = self.dir.join(format!("key-{number}"));
+        path.exists().then(|| path.display().to_string())
+    }
+
+    /// Puts a key into the key file of a host, which counts from its next start.
+    pub(super) fn give_key(&self, number: usize, key: &gossip::ClusterKey) {
+        let path = self.dir.join(format!("key-{number}"));
+        fs::write(&path, key.to_text()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    pub(super) fn handle(&self, number: usize) -> &Handle {
+        &self.hosts[number].running.as_ref().expect("it runs").0
+    }
+
     fn state_dir(&self, number: usize) -> PathBuf {
         self.dir.join(format!("state-{number}"))
     }
@@ -43,6 +60,7 @@ impl Cluster {
             config: Some(self.dir.join("none.toml")),
             name: Some(format!("h{number}")),
             bind: Some("127.0.0.1:0".to_owned()),
+            key_file: self.key_file(number),
             peers: Some(format!("file:{}", self.dir.join("peers").display())),
             state_dir: text(self.state_dir(number)),
             api_socket: text(self.dir.join(format!("{number}-{starts}.sock"))),

@@ -8,6 +8,8 @@ use crate::{
 /// What the socket of a host that stands still holds before it drops: about what two megabytes
 /// hold, which memberlist asks its kernel for.
 const INBOX_MAX: usize = 2_000;
+/// How long Holdfast's driver waits for an answer to a knock.
+const KNOCK_WAIT: u64 = 400_000;
 
 /// All hosts of one run.
 #[derive(Debug)]
@@ -15,7 +17,7 @@ pub struct Arena<D: Detector> {
     pub now: u64,
     pub air: Air,
     hosts: Vec<Host<D>>,
-    queue: Queue<Arrival<D::Message>>,
+    queue: Queue<Event<D::Message>>,
     deadlines: Deadlines,
     out: Out<D::Message>,
     pub books: Books,
@@ -31,15 +33,33 @@ struct Host<D: Detector> {
 enum Standing<M> {
     Running,
     /// The process does nothing; what comes waits in its socket.
-    Frozen(Vec<(usize, M)>),
+    Frozen {
+        inbox: Vec<(usize, M)>,
+        what: Frozen,
+    },
     Crashed,
 }
 
+/// What of a host stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frozen {
+    /// Its kernel still answers who connects.
+    Process,
+    Machine,
+}
+
 #[derive(Debug)]
-struct Arrival<M> {
-    from: usize,
-    to: usize,
-    message: M,
+enum Event<M> {
+    Arrival {
+        from: usize,
+        to: usize,
+        message: M,
+    },
+    Knocked {
+        host: usize,
+        knocked: usize,
+        answered: bool,
+    },
 }
 
 /// What was sent and what is believed, by everybody together.
@@ -109,8 +129,23 @@ impl<D: Detector> Arena<D> {
             self.now = self.now.max(at);
             if wake.0 < arrival {
                 self.wake(wake.1);
-            } else if let Some((_, arrival)) = self.queue.pop() {
-                self.deliver(arrival);
+            } else {
+                match self.queue.pop() {
+                    Some((_, Event::Arrival { from, to, message })) => {
+                        self.deliver(from, to, message);
+                    }
+                    Some((
+                        _,
+                        Event::Knocked {
+                            host,
+                            knocked,
+                            answered,
+                        },
+                    )) => {
+                        self.answer_knock(host, knocked, answered);
+                    }
+                    None => {}
+                }
             }
             if !goes_on(&self.books) {
                 return false;
@@ -137,10 +172,11 @@ impl<D: Detector> Arena<D> {
         self.pull_deadline(host);
     }
 
-    /// The process stops; its socket fills.
-    pub fn freeze(&mut self, host: usize) {
+    /// It stops; its socket fills.
+    pub fn freeze(&mut self, host: usize, what: Frozen) {
         if self.is_running(host) {
-            self.hosts[host].standing = Standing::Frozen(Vec::new());
+            let inbox = Vec::new();
+            self.hosts[host].standing = Standing::Frozen { inbox, what };
             self.pull_deadline(host);
         }
     }
@@ -149,7 +185,7 @@ impl<D: Detector> Arena<D> {
     /// order is the kinder one to a detector which does not notice that it stood still.
     pub fn thaw(&mut self, host: usize) {
         let standing = std::mem::replace(&mut self.hosts[host].standing, Standing::Running);
-        let Standing::Frozen(inbox) = standing else {
+        let Standing::Frozen { inbox, .. } = standing else {
             self.hosts[host].standing = standing;
             return;
         };
@@ -184,8 +220,36 @@ impl<D: Detector> Arena<D> {
         self.pull_deadline(host);
     }
 
-    fn deliver(&mut self, arrival: Arrival<D::Message>) {
-        let Arrival { from, to, message } = arrival;
+    /// An answer from the kernel to a host that stands still meanwhile comes to nothing.
+    fn answer_knock(&mut self, host: usize, knocked: usize, answered: bool) {
+        if self.is_running(host) {
+            let now = self.now;
+            let detector = &mut self.hosts[host].detector;
+            detector.on_knocked(now, knocked, answered, &mut self.out);
+            self.drain(host);
+            self.pull_deadline(host);
+        }
+    }
+
+    fn knock(&mut self, host: usize, knocked: usize) {
+        let is_there = match self.hosts[knocked].standing {
+            Standing::Running => true,
+            Standing::Frozen { what, .. } => what == Frozen::Process,
+            Standing::Crashed => false,
+        };
+        let way = self.air.datagram(host, knocked).filter(|_| is_there);
+        let back = way.and_then(|way| Some(way + self.air.datagram(knocked, host)?));
+        let answer = back.filter(|took| *took < KNOCK_WAIT);
+        let event = Event::Knocked {
+            host,
+            knocked,
+            answered: answer.is_some(),
+        };
+        self.queue
+            .push(self.now + answer.unwrap_or(KNOCK_WAIT), event);
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, message: D::Message) {
         let now = self.now;
         let host = &mut self.hosts[to];
         match &mut host.standing {
@@ -194,8 +258,10 @@ impl<D: Detector> Arena<D> {
                 self.drain(to);
                 self.pull_deadline(to);
             }
-            Standing::Frozen(inbox) if inbox.len() < INBOX_MAX => inbox.push((from, message)),
-            Standing::Frozen(_) | Standing::Crashed => {}
+            Standing::Frozen { inbox, .. } if inbox.len() < INBOX_MAX => {
+                inbox.push((from, message));
+            }
+            Standing::Frozen { .. } | Standing::Crashed => {}
         }
     }
 
@@ -217,9 +283,12 @@ impl<D: Detector> Arena<D> {
                 Via::Answer => self.air.answer(from, to),
             };
             if let Some(took) = took {
-                let arrival = Arrival { from, to, message };
+                let arrival = Event::Arrival { from, to, message };
                 self.queue.push(self.now + took, arrival);
             }
+        }
+        for knocked in out.knocks.drain(..) {
+            self.knock(from, knocked);
         }
         for finding in out.findings.drain(..) {
             self.books.on_finding(self.now, from, finding);
@@ -230,7 +299,7 @@ impl<D: Detector> Arena<D> {
     fn pull_deadline(&mut self, host: usize) {
         let at = match self.hosts[host].standing {
             Standing::Running => self.hosts[host].detector.deadline(),
-            Standing::Frozen(_) | Standing::Crashed => None,
+            Standing::Frozen { .. } | Standing::Crashed => None,
         };
         self.deadlines.set(host, at.map(|at| at.max(self.now)));
     }

@@ -88,6 +88,7 @@ fn config(place: usize, host: HostId, timings: &Timings) -> AgentConfig {
             memory_mib: 4_096,
         },
         fingerprint: mix(place as u64),
+        keys: Default::default(),
         agent_version: "sim".to_owned(),
         timings: timings.clone(),
     }
@@ -109,6 +110,7 @@ fn report(config: &AgentConfig) -> Arc<Record> {
             version: "1".to_owned(),
         },
         fingerprint: config.fingerprint,
+        keys: Default::default(),
         agent_version: config.agent_version.clone(),
         registered_at: wall,
         started_at: wall,
@@ -147,6 +149,9 @@ impl HoldfastHost {
                     Effect::Emit(told) => self.note(&told.what, out),
                     Effect::Runtime(RuntimeCommand::List) => {
                         next = Some(Input::Runtime(RuntimeEvent::Listed(Vec::new())));
+                    }
+                    Effect::Knock { host, .. } => {
+                        out.knocks.extend(self.roster.places.get(&host).copied());
                     }
                     Effect::Fatal { reason } => panic!("an agent gave up: {reason}"),
                     // There are no containers, and what is to be saved is safe at once.
@@ -204,6 +209,11 @@ impl Detector for HoldfastHost {
 
     fn on_wake(&mut self, now: u64, out: &mut Out<Message>) {
         self.step(now, Input::Wake, out);
+    }
+
+    fn on_knocked(&mut self, now: u64, host: usize, answered: bool, out: &mut Out<Message>) {
+        let host = self.roster.ids[host];
+        self.step(now, Input::Knocked { host, answered }, out);
     }
 
     fn deadline(&self) -> Option<u64> {

@@ -5,7 +5,7 @@ use crate::{
     rivals::{
         Detector,
         air::Air,
-        arena::{Arena, Verdict},
+        arena::{Arena, Frozen, Verdict},
         foca::FocaHost,
         holdfast,
         memberlist::{Memberlist, wire::StateSize},
@@ -155,8 +155,12 @@ pub enum Trouble {
     OneWayLink,
     /// One host is heard by all and hears nobody.
     DeafHost,
-    /// The processes of this share of the hosts stand still, each for so long about every 10 s.
-    Stalls { share_ppm: u64, millis: u64 },
+    /// This share of the hosts stands still, each for so long about every 10 s.
+    Stalls {
+        share_ppm: u64,
+        millis: u64,
+        what: Frozen,
+    },
 }
 
 /// False verdicts: each time that somebody was the first to hold a living host for down.
@@ -194,10 +198,15 @@ impl Trial for Falsehood {
             Trouble::DeafHost => {
                 arena.air.deaf.insert(one);
             }
-            Trouble::Stalls { share_ppm, millis } => {
+            Trouble::Stalls {
+                share_ppm,
+                millis,
+                what,
+            } => {
                 let count = (hosts * share_ppm / 1_000_000).max(1);
                 troubled = (0..count).map(|_| pick()).collect();
-                stall(&mut arena, &mut rng, &troubled, (millis * 1_000, until));
+                let hosts = (&troubled[..], what);
+                stall(&mut arena, &mut rng, hosts, (millis * 1_000, until));
             }
         }
         arena.run_until(until);
@@ -219,7 +228,7 @@ impl Trial for Falsehood {
 fn stall<D: Detector>(
     arena: &mut Arena<D>,
     rng: &mut Rng,
-    hosts: &[usize],
+    (hosts, what): (&[usize], Frozen),
     (micros, until): (u64, u64),
 ) {
     let mut runs_for = || 5 * SECOND + rng.below(10 * SECOND);
@@ -233,7 +242,7 @@ fn stall<D: Detector>(
         }
         arena.run_until(at);
         if freezes {
-            arena.freeze(host);
+            arena.freeze(host, what);
             due.push(Reverse((at + micros, host, false)));
         } else {
             arena.thaw(host);

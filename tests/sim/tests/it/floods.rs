@@ -11,8 +11,8 @@ fn one_record_is_known_to_a_hundred_hosts_at_once_with_few_messages() {
         let spreads = spread_one(1, 100, loss_ppm, 10).expect("it spreads");
         for spread in &spreads {
             assert!(spread.known_us <= 300_000, "{loss_ppm}: {spread:?}");
-            // Two from each host, and what repair adds.
-            assert!(spread.messages <= 250, "{loss_ppm}: {spread:?}");
+            // Three from each host, and what repair adds.
+            assert!(spread.messages <= 350, "{loss_ppm}: {spread:?}");
         }
     }
 }

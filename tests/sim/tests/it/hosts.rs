@@ -24,6 +24,8 @@ fn story(
         cluster.create(0, "s0", "web", 10);
         cluster.converge(CONVERGE_MAX)?;
         then(cluster)?;
+        // Hosts that came back are given their share, bit by bit.
+        cluster.run_for(60 * SECOND)?;
         cluster.quiet(120 * SECOND)
     });
     match result {
@@ -169,4 +171,73 @@ fn a_drained_host_that_is_forgotten_takes_tasks_when_it_is_back() {
         let leaves = board.is_some_and(|board| board.is_leaving(cluster.host(2).id));
         expect(!leaves, "it is still to be drained")
     });
+}
+
+#[test]
+fn a_drained_host_becomes_empty_with_no_moment_below_the_count() {
+    let report = story(None, |cluster| {
+        cluster.direct(0, 2, Availability::Drain);
+        cluster.run_for(20 * SECOND)?;
+        cluster.converge(CONVERGE_MAX)?;
+        expect(cluster.running_on(2) == 0, "it is not empty")?;
+        expect(cluster.running() == 10, "not ten run")?;
+        cluster.direct(4, 2, Availability::Active);
+        cluster.scale(1, "s0", 15);
+        cluster.run_for(5 * SECOND)?;
+        cluster.converge(CONVERGE_MAX)?;
+        expect(cluster.running_on(2) > 0, "it takes no tasks again")
+    });
+    let short = report.stats.restored_us.len();
+    assert_eq!(short, 2, "short when it was created and when it was scaled");
+    assert_eq!(report.stats.starts - report.stats.stops, 15);
+}
+
+#[test]
+fn a_host_that_leaves_moves_its_tasks_first_and_can_come_back() {
+    let report = story(None, |cluster| {
+        cluster.leave(3, 60, false);
+        cluster.run_for(30 * SECOND)?;
+        expect(cluster.agent(3).is_none(), "it has not gone")?;
+        cluster.converge(CONVERGE_MAX)?;
+        expect(cluster.running() == 10, "not ten run")?;
+        cluster.come_back(3);
+        cluster.run_for(5 * SECOND)?;
+        cluster.converge(CONVERGE_MAX)?;
+        Ok(())
+    });
+    assert_eq!(report.stats.restored_us.len(), 1, "short only at first");
+}
+
+#[test]
+fn the_keeper_itself_leaves_and_the_next_one_goes_on() {
+    let report = story(None, |cluster| {
+        let agent = cluster.agent(0);
+        let service = agent.and_then(|a| a.board().service_named("s0").map(|s| s.id));
+        let keeper = agent
+            .zip(service)
+            .and_then(|(a, service)| a.keeper_of(service));
+        let place = (0..5).find(|place| Some(cluster.host(*place).id) == keeper);
+        let place = place.ok_or("nobody keeps the service")?;
+        cluster.leave(place, 60, false);
+        cluster.run_for(30 * SECOND)?;
+        expect(cluster.agent(place).is_none(), "it has not gone")?;
+        cluster.converge(CONVERGE_MAX)?;
+        expect(cluster.running() == 10, "not ten run")
+    });
+    assert_eq!(report.stats.restored_us.len(), 1, "short only at first");
+}
+
+#[test]
+fn a_drain_that_fits_nowhere_else_stops_nothing() {
+    let report = story(None, |cluster| {
+        cluster.register(0, definition("edge", 1));
+        // One fixed port on each host: no other has room.
+        cluster.create(0, "s1", "edge", 5);
+        cluster.converge(CONVERGE_MAX)?;
+        cluster.direct(0, 1, Availability::Drain);
+        cluster.run_for(60 * SECOND)?;
+        expect(cluster.running_on(1) == 1, "it runs nothing, or too much")?;
+        expect(cluster.running() == 15, "not fifteen run")
+    });
+    assert_eq!(report.stats.restored_us.len(), 2, "short only at first");
 }

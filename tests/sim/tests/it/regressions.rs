@@ -34,6 +34,13 @@ fn a_start_that_is_due_again_is_not_made_for_a_deleted_service() {
     check(42, 17);
 }
 
+/// An agent that had lost what it wrote of a task took it for whole with the one container of two
+/// that it found, and the other copy gave way.
+#[test]
+fn a_task_that_lacks_a_container_is_not_whole() {
+    check(201, 14);
+}
+
 fn check(seed: u64, agents: usize) {
     if let Err(failure) = run(Options::new(seed, agents)) {
         panic!("{failure}");

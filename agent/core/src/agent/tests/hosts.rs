@@ -59,13 +59,32 @@ fn leave(force: bool) -> Command {
     Command::Leave { within, force }
 }
 
-fn verdict(host: HostId) -> Arc<Record> {
+/// What its observers say of it, from which nothing follows.
+fn cleared(host: HostId) -> Arc<Record> {
     let body = Body::Verdict(Verdict {
-        standing: Standing::Down,
+        standing: Standing::Cleared,
         votes: vec![],
-        silent_ms: 2_000,
+        silent_ms: 0,
     });
     Record::new(Key::Verdict(host), version(NOW.wall), Some(body))
+}
+
+/// The goodbye of a host.
+fn goodbye(host: HostId) -> Arc<Record> {
+    let said = super::host(host);
+    let mut body = said.body.clone();
+    if let Some(Body::Host(report)) = &mut body {
+        report.status = HostStatus::Left;
+    }
+    Record::new(said.key.clone(), at(1, 1), body)
+}
+
+/// So many milliseconds later.
+fn at(epoch: u64, ms: u64) -> Version {
+    Version {
+        epoch,
+        ..version(Wall(NOW.wall.0 + ms))
+    }
 }
 
 fn tombstone_of_me(epoch: u64) -> Arc<Record> {
@@ -117,7 +136,7 @@ fn forgetting_leaves_nothing_of_a_host_but_what_is_up_is_not_forgotten_lightly()
         "{refused:?}"
     );
     order(&mut agent, drain(PEER));
-    tell(&mut agent, vec![verdict(PEER)]);
+    tell(&mut agent, vec![cleared(PEER), goodbye(PEER)]);
     let effects = order(&mut agent, forget(PEER, false));
     assert_eq!(answer(&effects), Some(Ok(Outcome::Forgotten(PEER))));
     assert_eq!(standings(&effects), [(PEER, HostStanding::Forgotten)]);
@@ -163,16 +182,7 @@ fn a_host_without_tasks_leaves_at_once_and_says_so_last() {
 #[test]
 fn a_host_that_left_is_down_by_its_own_word_until_its_next_life() {
     let mut agent = agent();
-    let mut gone = (*super::host(PEER)).clone();
-    if let Some(Body::Host(report)) = &mut gone.body {
-        report.status = HostStatus::Left;
-    }
-    let at = |epoch, ms| Version {
-        epoch,
-        ..version(Wall(NOW.wall.0 + ms))
-    };
-    let gone = Record::new(gone.key, at(1, 1), gone.body);
-    let effects = tell(&mut agent, vec![gone]);
+    let effects = tell(&mut agent, vec![goodbye(PEER)]);
     assert_eq!(standings(&effects), [(PEER, HostStanding::Left)]);
     assert!(agent.board().is_down(PEER));
     assert_eq!(agent.standing(PEER), HostStanding::Left);

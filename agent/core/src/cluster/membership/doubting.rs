@@ -25,7 +25,7 @@ const NEWS_MS: u64 = 5_000;
 const ASK_INTERVAL: Span = Span::from_ms(100);
 const ASK_TIMES: u8 = 3;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Doubt {
     pub(super) record: Arc<Record>,
     pub(super) next: Mono,

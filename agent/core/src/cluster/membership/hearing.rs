@@ -5,7 +5,10 @@ use super::{
     watch::{Vote, Watch},
 };
 use crate::{
-    cluster::message::{Alarm, Message},
+    cluster::{
+        body::Standing,
+        message::{Alarm, Message},
+    },
     effect::{Effect, Send, Via},
     ids::{HostId, Incarnation},
     time::{Mono, Now, Span},
@@ -57,6 +60,9 @@ impl Membership {
         let Some(watch) = self.watched.get_mut(&from) else {
             return;
         };
+        if planted!(HoldsAGrudge) && watch.alarm.is_some() {
+            return;
+        }
         let units = number(now).wrapping_sub(sequence);
         watch
             .round_trip
@@ -98,6 +104,10 @@ impl Membership {
         if subject == self.me || known != Some(incarnation) || turn.board.is_down(subject) {
             return;
         }
+        if planted!(TakesAlarmForVerdict) && self.watched.contains_key(&subject) {
+            self.find(turn, subject, Standing::Down, vec![from]);
+            return;
+        }
         let new = || Watch::new(now, incarnation);
         let watch = self.watched.entry(subject).or_insert_with(new);
         let has_answered = watch.is_subject && now.since(watch.answered) < FRESH;
@@ -127,6 +137,7 @@ impl Membership {
     pub fn on_alive(&mut self, now: Now, subject: HostId, incarnation: Incarnation) {
         if let Some(watch) = self.watched.get_mut(&subject)
             && incarnation >= watch.incarnation
+            && !planted!(JudgesAlone)
         {
             watch.vouched = now.mono;
             watch.calm();

@@ -47,7 +47,7 @@ impl Membership {
             return;
         }
         let poll = self.poll(now, turn.board, watch, raised);
-        if !poll.is_decided() {
+        if !poll.is_decided() && !planted!(JudgesAlone) {
             return;
         }
         let Some((_, report)) = turn.board.host(host) else {
@@ -82,8 +82,11 @@ impl Membership {
         if restarts {
             down_after = down_after.max(self.timings.restart_grace);
         }
-        let (silence, stillness) = (watch.silence(now), watch.stillness(now));
-        let impaired = watch.kernel.is_alive(now);
+        let (silence, stillness) = match (watch.silence(now), watch.stillness(now)) {
+            (silence, _) if planted!(TakesAFrozenAgentForDead) => (silence, silence),
+            both => both,
+        };
+        let impaired = watch.kernel.is_alive(now) && !planted!(TakesAFrozenAgentForDead);
         let grace = self.timings.impaired_grace.max(down_after);
         if (has_passed(stillness, down_after) && !impaired) || silence >= grace {
             return Some(Standing::Down);
@@ -112,9 +115,8 @@ impl Membership {
         };
         let witnesses = raised.witnesses.iter().filter(|(host, witness)| {
             let heard = witness.heard.is_some_and(|at| now.since(at) < CUT_OFF);
-            board.is_up(**host)
-                && !board.is_in_doubt(**host)
-                && (heard || witness.asked < ASKED_ENOUGH || vote(host).is_some())
+            let may = heard || witness.asked < ASKED_ENOUGH || vote(host).is_some();
+            planted!(CountsTheAbsent) || board.is_up(**host) && !board.is_in_doubt(**host) && may
         });
         let witnesses = witnesses.map(|(host, _)| *host);
         for observer in witnesses.chain([self.me]) {

@@ -14,10 +14,10 @@ const REMEMBERED: Span = Span::from_secs(600);
 /// No host is waited for longer than this because of its pauses.
 const PATIENCE_MAX: Span = Span::from_secs(15);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pauses(BTreeMap<HostId, Pause>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pause {
     longest: Span,
     at: Mono,

@@ -90,6 +90,7 @@ impl Membership {
         }
         // Now and then one that is down, so that a healed partition is noticed from either side.
         if let Some(index) = self.rng.index(self.down.len())
+            && !planted!(NeverProbesTheDown)
             && let Some(host) = self.down.keys().nth(index).copied()
         {
             let sequence = number(now);
@@ -115,7 +116,11 @@ impl Membership {
         };
         if self.rings.up().is_empty() {
             self.seeds.iter().copied().for_each(ask);
-        } else if !self.down.is_empty() && now >= self.next_seed && !self.seeds.is_empty() {
+        } else if !self.down.is_empty()
+            && now >= self.next_seed
+            && !self.seeds.is_empty()
+            && !planted!(NeverProbesTheDown)
+        {
             self.next_seed = now + SEED_INTERVAL;
             let up = |address| {
                 let mut hosts = turn.board.hosts();

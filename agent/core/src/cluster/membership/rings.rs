@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Zone(u16);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rings {
     me: HostId,
     zone: Zone,
@@ -28,7 +28,7 @@ pub(super) struct Rings {
     rings: Vec<Ring>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ring {
     number: u64,
     /// Those right before us, nearest first.
@@ -38,7 +38,7 @@ struct Ring {
 }
 
 /// The hosts nearest to a place on a ring, nearest first, up to a number.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Near {
     most: usize,
     hosts: Vec<(u64, HostId, Zone)>,

@@ -77,8 +77,13 @@ fn messages() -> Vec<Message> {
             held: vec![(9, VERSION), (10, VERSION)],
         },
         Message::Fetch(vec![0, 1, u64::MAX]),
-        Message::CatchUp,
+        Message::CatchUp { after: None },
+        Message::CatchUp {
+            after: Some(Key::StopOrder(TaskId(7))),
+        },
         Message::Blank,
+        Message::Behind,
+        Message::Ahead { ms: 3_600_000 },
         Message::Page {
             records: records(),
             last: true,
@@ -98,8 +103,10 @@ fn name(message: &Message) -> &'static str {
         Message::Branches(_) => "branches",
         Message::Holdings { .. } => "holdings",
         Message::Fetch(_) => "fetch",
-        Message::CatchUp => "catch up",
+        Message::CatchUp { .. } => "catch up",
         Message::Blank => "blank",
+        Message::Behind => "behind",
+        Message::Ahead { .. } => "ahead",
         Message::Page { .. } => "page",
     }
 }
@@ -195,7 +202,7 @@ fn a_refusal_says_what_was_too_much() {
     let many = vec![small; limits::RECORDS_PER_MESSAGE_MAX + 1];
     let branches = vec![(Prefix::ROOT, [0; FAN]); limits::BRANCHES_MAX + 1];
     let prefixes = vec![Prefix::ROOT; limits::BRANCHES_MAX * FAN + 1];
-    let mut other_version = Message::CatchUp.encode();
+    let mut other_version = Message::CatchUp { after: None }.encode();
     other_version[0] = 99;
     let refused = [
         Message::Branches(branches).encode(),

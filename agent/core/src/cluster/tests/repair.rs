@@ -205,3 +205,30 @@ fn packing_loses_nothing_keeps_the_order_and_fills_no_message_over_its_room() {
         }
     });
 }
+
+#[test]
+fn pages_one_after_the_other_are_the_whole_board_and_none_is_over_its_room() {
+    let board = Board::from_records((0..5_000).map(order));
+    let (mut after, mut taken, mut pages) = (None, Vec::new(), 0);
+    loop {
+        let message = repair::page(&board, after.as_ref());
+        assert!(message.encode().len() <= limits::PAGE_BYTES_MAX);
+        let Message::Page { records, last } = message else {
+            panic!("it is a page");
+        };
+        pages += 1;
+        after = records.last().map(|record| record.key.clone());
+        taken.extend(records);
+        if last {
+            break;
+        }
+    }
+    assert!(pages > 2, "{pages} pages");
+    assert!(board.records().eq(taken.iter()));
+    let past = repair::page(&board, after.as_ref());
+    let none = Message::Page {
+        records: Vec::new(),
+        last: true,
+    };
+    assert_eq!(past, none);
+}

@@ -14,7 +14,7 @@ use crate::{
         view::{Copy, SlotView},
     },
     task::status::TaskStatus,
-    time::{Mono, Span},
+    time::Span,
 };
 
 /// An offer that nobody has taken up after this long is made to another host.
@@ -26,10 +26,10 @@ const LOOK_AGAIN: Span = Span::from_secs(5);
 
 /// A slot that names a host.
 #[derive(Clone, Copy)]
-struct Held<'a> {
-    generation: Generation,
-    slot: &'a Slot,
-    host: HostId,
+pub(super) struct Held<'a> {
+    pub(super) generation: Generation,
+    pub(super) slot: &'a Slot,
+    pub(super) host: HostId,
 }
 
 impl Keeper {
@@ -53,7 +53,8 @@ impl Keeper {
             return self.unconfirmed(round, view, held);
         }
         let unasked = |copy: &&Copy<'_>| {
-            current.is_none_or(|c| c.at != copy.at) && !slot.superseded.contains(&copy.at)
+            let other = current.is_none_or(|c| c.at != copy.at);
+            other && !slot.superseded.contains(&copy.at) && !planted!(NeverReconciles)
         };
         let unasked: Vec<Copy<'_>> = view.copies.iter().filter(unasked).copied().collect();
         // Those who are told to go have to have gone before more can be told.
@@ -66,6 +67,7 @@ impl Keeper {
             Some(current) => {
                 self.since.remove(&(view.service.id, view.index));
                 self.roll(round, view, (slot, current))
+                    .or_else(|| self.move_off(round, view, held, current))
             }
             None if !unasked.is_empty() && room_to_tell => {
                 let reason = "a copy that runs already takes the slot over".to_owned();
@@ -117,6 +119,7 @@ impl Keeper {
             failures: 0,
             reason,
         };
+        round.leave(current.at.host);
         let placed = self.place(round, view, next);
         if placed.host.is_some() {
             round.take_room();
@@ -167,24 +170,6 @@ impl Keeper {
         }
     }
 
-    /// The slot's host is down.
-    fn lost(
-        &mut self,
-        round: &mut Round<'_>,
-        view: &SlotView<'_>,
-        held: Held<'_>,
-    ) -> Option<Ruling> {
-        let changed_at = self.changed_at.get(&view.key());
-        let settles_at = changed_at.map_or(Mono(0), |at| *at + RETURN_TAKES);
-        if round.now.mono < settles_at {
-            // Somebody just gave it to a host that we hold for down: they know more than we do.
-            self.look_again(view.key(), settles_at);
-            return None;
-        }
-        let reason = format!("{} is down", view.name_of(held.host));
-        Some(self.pass_on(round, view, held, 0, reason))
-    }
-
     /// The slot's task has stopped, or was refused.
     fn failed(
         &mut self,
@@ -220,6 +205,7 @@ impl Keeper {
             Some(RuntimeStatus::Unavailable { .. }) => {
                 format!("the container runtime of {name} does not answer")
             }
+            _ if view.board.is_leaving(held.host) => format!("{name} is draining"),
             _ if round.now.mono >= ends_at => format!("{name} has not taken it up for 10 s"),
             _ => {
                 self.look_again(view.key(), ends_at);
@@ -277,7 +263,7 @@ impl Keeper {
     }
 
     /// The slot goes to the best host there is; who served it before still may.
-    fn pass_on(
+    pub(super) fn pass_on(
         &mut self,
         round: &mut Round<'_>,
         view: &SlotView<'_>,
@@ -293,10 +279,12 @@ impl Keeper {
         Ruling::HandOver(self.place(round, view, next))
     }
 
-    fn place(&mut self, round: &mut Round<'_>, view: &SlotView<'_>, next: Next) -> Slot {
+    pub(super) fn place(&mut self, round: &mut Round<'_>, view: &SlotView<'_>, next: Next) -> Slot {
         let placed = round.place(view, next);
         if placed.host.is_none() {
-            self.look_again(view.key(), round.now.mono + LOOK_AGAIN);
+            let at_once = planted!(LooksAgainAtOnce);
+            let later = if at_once { Span::ZERO } else { LOOK_AGAIN };
+            self.look_again(view.key(), round.now.mono + later);
         }
         placed
     }

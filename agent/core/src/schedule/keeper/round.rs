@@ -26,6 +26,8 @@ pub(super) struct Round<'a> {
     pub(super) returning: &'a BTreeSet<HostId>,
     /// What this round gave to hosts: so that a hundred decisions do not all choose the same one.
     drafted: Vec<(HostId, Resources)>,
+    /// Where this round takes slots away, once they are served elsewhere.
+    left: Vec<HostId>,
     /// Why nothing fits any more: within a round, loads only grow.
     no_room: Option<String>,
     /// How many more slots may move to another definition; counted when the first one wants to.
@@ -48,6 +50,7 @@ impl<'a> Round<'a> {
             service,
             returning: sight.returning,
             drafted: Vec::new(),
+            left: Vec::new(),
             no_room: None,
             room: None,
         }
@@ -58,6 +61,25 @@ impl<'a> Round<'a> {
         for (host, needs) in &self.drafted {
             self.index.load.release(*host, Some(self.service.id), needs);
         }
+        for host in &self.left {
+            self.index.load.recount(*host, self.service.id);
+        }
+    }
+
+    /// Slots on the move in the whole cluster, with those that this round has begun to move.
+    pub(super) fn moves(&self) -> usize {
+        self.index.moves(self.board) + self.drafted.len()
+    }
+
+    /// A slot is to move away from this host: where copies are spread, it is gone already.
+    pub(super) fn leave(&mut self, host: HostId) {
+        self.index.load.discount(host, self.service.id);
+        self.left.push(host);
+    }
+
+    /// Gives the slot to this host.
+    pub(super) fn given(&self, host: HostId, next: Next) -> Slot {
+        self.slot(Some(host), next.reason, next.superseded, next.failures)
     }
 
     /// Gives the slot to the best host, or to none, with the reason why.
@@ -66,13 +88,23 @@ impl<'a> Round<'a> {
             Ok(host) => (Some(host), next.reason),
             Err(refusals) => (None, refusals),
         };
+        self.slot(host, reason, next.superseded, next.failures)
+    }
+
+    fn slot(
+        &self,
+        host: Option<HostId>,
+        reason: String,
+        superseded: Vec<Placement>,
+        failures: u32,
+    ) -> Slot {
         Slot {
             host,
             revision: self.service.revision.clone(),
             adopted: None,
-            superseded: next.superseded,
+            superseded,
             order: HandOver::StartFirst,
-            failures: next.failures,
+            failures,
             reason,
         }
     }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 type Subject = (ServiceId, Option<SlotIndex>);
 
 /// One wake for each subject, the earliest that was asked for: whoever is looked at asks anew.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wakes {
     queue: BTreeSet<(Mono, Subject)>,
     at: BTreeMap<Subject, Mono>,

@@ -8,6 +8,7 @@ use crate::{
     },
     rng::{self, Rng},
     schedule::index::Index,
+    spec::options::ServiceOptions,
     task::status::TaskStatus,
     time::Wall,
 };
@@ -56,6 +57,7 @@ fn disturb(scene: &mut Scene, rng: &mut Rng) {
                 name,
                 created_at,
                 client_token: String::new(),
+                options: ServiceOptions::default(),
             };
             let gone = rng.below(8) == 0;
             let body = (!gone).then_some(Body::ServiceSettings(settings));

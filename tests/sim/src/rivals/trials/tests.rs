@@ -71,10 +71,25 @@ fn a_host_that_stands_still_for_longer_than_the_others_wait_is_judged() {
         trouble: Trouble::Stalls {
             share_ppm: 100_000,
             millis: 30_000,
+            what: Frozen::Machine,
         },
         seconds: 90,
     };
     for who in [Who::DEFAULT, Who::Memberlist, Who::Foca] {
         assert!(stalls.play(who, 30, 3).troubled > 0, "{who:?}");
     }
+}
+
+#[test]
+fn a_stalled_agent_on_a_living_machine_is_not_judged_by_holdfast() {
+    let stalls = Falsehood {
+        trouble: Trouble::Stalls {
+            share_ppm: 100_000,
+            millis: 30_000,
+            what: Frozen::Process,
+        },
+        seconds: 90,
+    };
+    let False { healthy, troubled } = stalls.play(Who::DEFAULT, 30, 3);
+    assert_eq!((healthy, troubled), (0, 0));
 }
