@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build demo test bench bench-sim lint fmt sim soak clean
+.PHONY: help prerequisites build demo test lab-test bench bench-sim lint fmt sim soak clean
 
 # For `make sim`.
 SEED ?= 1
@@ -22,9 +22,9 @@ help: ## what there is to make (this)
 prerequisites: ## install what is missing, find or start a Docker Engine (Debian, Ubuntu)
 	@packaging/prerequisites.sh
 
-build: ## the release binary, and the tarball of the image that demo and tests run
+build: ## the release binary, and the archive of the image that demo and tests run
 	@cargo build --release --package holdfast
-	tests/e2e/make-image.sh --tarball-only
+	tests/e2e/make-image.sh --archive-only
 
 demo: ## a cluster on this machine: watch it lose hosts and hold its counts
 	@$(with_engine)
@@ -35,6 +35,10 @@ demo: ## a cluster on this machine: watch it lose hosts and hold its counts
 test: ## everything that CI runs, cheapest first
 	@$(with_engine)
 	.ci/steps.sh
+
+lab-test: ## several real hosts on this machine, and the faults that machines have (root)
+	@packaging/prerequisites.sh lab
+	cargo test --locked --no-fail-fast --package e2e --test lab -- --test-threads=1
 
 bench: ## measure on real Docker (into docs/benchmarks.md)
 	@$(with_engine)

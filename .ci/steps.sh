@@ -67,7 +67,7 @@ step_agent() {
 step_release() { cargo build --locked --release --package holdfast; }
 
 step_e2e() {
-    tests/e2e/make-image.sh && cargo test --locked --no-fail-fast --package e2e
+    tests/e2e/make-image.sh && cargo test --locked --no-fail-fast --package e2e --lib --bins --test it
 }
 
 step_units() {

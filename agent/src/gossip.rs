@@ -40,9 +40,15 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpSocket, UdpSocket},
     sync::{Semaphore, mpsc, watch},
 };
+
+/// Connections that the kernel takes for us while we do not: those by which peers see that this
+/// machine is there while its agent is stalled stay until we do. Ten observers, one a second each,
+/// and twice that for streams, over the minute that a stalled agent is given. The kernel takes no
+/// more than `net.core.somaxconn` (4096 since Linux 5.4).
+const UNACCEPTED_MAX: u32 = 2_048;
 
 #[derive(Clone, Debug)]
 pub(crate) struct TransportConfig {
@@ -378,9 +384,7 @@ async fn listen(bind: SocketAddr) -> Result<(TcpListener, UdpSocket), BindError>
     let mut tries = if bind.port() == 0 { 16 } else { 1 };
     loop {
         tries -= 1;
-        let tcp = TcpListener::bind(bind)
-            .await
-            .map_err(|err| refused(bind, "TCP", err))?;
+        let tcp = listen_tcp(bind).map_err(|err| refused(bind, "TCP", err))?;
         let address = tcp.local_addr().map_err(|err| refused(bind, "TCP", err))?;
         match datagram::bind(address).await {
             Ok(udp) => return Ok((tcp, udp)),
@@ -388,6 +392,18 @@ async fn listen(bind: SocketAddr) -> Result<(TcpListener, UdpSocket), BindError>
             Err(_) => {}
         }
     }
+}
+
+/// As `TcpListener::bind`, with more room for connections that nobody has accepted yet.
+fn listen_tcp(bind: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match bind {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As every server does: a restart need not wait for connections of the last run to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(bind)?;
+    socket.listen(UNACCEPTED_MAX)
 }
 
 fn refused(address: SocketAddr, protocol: &'static str, err: io::Error) -> BindError {

@@ -80,6 +80,10 @@ mod switch {
         NeverBacksOff,
         /// lets a task go on without an essential container
         IgnoresTheEssential,
+        /// replaces at once whatever was lost, however much it was
+        NeverBrakes,
+        /// leaves tasks on a host that is drained
+        LeavesTasksWhereTheyDrain,
         /// never compares boards
         NeverRepairs,
         /// judges by what it hears itself, and asks nobody

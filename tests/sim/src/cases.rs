@@ -12,7 +12,7 @@ mod abuse;
 
 use crate::{
     cluster::{Cluster, SECOND},
-    liveness::CONVERGE_MAX,
+    liveness::{BALANCE_MAX, CONVERGE_MAX},
     options::Options,
     planted::Planted,
     run::{self, Failure, Report, watch},
@@ -139,6 +139,7 @@ fn runs(cluster: &Cluster, wanted: usize) -> Told {
 /// All must be well soon, and stay so; then so many run.
 fn rest(cluster: &mut Cluster, wanted: usize) -> Told {
     cluster.converge(CONVERGE_MAX)?;
+    cluster.balance(BALANCE_MAX)?;
     runs(cluster, wanted)?;
     cluster.strike();
     cluster.quiet(90 * SECOND)

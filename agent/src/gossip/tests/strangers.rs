@@ -283,3 +283,22 @@ async fn a_member_that_breaks_the_rules_of_frames_is_cut() {
     check(&[header(2).as_slice(), &[]], Cause::Garbage).await;
     check(&[header(2).as_slice(), &[0]], Cause::TooSlow).await;
 }
+
+/// Peers see by them that the machine is there while the agent is stalled: an agent that was frozen
+/// for 40 s was held for dead, since knocks had filled the queue.
+#[tokio::test]
+async fn connections_of_the_minute_that_a_stalled_agent_is_given_are_all_answered() {
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let room: u32 = somaxconn.trim().parse().unwrap();
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (listener, _socket) = listen(anywhere).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    for number in 0..room.min(600) {
+        let answer = tokio::time::timeout(Duration::from_millis(400), TcpStream::connect(address));
+        let answer = answer.await;
+        assert!(
+            matches!(answer, Ok(Ok(_))),
+            "connection {number}: {answer:?}"
+        );
+    }
+}

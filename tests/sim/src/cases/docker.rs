@@ -153,7 +153,10 @@ fn image_missing(cluster: &mut Cluster) -> Told {
         "one without its image runs".to_owned()
     })?;
     cluster.hosts[2].runtime.manners.create_us = Manners::GOOD.create_us;
-    rest(cluster, 13)
+    cluster.hosts[1].runtime.manners.no_images = false;
+    cluster.delete(0, "s1");
+    cluster.run_for(SECOND)?;
+    rest(cluster, 5)
 }
 
 fn operator(cluster: &mut Cluster) -> Told {
@@ -168,6 +171,8 @@ fn operator(cluster: &mut Cluster) -> Told {
         cluster.vanish(host);
         cluster.run_for(2 * SECOND)?;
     }
+    cluster.converge(60 * SECOND)?;
+    cluster.hosts[2].runtime.manners.ports_taken.clear();
     rest(cluster, 9)
 }
 

@@ -36,6 +36,14 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "0 run instead of 60",
     },
     Case {
+        number: 28,
+        name: "a third of the hosts dies, then most of the rest",
+        agents: 12,
+        story: zones_die,
+        bug: Core(Bug::NeverBrakes),
+        caught_by: "were replaced at once",
+    },
+    Case {
         number: 30,
         name: "numbers at the end of their range",
         agents: 4,
@@ -94,6 +102,24 @@ fn boot_storm(cluster: &mut Cluster) -> Told {
     let bytes = cluster.stats.bytes_sent / cluster.hosts() as u64;
     expect(bytes < 1_000_000, || format!("{bytes} bytes for each host"))?;
     runs(cluster, 60)
+}
+
+fn zones_die(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 24)?;
+    let before = churn(&cluster.stats);
+    (0..12).step_by(3).for_each(|host| cluster.lose_host(host));
+    cluster.run_for(8 * SECOND)?;
+    runs(cluster, 24)?;
+    moved(cluster, before, (8, 0))?;
+    cluster.run_for(60 * SECOND)?;
+    for host in [1, 2, 4, 7, 10] {
+        cluster.lose_host(host);
+    }
+    cluster.run_for(8 * SECOND)?;
+    expect(cluster.running() < 24, || {
+        "all that five of twelve had were replaced at once".to_owned()
+    })?;
+    rest(cluster, 24)
 }
 
 fn greatest_numbers(cluster: &mut Cluster) -> Told {

@@ -1,12 +1,14 @@
 //! Orders that meet other orders, failures, or too little room.
 
-use super::{Case, Told, hold, rest};
+use super::{Case, Told, expect, hold, rest};
 use crate::{
     cluster::{Cluster, SECOND},
     planted::Planted::Core,
     workload::definition,
 };
-use holdfast_core::{planted::Bug, spec::task_definition::TaskDefinition};
+use holdfast_core::{
+    cluster::body::Availability, planted::Bug, spec::task_definition::TaskDefinition,
+};
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -40,6 +42,14 @@ pub(super) const CASES: &[Case] = &[
         story: many_keepers,
         bug: Core(Bug::NeverRefuses),
         caught_by: "promise",
+    },
+    Case {
+        number: 37,
+        name: "a host is drained in the middle of an update",
+        agents: 4,
+        story: drained_in_a_rollout,
+        bug: Core(Bug::LeavesTasksWhereTheyDrain),
+        caught_by: "are left on the drained host",
     },
 ];
 
@@ -109,4 +119,23 @@ fn many_keepers(cluster: &mut Cluster) -> Told {
     }
     cluster.run_for(SECOND)?;
     rest(cluster, 5)
+}
+
+fn drained_in_a_rollout(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 8)?;
+    cluster.register(0, definition("pair", 1));
+    cluster.create(0, "s1", "pair", 4);
+    cluster.run_for(SECOND)?;
+    cluster.converge(30 * SECOND)?;
+    cluster.register(1, definition("web", 2));
+    cluster.update(1, "s0", "web");
+    cluster.run_for(SECOND / 2)?;
+    cluster.direct(3, 2, Availability::Drain);
+    cluster.run_for(10 * SECOND)?;
+    cluster.converge(60 * SECOND)?;
+    let left = cluster.running_on(2);
+    expect(left == 0, || {
+        format!("{left} tasks are left on the drained host")
+    })?;
+    rest(cluster, 12)
 }

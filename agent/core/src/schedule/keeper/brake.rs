@@ -60,6 +60,9 @@ impl Brake {
         now: Mono,
         slot: (ServiceId, SlotIndex),
     ) -> Option<(Mono, String)> {
+        if planted!(NeverBrakes) {
+            return None;
+        }
         let settings = self.settings;
         let braking = self.braking.as_mut()?;
         if now.since(braking.last) >= settings.within {

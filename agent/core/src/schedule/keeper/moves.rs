@@ -58,7 +58,7 @@ impl Keeper {
         held: Held<'_>,
         current: Copy<'_>,
     ) -> Option<Ruling> {
-        if !view.board.is_leaving(held.host) {
+        if !view.board.is_leaving(held.host) || planted!(LeavesTasksWhereTheyDrain) {
             return None;
         }
         if !round.has_room() || round.moves() >= MOVES_AT_ONCE_MAX {
