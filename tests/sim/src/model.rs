@@ -129,12 +129,11 @@ mod tests {
         // On one thread: a bug is planted for the thread that runs the core.
         let found = with(Some(Bug::ForgetsItsTasks), || {
             let first = World::at(Root::AtRest, 1).expect("nothing has gone wrong yet");
-            let crash = |world: &World| {
-                let mut crashed = world.clone();
-                crashed.act(world::Event::Fault(Fault::Crash, 1))?;
-                crashed.rests()
-            };
-            crash(&first)
+            (0..world::HOSTS).try_for_each(|host| {
+                let mut crashed = first.clone();
+                crashed.act(world::Event::Fault(Fault::Crash, host))?;
+                crashed.rests().map(drop)
+            })
         });
         assert!(found.is_err(), "{found:?}");
     }

@@ -85,6 +85,8 @@ impl Container {
         let due = self.retry_at.is_some_and(|at| now.mono >= at);
         if due {
             self.retry_at = None;
+            // What a comparison before this call found says nothing of it.
+            self.behind = false;
         }
         due
     }

@@ -67,15 +67,24 @@ impl World {
             .machines
             .iter()
             .filter_map(|machine| machine.agent.as_ref())
-            .map(|agent| agent.board().root())
+            .map(holdfast_core::agent::Agent::board)
             .collect();
-        if boards.len() < HOSTS || boards.iter().any(|root| *root != boards[0]) {
+        let Some(board) = boards.first().filter(|_| boards.len() == HOSTS) else {
+            return Some("an agent is not there".to_owned());
+        };
+        if boards.iter().any(|other| other.root() != board.root()) {
             return Some("boards differ".to_owned());
         }
         let copies = self.copies();
         let many = copies.iter().find(|(_, copies)| copies.len() > 1);
         if let Some(((_, index), copies)) = many {
             return Some(format!("slot {index} runs {} times", copies.len()));
+        }
+        let mut told = copies.values().flatten();
+        if let Some((host, task)) =
+            told.find(|(host, task)| !board.is_fresh(self.machines[*host].id, *task))
+        {
+            return Some(format!("h{host} does not say that {task} still runs"));
         }
         let slots: Vec<_> = copies.keys().map(|(_, index)| *index as usize).collect();
         let wanted: Vec<_> = (0..self.desired).collect();
