@@ -51,8 +51,8 @@ impl View<'_> {
         self.standing_of(host) == HostStanding::Down
     }
 
-    /// Whether what the host said of the task last may be taken for the truth: not while it is down,
-    /// nor before it has looked, since it began this life, at what of its tasks still runs.
+    /// Whether what the host said of the task last may be taken for the truth: not while it is
+    /// down, nor before it has looked, since it began this life, at what of its tasks still runs.
     pub(crate) fn is_confirmed(&self, host: HostId, task: TaskId) -> bool {
         !self.is_down(host) && self.board.is_fresh(host, task)
     }
