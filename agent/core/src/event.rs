@@ -47,7 +47,6 @@ pub enum HostStanding {
     Suspect,
     Down,
     Restarting,
-    Leaving,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +63,6 @@ impl HostStanding {
             Self::Suspect => "SUSPECT",
             Self::Down => "DOWN",
             Self::Restarting => "RESTARTING",
-            Self::Leaving => "LEAVING",
         }
     }
 }

@@ -165,7 +165,6 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
         HostStanding::Suspect,
         HostStanding::Down,
         HostStanding::Restarting,
-        HostStanding::Leaving,
     ] {
         standings.insert(standing.as_str(), 0);
     }

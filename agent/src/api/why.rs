@@ -222,7 +222,6 @@ fn blocked(view: &View<'_>, host: HostId) -> String {
     match view.standing_of(host) {
         HostStanding::Suspect => "; it has not answered lately".to_owned(),
         HostStanding::Restarting => "; its agent is restarting".to_owned(),
-        HostStanding::Leaving => "; it is leaving".to_owned(),
         HostStanding::Up | HostStanding::Down => String::new(),
     }
 }

@@ -202,7 +202,6 @@ impl Agent {
             Some((_, before)) if before.status != report.status => match report.status {
                 HostStatus::Active => (HostStanding::Up, "its agent is back"),
                 HostStatus::Restarting => (HostStanding::Restarting, "its agent is stopping"),
-                HostStatus::Leaving => (HostStanding::Leaving, "it is about to go for good"),
             },
             Some((then, _)) if then != epoch => (HostStanding::Up, "it began a new incarnation"),
             Some(_) => return,

@@ -92,7 +92,7 @@ impl Agent {
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
             Key::ServiceCount(_) | Key::ServiceRevision(_) | Key::ServiceSettings(_) => epoch <= 1,
-            Key::Definition(_) | Key::StopOrder(_) | Key::Directive(_) => epoch == 0,
+            Key::Definition(_) | Key::StopOrder(_) => epoch == 0,
             Key::Label { .. } | Key::Unknown { .. } => true,
         };
         credible && (record.body.is_some() || told_in_time)
@@ -151,7 +151,6 @@ impl Agent {
                 }
             }
             Key::Label { family, .. } => self.on_label(now, family, old, new, fx),
-            Key::Directive(_) => self.all_dirty = true,
             Key::Unknown { .. } => {}
         }
     }

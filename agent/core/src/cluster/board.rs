@@ -3,8 +3,8 @@
 use crate::{
     cluster::{
         body::{
-            Availability, Body, HostReport, HostStatus, Key, Label, RuntimeStatus, ServiceRevision,
-            ServiceSettings, Slot, TaskReport,
+            Body, HostReport, Key, Label, RuntimeStatus, ServiceRevision, ServiceSettings, Slot,
+            TaskReport,
         },
         record::Record,
     },
@@ -245,15 +245,6 @@ impl Board {
     /// Neither judged down nor unknown.
     pub fn is_up(&self, host: HostId) -> bool {
         self.records.contains_key(&Key::Host(host)) && !self.is_down(host)
-    }
-
-    /// Its tasks are to be moved away, and it is given no more.
-    pub fn is_leaving(&self, host: HostId) -> bool {
-        let directive = body!(self, Key::Directive(host), Directive);
-        directive.is_some_and(|(_, d)| d.availability == Availability::Drain)
-            || self
-                .host(host)
-                .is_some_and(|(_, report)| report.status == HostStatus::Leaving)
     }
 
     /// The host can vouch for what it says of the task: it is fresh, and its container runtime

@@ -37,8 +37,6 @@ pub enum Key {
     Verdict(HostId),
     /// The service's keeper; epoch is the generation.
     Slot(ServiceId, SlotIndex),
-    /// Anyone; epoch 0. What people want of a host.
-    Directive(HostId),
     /// Of a later version of Holdfast: kept and passed on, not understood.
     Unknown { kind: u8, key: Vec<u8> },
 }
@@ -55,7 +53,6 @@ pub enum Body {
     StopOrder(StopOrder),
     Verdict(Verdict),
     Slot(Slot),
-    Directive(Directive),
     Unknown(Vec<u8>),
 }
 
@@ -120,8 +117,6 @@ pub enum HostStatus {
     Active,
     /// The agent was asked to stop and left its tasks running; it is expected back.
     Restarting,
-    /// The host is about to go for good: its tasks are moved first.
-    Leaving,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,19 +167,6 @@ pub enum ContainerStatus {
     Pending,
     Running,
     Stopped,
-}
-
-/// What people want of a host; without one it is active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Directive {
-    pub availability: Availability,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Availability {
-    Active,
-    /// It takes no new tasks, and those that it has are moved, start-first.
-    Drain,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -307,5 +289,4 @@ kinds! {
     9 Verdict Self::Verdict(host) => host, HostId => Self::Verdict;
     10 Slot Self::Slot(service, index) => (service, index),
         (ServiceId, SlotIndex) => |(service, index)| Self::Slot(service, index);
-    11 Directive Self::Directive(host) => host, HostId => Self::Directive;
 }
