@@ -3,24 +3,28 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build demo test bench lint fmt sim clean
+.PHONY: help prerequisites build demo test lab-test bench bench-sim lint fmt sim soak clean
 
 # For `make sim`.
 SEED ?= 1
 AGENTS ?= 100
 
+# For `make soak`: virtual hours, and hosts; from another seed each time.
+HOURS ?= 1000
+HOSTS ?= 10
+
 # Installs what is missing and names a Docker Engine, for the rest of the same recipe.
 with_engine = engine=$$(packaging/prerequisites.sh); eval "$$engine"
 
 help: ## what there is to make (this)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 prerequisites: ## install what is missing, find or start a Docker Engine (Debian, Ubuntu)
 	@packaging/prerequisites.sh
 
-build: ## the release binary, and the tarball of the image that demo and tests run
+build: ## the release binary, and the archive of the image that demo and tests run
 	@cargo build --release --package holdfast
-	tests/e2e/make-image.sh --tarball-only
+	tests/e2e/make-image.sh --archive-only
 
 demo: ## a cluster on this machine: watch it lose hosts and hold its counts
 	@$(with_engine)
@@ -32,12 +36,18 @@ test: ## everything that CI runs, cheapest first
 	@$(with_engine)
 	.ci/steps.sh
 
-bench: ## measure: on real Docker (into docs/benchmarks.md), and and the simulator with 20 agents
+lab-test: ## several real hosts on this machine, and the faults that machines have (root)
+	@packaging/prerequisites.sh lab
+	cargo test --locked --no-fail-fast --package e2e --test lab -- --test-threads=1
+
+bench: ## measure on real Docker (into docs/benchmarks.md)
 	@$(with_engine)
 	cargo build --release --package holdfast
 	tests/e2e/make-image.sh
 	cargo run --release --package e2e --bin bench -- --write docs/benchmarks.md
-	cargo run --release --package sim -- bench
+
+bench-sim: ## measure in the simulator, beside memberlist and foca (into docs/benchmarks.md)
+	@cargo run --release --package sim -- bench --write docs/benchmarks.md
 
 lint: ## the checks that need no Docker: format, scripts, tidy, licences, clippy
 	@.ci/steps.sh format scripts tidy licences clippy
@@ -47,6 +57,9 @@ fmt: ## format the Rust
 
 sim: ## one simulated run, traced: make sim SEED=7 AGENTS=100
 	@cargo run --release --package sim -- $(SEED) --agents $(AGENTS) --trace
+
+soak: ## virtual hours of a faulted cluster, on all cores: make soak HOURS=1000 HOSTS=10
+	@cargo run --release --package sim -- hours $(HOURS) --agents $(HOSTS) --from $$(date +%s)
 
 clean: ## remove what was built
 	@cargo clean

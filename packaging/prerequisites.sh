@@ -3,6 +3,7 @@
 #
 #   packaging/prerequisites.sh                    tools, then the engine of DOCKER_HOST or /run/docker.sock
 #   packaging/prerequisites.sh --private-docker   tools, then a private dockerd, whatever else runs
+#   packaging/prerequisites.sh lab                tools, and what the multi-host lab needs beside them
 #   packaging/prerequisites.sh stop               stops the private dockerd and removes all of it
 #
 # What is told goes to stderr. Stdout is for the caller's shell:
@@ -54,6 +55,14 @@ missing_packages() {
     have pgrep || echo procps
 }
 
+# The lab runs engines of its own: it needs the programs, and no engine that answers.
+missing_lab_packages() {
+    if ! have dockerd || ! have containerd || ! have runc; then echo docker.io; fi
+    have iptables || echo iptables
+    have tini || have docker-init || echo tini
+    have unshare || echo util-linux
+}
+
 install_packages() {
     if ! have apt-get; then
         die "not a Debian or Ubuntu: please install what these packages hold, then run me again: $*"
@@ -68,9 +77,10 @@ install_packages() {
         } || die "cannot install: $*"
 }
 
+# tools COMMAND: installs what is missing, also what COMMAND prints.
 tools() {
     local missing
-    missing=$(missing_packages | tr '\n' ' ')
+    missing=$({ missing_packages && "$@"; } | tr '\n' ' ')
     # shellcheck disable=SC2086 # a list of package names, to be split
     if [ -n "${missing// /}" ]; then install_packages $missing; fi
     if ! have cargo; then
@@ -236,12 +246,15 @@ stop)
     if [ ! -e "$mark" ]; then say "no private Docker Engine in $private"; fi
     stop_private
     ;;
+lab)
+    tools missing_lab_packages
+    ;;
 --private-docker)
-    tools
+    tools :
     start_private
     ;;
 '')
-    tools
+    tools :
     host=${DOCKER_HOST:-unix:///run/docker.sock}
     if use_engine "$host"; then exit; fi
     if [ -n "${DOCKER_HOST-}" ]; then
@@ -259,7 +272,7 @@ stop)
     start_private
     ;;
 *)
-    echo "usage: $0 [--private-docker | stop]" >&2
+    echo "usage: $0 [--private-docker | lab | stop]" >&2
     exit 64
     ;;
 esac

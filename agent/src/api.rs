@@ -10,8 +10,10 @@ pub(crate) mod view;
 pub(crate) mod definitions;
 pub(crate) mod tasks;
 pub(crate) mod services;
+pub(crate) mod tags;
 pub(crate) mod hosts;
 pub(crate) mod introspection;
+pub(crate) mod keys;
 pub(crate) mod why;
 pub(crate) mod overview;
 #[cfg(test)]
@@ -68,16 +70,21 @@ pub(crate) enum Reach {
 operations! {
     CreateService Write;
     DeleteService Write;
+    DeregisterContainerInstance Write;
     DescribeContainerInstances Read;
     DescribeServices Read;
     DescribeTaskDefinition Read;
     DescribeTasks Read;
     ListContainerInstances Read;
     ListServices Read;
+    ListTagsForResource Read;
     ListTaskDefinitions Read;
     ListTasks Read;
     RegisterTaskDefinition Write;
     StopTask Write;
+    TagResource Write;
+    UntagResource Write;
+    UpdateContainerInstancesState Write;
     UpdateService Write;
 }
 
@@ -111,6 +118,11 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::UpdateService => services::plan_update(view, body),
         Operation::DeleteService => services::plan_delete(view, body),
         Operation::StopTask => tasks::plan_stop(view, body),
+        Operation::UpdateContainerInstancesState => hosts::plan_state(view, body),
+        Operation::DeregisterContainerInstance => hosts::plan_deregister(view, body),
+        Operation::TagResource => tags::plan_tag(view, body),
+        Operation::UntagResource => tags::plan_untag(view, body),
+        Operation::ListTagsForResource => tags::list(view, body).map(Plan::Answer),
         Operation::DescribeTaskDefinition => definitions::describe(view, body).map(Plan::Answer),
         Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
         Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
@@ -139,5 +151,14 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
             Ok(json!({"service": services::service_json(view, &service)}))
         }
         Outcome::StopOrdered(task) => tasks::stop_ordered(view, *task),
+        Outcome::Directed(hosts) => Ok(hosts::directed(view, hosts)),
+        // What it was like was prepared before: the board has no such host any more.
+        Outcome::Forgotten(host) => Ok(json!({
+            "containerInstance": {"containerInstanceArn": view.context.host_arn(*host)}
+        })),
+        Outcome::Left { stopped } => Ok(json!({"left": true, "tasksStopped": stopped})),
+        Outcome::KeyInstalled(_) | Outcome::KeyPutToUse(_) | Outcome::KeyRemoved(_) => {
+            Ok(keys::changed(outcome))
+        }
     }
 }

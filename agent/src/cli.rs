@@ -5,6 +5,8 @@ mod client;
 mod events;
 mod failure;
 mod hosts;
+mod keys;
+mod leave;
 mod output;
 mod services;
 mod task_definitions;
@@ -15,12 +17,15 @@ mod tests;
 
 pub(crate) use args::{Cli, Command};
 
-use args::{EventsArgs, Global, KeyCommand};
+use args::{EventsArgs, Global};
 use clap::CommandFactory as _;
 use client::Client;
 use failure::Failure;
 use output::{Output, say};
 use std::process::ExitCode;
+
+/// What `holdfast agent` ends with once the host has left, as its unit knows.
+pub(crate) const EXIT_LEFT: u8 = 5;
 
 /// Runs one command against an agent; prints what went wrong and what to do about it.
 pub(crate) fn run(global: &Global, command: Command) -> ExitCode {
@@ -47,13 +52,14 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Agent(_) => unreachable!("main runs the daemon itself"),
         Command::Status => status(&client, output).await,
         Command::Host(command) => hosts::run(&client, output, command).await,
+        Command::Leave { force, timeout } => leave::run(&client, output, force, timeout).await,
         Command::TaskDefinition(command) => task_definitions::run(&client, output, command).await,
         Command::Service(command) => services::run(&client, output, command).await,
         Command::Task(command) => tasks::run(&client, output, command).await,
         Command::Events(EventsArgs { follow, after }) => {
             events::run(&client, output, follow, after).await
         }
-        Command::Key(KeyCommand::New) => new_key(),
+        Command::Key(command) => keys::run(&client, output, command).await,
         Command::Completions { shell } => completions(shell),
     }
 }
@@ -64,12 +70,6 @@ async fn status(client: &Client, output: Output) -> Result<(), Failure> {
         Output::Json => output::say_json(&status),
         Output::Table => say(&hosts::status_text(&status)),
     }
-}
-
-fn new_key() -> Result<(), Failure> {
-    let key = crate::gossip::ClusterKey::generate()
-        .map_err(|err| Failure::Refused(format!("cannot read random bytes: {err}")))?;
-    say(&key.to_text())
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {

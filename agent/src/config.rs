@@ -7,6 +7,7 @@ pub(crate) use keys::{Flags, RawConfig};
 pub(crate) use source::ConfigError;
 
 use crate::{
+    discovery::PeerSource,
     probe::HostFacts,
     telemetry::{LogFormat, parse_filter},
 };
@@ -29,8 +30,9 @@ pub(crate) struct Config {
     pub(crate) bind: SocketAddr,
     /// Never unspecified. Port 0 where the port of `bind` is: whichever is bound in the end.
     pub(crate) advertise: SocketAddr,
-    /// Each is "host:port"; the host may be a DNS name, and its addresses may change.
-    pub(crate) peers: Vec<String>,
+    pub(crate) peers: Vec<PeerSource>,
+    pub(crate) peers_refresh: Span,
+    pub(crate) peers_command_timeout: Span,
     /// Set, unless `bind` is a loopback address.
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) state_dir: PathBuf,
@@ -52,6 +54,10 @@ pub(crate) struct Config {
     pub(crate) suspect_after: Span,
     pub(crate) probe_interval: Span,
     pub(crate) restart_grace: Span,
+    pub(crate) leave_timeout: Span,
+    /// `None`: never.
+    pub(crate) reap_after: Option<Span>,
+    pub(crate) impaired_grace: Span,
     /// Checked: `telemetry::parse_filter` takes it.
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
@@ -175,7 +181,9 @@ impl TryFrom<RawConfig> for Config {
                 .transpose()?,
             bind,
             advertise,
-            peers: peers(raw.peers)?,
+            peers: peers(raw.peers, peer_port(bind))?,
+            peers_refresh: seconds(&raw.peers_refresh_s)?,
+            peers_command_timeout: seconds(&raw.peers_command_timeout_s)?,
             key_file: raw.key_file.as_ref().map(path).transpose()?,
             state_dir: path(is_set(&raw.state_dir))?,
             api_socket: socket_path(is_set(&raw.api_socket))?,
@@ -196,6 +204,9 @@ impl TryFrom<RawConfig> for Config {
             suspect_after: milliseconds(&raw.suspect_after_ms)?,
             probe_interval: milliseconds(&raw.probe_interval_ms)?,
             restart_grace: seconds(&raw.restart_grace_s)?,
+            leave_timeout: seconds(&raw.leave_timeout_s)?,
+            reap_after: reap_after(is_set(&raw.reap_after))?,
+            impaired_grace: seconds(&raw.impaired_grace_s)?,
             log: log(is_set(&raw.log))?,
             log_format: one_of(
                 is_set(&raw.log_format),
@@ -254,27 +265,28 @@ fn name(set: &Set<String>, bytes_max: usize, marks: &str) -> Result<String, Conf
     }
 }
 
-fn peers(set: Option<Set<Vec<String>>>) -> Result<Vec<String>, ConfigError> {
+fn peers(set: Option<Set<Vec<String>>>, port: u16) -> Result<Vec<PeerSource>, ConfigError> {
     let Some(set) = set else {
         return Ok(Vec::new());
     };
     if set.value.len() > PEERS_MAX {
         return Err(set.not_allowed());
     }
-    for peer in &set.value {
-        let parts = peer.rsplit_once(':');
-        let named = parts.is_some_and(|(host, port)| {
-            is_name(host, 253, "-_.") && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
-        let numbered = peer
-            .parse::<SocketAddr>()
-            .is_ok_and(|address| address.port() > 0);
-        if !named && !numbered {
-            let must = format!("host:port each, such as \"10.0.0.2:7946\", which {peer:?} is not");
-            return Err(set.refused(must));
-        }
+    let parse = |peer: &String| {
+        PeerSource::parse(peer, port).map_err(|why| {
+            let allowed = &set.key.allowed;
+            set.refused(format!("{allowed}: {why}"))
+        })
+    };
+    set.value.iter().map(parse).collect()
+}
+
+/// The port of peers that are given without one: all agents of a cluster mostly have the same.
+pub(crate) const fn peer_port(bind: SocketAddr) -> u16 {
+    match bind.port() {
+        0 => PORT_DEFAULT,
+        port => port,
     }
-    Ok(set.value)
 }
 
 /// Absolute, since a daemon's working directory is nobody's choice.
@@ -338,6 +350,17 @@ fn seconds(set: &Option<Set<i64>>) -> Result<Span, ConfigError> {
     Ok(Span::from_secs(is_set(set).number()?.into()))
 }
 
+fn reap_after(set: &Set<String>) -> Result<Option<Span>, ConfigError> {
+    if set.value == "never" {
+        return Ok(None);
+    }
+    let hours = set.value.strip_suffix('h');
+    let hours = hours.and_then(|hours| hours.parse::<u64>().ok());
+    let hours = hours.filter(|hours| (1..=REAP_HOURS_MAX).contains(hours));
+    let hours = hours.ok_or_else(|| set.not_allowed())?;
+    Ok(Some(Span::from_secs(hours * 3_600)))
+}
+
 fn milliseconds(set: &Option<Set<i64>>) -> Result<Span, ConfigError> {
     Ok(Span::from_ms(is_set(set).number()?.into()))
 }
@@ -366,6 +389,8 @@ fn account(set: &Set<String>) -> Result<String, ConfigError> {
 const FILE_DEFAULT: &str = "/etc/holdfast/holdfast.toml";
 const FILE_VARIABLE: &str = "HOLDFAST_CONFIG";
 const PEERS_MAX: usize = 256;
+const REAP_HOURS_MAX: u64 = 8_760;
+const PORT_DEFAULT: u16 = 7946;
 const ATTRIBUTES_MAX: usize = 64;
 /// sun_path of unix(7), less the closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;

@@ -2,11 +2,12 @@
 
 use crate::{
     api::context::ApiContext,
-    config::{Config, ConfigError, Flags, Pull, RawConfig},
+    config::{Config, ConfigError, Flags, Pull, RawConfig, peer_port},
+    discovery::{Discovery, DiscoverySettings},
     disk::{Disk, chain},
-    drive::{Driver, Ports},
-    gossip::{self, KeyFileError, Transport, TransportConfig, read_key_file},
-    handle::{DaemonStatus, Handle},
+    drive::{Driver, Ending, Ports},
+    gossip::{self, KeyFileError, KeyStore, Knocks, Transport, TransportConfig, read_key_file},
+    handle::{Call, DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
     probe::{HostFacts, ProbeError},
@@ -17,12 +18,14 @@ use crate::{
 };
 use holdfast_core::{
     agent::{AgentConfig, Timings},
-    cluster::{body::Capacity, record::Record},
+    cluster::{board::Board, body::Capacity, keys::KeyReport, record::Record},
     ids::HostId,
+    input::Input,
+    task::runtime::RuntimeEvent,
     time::Wall,
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::lookup_host, sync::mpsc, time::timeout};
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -31,8 +34,6 @@ const INBOX_MAX: usize = 256;
 const RUNTIME_EVENTS_MAX: usize = 1_024;
 /// One call to Docker; a hung engine costs this much, for one container.
 const DOCKER_CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// For all names in `peers` together.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the agent did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -69,17 +70,17 @@ pub(crate) enum DaemonError {
     Fatal(String),
 }
 
-/// Runs the agent until SIGTERM or SIGINT. Its tasks are left running.
-pub(crate) fn run(flags: &Flags) -> Result<(), DaemonError> {
+/// Runs the agent until SIGTERM or SIGINT, which leave its tasks running, or until it has left.
+pub(crate) fn run(flags: &Flags) -> Result<Ending, DaemonError> {
     if flags.print_default_config {
         print!("{}", RawConfig::default_file());
-        return Ok(());
+        return Ok(Ending::Stopped);
     }
     let facts = HostFacts::read()?;
     let raw = RawConfig::gather(flags, std::env::vars_os(), &facts)?;
     if flags.print_config {
         print!("{}", raw.render());
-        return Ok(());
+        return Ok(Ending::Stopped);
     }
     let config = Config::try_from(raw)?;
     telemetry::start(config.log_format, telemetry::parse_filter(&config.log)?)?;
@@ -90,18 +91,49 @@ pub(crate) fn run(flags: &Flags) -> Result<(), DaemonError> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|err| DaemonError::System { what: "start", err })?;
-    let started = serve(config, host, facts.fingerprint, store, entries);
+    let served = async {
+        let started = start(config, (host, facts.fingerprint), store, entries).await?;
+        started.run().await
+    };
     // `state` holds the lock on the state directory until here.
-    runtime.block_on(started)
+    runtime.block_on(served)
 }
 
-async fn serve(
+/// An agent that listens and knows its first peers, and has not taken its first step.
+struct Started {
+    driver: Driver,
+    received: mpsc::Receiver<gossip::Received>,
+    happened: mpsc::Receiver<RuntimeEvent>,
+    knocked: mpsc::Receiver<Input>,
+    calls: mpsc::Receiver<Call>,
+}
+
+impl Started {
+    async fn run(self) -> Result<Ending, DaemonError> {
+        let ended = self
+            .driver
+            .run(self.received, self.happened, self.knocked, self.calls);
+        let ending = ended.await.map_err(DaemonError::Fatal)?;
+        match ending {
+            Ending::Stopped => {
+                systemd::stopping("Stopped; tasks go on.");
+                info!("Agent stopped. Its tasks go on.");
+            }
+            Ending::Left => {
+                systemd::stopping("Left the cluster.");
+                info!("This host has left the cluster. Start the agent to come back.");
+            }
+        }
+        Ok(ending)
+    }
+}
+
+async fn start(
     config: Config,
-    host: HostId,
-    fingerprint: u64,
+    (host, fingerprint): (HostId, u64),
     mut store: Store,
     entries: Entries,
-) -> Result<(), DaemonError> {
+) -> Result<Started, DaemonError> {
     let boot = match store.next_incarnation(gossip::now_wall_ms()) {
         // A full disk must not keep an agent from its tasks; the wall clock grows, too.
         Err(err @ StoreError::Full { .. }) => {
@@ -110,8 +142,10 @@ async fn serve(
         }
         next => next?,
     };
-    let keyring = config.key_file.as_deref().map(read_key_file).transpose()?;
-    if keyring.is_none() {
+    let keys = config.key_file.as_deref().map(read_key_file).transpose()?;
+    let keys = keys.map(|file| KeyStore::open(&config.state_dir, file));
+    let keys = keys.transpose()?;
+    if keys.is_none() {
         warn!("There is no cluster key: only agents on this machine can be peers.");
     }
     let (inbox, received) = mpsc::channel(INBOX_MAX);
@@ -119,7 +153,7 @@ async fn serve(
         bind: config.bind,
         advertise: config.advertise,
         cluster: config.cluster.clone(),
-        keyring,
+        keyring: keys.as_ref().map(|keys| keys.ring().clone()),
         host,
         boot,
         now_wall_ms: gossip::now_wall_ms,
@@ -136,24 +170,30 @@ async fn serve(
         started_at: Wall(gossip::now_wall_ms()),
         ..DaemonStatus::default()
     });
-    let seeds = look_up(&config.peers).await;
+    let mut discovery = Discovery::start(config.peers.clone(), discovery_settings(&config))?;
+    let seeds = discovery.first().await;
     serve_http(&config, &handle).await?;
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
-    let agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
+    let mut agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
+    agent.keys = keys.as_ref().map(KeyStore::report).unwrap_or_default();
+    let (knocks, knocked) = Knocks::new();
     let ports = Ports {
         transport,
         docker,
+        knocks,
         disk: Disk::start(store),
         handle,
+        discovery,
+        keys,
     };
-    let driver = Driver::start(agent, records(entries), ports)?;
-    driver
-        .run(received, happened, calls)
-        .await
-        .map_err(DaemonError::Fatal)?;
-    systemd::stopping("Stopped; tasks go on.");
-    info!("Agent stopped. Its tasks go on.");
-    Ok(())
+    let driver = Driver::start(agent, board(entries), ports)?;
+    Ok(Started {
+        driver,
+        received,
+        happened,
+        knocked,
+        calls,
+    })
 }
 
 async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError> {
@@ -183,6 +223,14 @@ fn docker_config(config: &Config, host: HostId) -> DockerConfig {
     }
 }
 
+fn discovery_settings(config: &Config) -> DiscoverySettings {
+    DiscoverySettings {
+        refresh: config.peers_refresh,
+        command_wait_max: config.peers_command_timeout,
+        port: peer_port(config.bind),
+    }
+}
+
 fn agent_config(
     config: &Config,
     (host, incarnation, fingerprint): (HostId, u64, u64),
@@ -195,6 +243,7 @@ fn agent_config(
         cluster: config.cluster.clone(),
         name: config.name.clone(),
         address,
+        seeds_expected: seeds.is_empty() && !config.peers.is_empty(),
         seeds,
         zone: config.zone.clone(),
         attributes: config.attributes.clone(),
@@ -203,35 +252,26 @@ fn agent_config(
             memory_mib: config.memory_mib,
         },
         fingerprint,
+        keys: KeyReport::default(),
         agent_version: VERSION.to_owned(),
         timings: Timings {
             probe_interval: config.probe_interval,
             suspect_after: config.suspect_after,
             down_after: config.down_after,
             restart_grace: config.restart_grace,
+            impaired_grace: config.impaired_grace,
             compare_interval: config.docker_resync,
             container_retention: config.stopped_container_retention,
             stop_timeout: config.stop_timeout,
+            leave_timeout: config.leave_timeout,
+            reap_after: config.reap_after,
             ..Timings::default()
         },
     }
 }
 
-/// The addresses of the first peers. A name that cannot be resolved is left out, with a warning.
-async fn look_up(peers: &[String]) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    for peer in peers {
-        match timeout(LOOKUP_TIMEOUT, lookup_host(peer)).await {
-            Ok(Ok(found)) => addresses.extend(found),
-            Ok(Err(err)) => warn!(peer, reason = %err, "Cannot resolve a peer; going on without."),
-            Err(_) => warn!(peer, "Resolving a peer took over 5 s; going on without."),
-        }
-    }
-    addresses
-}
-
 /// What the disk held, as records. One that cannot be read is left out: peers have it.
-fn records(entries: Entries) -> Vec<Arc<Record>> {
+fn board(entries: Entries) -> Board {
     let read = |(_, value): (Vec<u8>, Vec<u8>)| match Record::decode(&value) {
         Ok(record) => Some(record),
         Err(err) => {
@@ -239,5 +279,8 @@ fn records(entries: Entries) -> Vec<Arc<Record>> {
             None
         }
     };
-    entries.into_iter().filter_map(read).collect()
+    Board::from_records(entries.into_iter().filter_map(read))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,21 @@
 //! The driver: sole owner of the `Agent`, the one caller of `step`, who carries out effects.
 
 use crate::{
+    discovery::Discovery,
     disk::Disk,
-    gossip::{self, Received, Transport},
+    gossip::{self, KeyStore, Knocks, Received, Transport},
     handle::{Call, Handle},
     runtime::Docker,
     systemd,
 };
 use holdfast_core::{
     agent::{Agent, AgentConfig},
-    cluster::{body::RuntimeStatus, message::Message, record::Record},
+    cluster::{
+        board::Board,
+        body::RuntimeStatus,
+        keys::{KeyOrders, KeyReport},
+        message::Message,
+    },
     command::{CommandId, Outcome, Refusal},
     effect::{Effect, Effects, Send, Via},
     event::{Event, Happening, HostStanding},
@@ -20,7 +26,6 @@ use holdfast_core::{
 };
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -32,7 +37,7 @@ use tracing::{debug, info, warn};
 
 /// How often the transport's counters and the status line are made new.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
-/// For peers to be told that the agent stops, before it does.
+/// For peers, and whoever asked for it, to be told that the agent stops, before it does.
 const FAREWELL: Duration = Duration::from_millis(50);
 
 /// What the driver carries effects out with.
@@ -40,8 +45,12 @@ const FAREWELL: Duration = Duration::from_millis(50);
 pub(crate) struct Ports {
     pub(crate) transport: Transport,
     pub(crate) docker: Docker,
+    pub(crate) knocks: Knocks,
     pub(crate) disk: Disk,
     pub(crate) handle: Handle,
+    pub(crate) discovery: Discovery,
+    /// `None` on an agent without a key, which talks on loopback alone.
+    pub(crate) keys: Option<KeyStore>,
 }
 
 pub(crate) struct Driver {
@@ -52,6 +61,19 @@ pub(crate) struct Driver {
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, Refusal>>>,
     commands: u64,
     ready: bool,
+    /// To be told to the core in the next step.
+    changed_keys: Option<KeyReport>,
+    /// The agent has left the cluster.
+    left: bool,
+}
+
+/// How an agent came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was stopped; its tasks go on, and it is expected back.
+    Stopped,
+    /// It left the cluster, and is not to be started again by itself.
+    Left,
 }
 
 enum Next {
@@ -66,7 +88,7 @@ enum Next {
 impl Driver {
     pub(crate) fn start(
         config: AgentConfig,
-        saved: Vec<Arc<Record>>,
+        saved: Board,
         ports: Ports,
     ) -> Result<Self, getrandom::Error> {
         let seed = getrandom::u64()?;
@@ -82,16 +104,20 @@ impl Driver {
             replies,
             commands: 0,
             ready: false,
+            left: false,
+            changed_keys: None,
         })
     }
 
-    /// Runs until SIGTERM or SIGINT; an error says why the agent must not go on.
+    /// Runs until SIGTERM or SIGINT, or until the agent has left; an error says why it must not go
+    /// on.
     pub(crate) async fn run(
         mut self,
         mut received: mpsc::Receiver<Received>,
         mut happened: mpsc::Receiver<RuntimeEvent>,
+        mut knocked: mpsc::Receiver<Input>,
         mut calls: mpsc::Receiver<Call>,
-    ) -> Result<(), String> {
+    ) -> Result<Ending, String> {
         let listen = |kind| signal(kind).map_err(|err| format!("cannot listen to signals: {err}"));
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
@@ -100,13 +126,15 @@ impl Driver {
         let mut alive = interval(systemd::watchdog_interval().unwrap_or(STATUS_INTERVAL));
         alive.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.carry_out().await?;
-        loop {
+        while !self.left {
             let deadline = self.agent.deadline();
             let wake = deadline.map(|at| self.started + Duration::from_micros(at.0));
             let wake = wake.unwrap_or_else(|| Instant::now() + STATUS_INTERVAL);
             let next = tokio::select! {
                 Some(received) = received.recv() => self.on_received(received),
                 Some(event) = happened.recv() => Next::Step(Input::Runtime(event)),
+                seeds = self.ports.discovery.changed() => Next::Step(Input::Seeds(seeds)),
+                Some(outcome) = knocked.recv() => Next::Step(outcome),
                 Some(call) = calls.recv() => self.on_call(call),
                 () = sleep_until(wake.into()) => Next::Step(Input::Wake),
                 _ = alive.tick() => Next::Alive,
@@ -123,16 +151,31 @@ impl Driver {
                 Next::Stop => break,
             }
         }
-        info!("Asked to stop.");
-        self.step(Input::Shutdown).await?;
+        if !self.left {
+            info!("Asked to stop.");
+            self.step(Input::Shutdown).await?;
+        }
         tokio::time::sleep(FAREWELL).await;
         self.ports.disk.close().await;
-        Ok(())
+        Ok(match self.left {
+            true => Ending::Left,
+            false => Ending::Stopped,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn handle(&self) -> &Handle {
+        &self.ports.handle
     }
 
     async fn step(&mut self, input: Input) -> Result<(), String> {
-        self.agent.step(now(self.started), input, &mut self.fx);
-        self.carry_out().await?;
+        let mut next = Some(input);
+        while let Some(input) = next {
+            self.agent.step(now(self.started), input, &mut self.fx);
+            self.carry_out().await?;
+            next = self.changed_keys.take().map(Input::Keys);
+        }
+        self.ports.discovery.note_alone(self.agent.is_alone());
         if !self.ready && self.agent.is_caught_up() {
             self.ready = true;
             self.update_status();
@@ -192,6 +235,8 @@ impl Driver {
                 Effect::Forget(records) => self.ports.disk.forget(&records),
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
+                Effect::Keys(orders) => self.change_keys(&orders),
+                Effect::Knock { host, addresses } => self.ports.knocks.knock(host, addresses),
                 Effect::Send(send) if unsaved.is_none() => self.send(send),
                 Effect::Send(_) => {}
                 Effect::Reply { id, result } => {
@@ -204,10 +249,29 @@ impl Driver {
                         reply.send(result).ok();
                     }
                 }
+                Effect::Left => self.left = true,
                 Effect::Fatal { reason } => return Err(reason),
             }
         }
         Ok(())
+    }
+
+    /// The core hears in a step of its own what became of its orders.
+    fn change_keys(&mut self, orders: &KeyOrders) {
+        let Some(keys) = &mut self.ports.keys else {
+            return;
+        };
+        match keys.apply(orders) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.ports.transport.set_keyring(keys.ring());
+                let report = keys.report();
+                let (held, sealing) = (&report.held, &report.in_use);
+                info!(?held, ?sealing, "The cluster's keys have changed.");
+                self.changed_keys = Some(report);
+            }
+            Err(err) => warn!(%err, "Cannot save the cluster's keys; trying again."),
+        }
     }
 
     fn send(&self, send: Send) {

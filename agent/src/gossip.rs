@@ -8,35 +8,47 @@ mod counters;
 mod datagram;
 mod dial;
 mod key;
+mod knock;
+mod keyring;
 mod replay;
 mod seal;
+mod squeeze;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use counters::Counters;
 pub(crate) use key::{ClusterKey, KeyFileError, Keyring, read_key_file};
+pub(crate) use keyring::KeyStore;
+pub(crate) use knock::Knocks;
 pub(crate) use seal::DATAGRAM_PAYLOAD_MAX;
 
-use counters::Tally;
+use counters::{Tally, lock};
 use dial::Lanes;
 use holdfast_core::{
-    ids::HostId,
+    ids::{HostId, KeyId},
     limits::{FRAME_BYTES_MAX, STAMP_AHEAD_MS_MAX},
 };
-use key::Secrets;
+use key::{Derived, Secrets};
 use replay::{Replays, SENDERS_MAX};
 use seal::Sealer;
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpSocket, UdpSocket},
     sync::{Semaphore, mpsc, watch},
 };
+
+/// Connections that the kernel takes for us while we do not: those by which peers see that this
+/// machine is there while its agent is stalled stay until we do. Ten observers, one a second each,
+/// and twice that for streams, over the minute that a stalled agent is given. The kernel takes no
+/// more than `net.core.somaxconn` (4096 since Linux 5.4).
+const UNACCEPTED_MAX: u32 = 2_048;
 
 #[derive(Clone, Debug)]
 pub(crate) struct TransportConfig {
@@ -122,9 +134,13 @@ struct Shared {
     /// With the port that is bound, if none was set.
     advertise: SocketAddr,
     host: HostId,
+    cluster: String,
     boot: u64,
     now_wall_ms: fn() -> u64,
-    secrets: Secrets,
+    /// The keys of the moment; whoever waits for a change hears of it.
+    secrets: watch::Sender<Arc<Secrets>>,
+    /// Which key a host sealed with lately, where it is not the one in use: it may not have that.
+    spoke: Mutex<BTreeMap<HostId, KeyId>>,
     sealer: Sealer,
     socket: UdpSocket,
     inbox: mpsc::Sender<Received>,
@@ -220,10 +236,12 @@ impl Transport {
             local,
             advertise,
             host: config.host,
+            cluster: config.cluster,
             boot: config.boot,
             now_wall_ms: config.now_wall_ms,
-            sealer: Sealer::new(&secrets, config.host, config.boot, salt),
-            secrets,
+            sealer: Sealer::new(config.host, config.boot, salt),
+            secrets: watch::Sender::new(Arc::new(secrets)),
+            spoke: Mutex::default(),
             socket,
             inbox,
             replays: Mutex::new(Replays::new(SENDERS_MAX)),
@@ -271,12 +289,49 @@ impl Transport {
         }
     }
 
+    /// From now on these keys are accepted, and the first one seals. Connections that were made
+    /// with a key which is no longer there are closed.
+    pub(crate) fn set_keyring(&self, keyring: &Keyring) {
+        let secrets = Secrets::new(keyring, &self.shared.cluster);
+        self.shared.secrets.send_replace(Arc::new(secrets));
+    }
+
     pub(crate) fn counters(&self) -> Counters {
         self.shared.tally.snapshot()
     }
 }
 
 impl Shared {
+    fn secrets(&self) -> Arc<Secrets> {
+        Arc::clone(&self.secrets.borrow())
+    }
+
+    /// What to seal with for this host: the key in use, or the one that it sealed with itself.
+    fn key_for<'a>(&self, secrets: &'a Secrets, host: HostId) -> &'a Derived {
+        let spoken = lock(&self.spoke).get(&host).copied();
+        let known = spoken.and_then(|id| secrets.find(id));
+        known.unwrap_or_else(|| secrets.primary())
+    }
+
+    /// A host has shown that it has this key.
+    fn note_key(&self, secrets: &Secrets, host: HostId, key: KeyId) {
+        let mut spoke = lock(&self.spoke);
+        if key == secrets.primary().id {
+            spoke.remove(&host);
+        } else if spoke.len() < SENDERS_MAX || spoke.contains_key(&host) {
+            spoke.insert(host, key);
+        }
+    }
+
+    /// Waits until a key is no longer accepted.
+    async fn removed(&self, key: KeyId) {
+        let mut secrets = self.secrets.subscribe();
+        let gone = secrets
+            .wait_for(|secrets| secrets.find(key).is_none())
+            .await;
+        assert!(gone.is_ok(), "the sender lives as long as we do");
+    }
+
     /// Runs until it is done or the transport is dropped.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut closing = self.closing.clone();
@@ -329,9 +384,7 @@ async fn listen(bind: SocketAddr) -> Result<(TcpListener, UdpSocket), BindError>
     let mut tries = if bind.port() == 0 { 16 } else { 1 };
     loop {
         tries -= 1;
-        let tcp = TcpListener::bind(bind)
-            .await
-            .map_err(|err| refused(bind, "TCP", err))?;
+        let tcp = listen_tcp(bind).map_err(|err| refused(bind, "TCP", err))?;
         let address = tcp.local_addr().map_err(|err| refused(bind, "TCP", err))?;
         match datagram::bind(address).await {
             Ok(udp) => return Ok((tcp, udp)),
@@ -339,6 +392,18 @@ async fn listen(bind: SocketAddr) -> Result<(TcpListener, UdpSocket), BindError>
             Err(_) => {}
         }
     }
+}
+
+/// As `TcpListener::bind`, with more room for connections that nobody has accepted yet.
+fn listen_tcp(bind: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match bind {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As every server does: a restart need not wait for connections of the last run to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(bind)?;
+    socket.listen(UNACCEPTED_MAX)
 }
 
 fn refused(address: SocketAddr, protocol: &'static str, err: io::Error) -> BindError {

@@ -10,6 +10,8 @@ mod connection;
 mod caller;
 mod guard;
 mod ecs;
+mod keys;
+mod leave;
 mod v1;
 mod stream;
 mod answer;
@@ -126,6 +128,8 @@ pub(crate) async fn bind_introspection(address: SocketAddr) -> Result<TcpListene
 pub(crate) async fn serve_local(listener: UnixListener, app: App) {
     let router = v1::routes()
         .merge(ecs::routes())
+        .merge(keys::routes())
+        .merge(leave::routes())
         .fallback(answer::no_such_path);
     let router = guard::harden(router).with_state(app);
     connection::serve_unix(listener, router).await;

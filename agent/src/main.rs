@@ -2,6 +2,7 @@
 
 mod config;
 mod daemon;
+mod discovery;
 mod disk;
 mod drive;
 mod gossip;
@@ -19,13 +20,16 @@ mod cli;
 mod test_dir;
 
 use clap::Parser as _;
+use drive::Ending;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     match cli.command {
         cli::Command::Agent(args) => match daemon::run(&args) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(Ending::Stopped) => ExitCode::SUCCESS,
+            // The unit knows it, and does not start the agent again.
+            Ok(Ending::Left) => ExitCode::from(cli::EXIT_LEFT),
             Err(err) => {
                 eprintln!("error: {}", disk::chain(&err));
                 ExitCode::FAILURE

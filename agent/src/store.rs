@@ -11,6 +11,7 @@ use redb::{
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
@@ -231,6 +232,8 @@ fn open(path: &Path) -> Result<Database, redb::Error> {
         .set_cache_size(CACHE_BYTES_MAX)
         .set_check_integrity_on_open(true)
         .create(path)?;
+    // Cluster keys stand on the board.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(redb::Error::Io)?;
     Ok(database)
 }
 

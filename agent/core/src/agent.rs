@@ -5,17 +5,26 @@
 mod writing;
 mod spreading;
 mod joining;
+mod keys;
 mod slots;
 mod commands;
+mod hosts;
+mod leaving;
 mod telling;
+mod comparing;
+mod repairing;
+mod clocks;
+mod amid;
 
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Verdict},
+        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, Verdict},
         clock::Clock,
-        membership::{Finding, Membership},
+        keys::KeyReport,
+        membership::{Finding, Membership, Turn},
         message::Message,
+        outbox::Outbox,
         record::Record,
         repair,
     },
@@ -25,25 +34,25 @@ use crate::{
     ids::{HostId, Incarnation, ServiceId, TaskId},
     input::Input,
     rng::Rng,
-    schedule::keeper::{Keeper, keeper_of},
-    task::{
-        roster::Roster,
-        runtime::{Observed, RuntimeCommand, RuntimeEvent},
-        status::StopCode,
+    schedule::{
+        index::{Index, Touched},
+        keeper::{Keeper, Move, better},
     },
+    task::{roster::Roster, runtime::RuntimeCommand, status::TaskStatus},
     time::{Mono, Now, Span, Wall},
 };
-use joining::Joining;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+use joining::{Joining, others};
+use leaving::Leaving;
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::timings::Timings;
 
 /// Between looks for what has become too old to keep.
 const HOUSEKEEPING: Span = Span::from_secs(10);
+
+/// How long a machine that has another address than its disk says only reads: what is there under
+/// the same identity has to have the time to object.
+const OBJECTION: Span = Span::from_secs(2);
 
 /// What an agent is told about itself when it starts.
 #[derive(Clone, Debug)]
@@ -55,20 +64,26 @@ pub struct AgentConfig {
     pub name: String,
     /// Where other agents reach this one.
     pub address: SocketAddr,
-    /// First peers to try.
+    /// First peers to try; `Input::Seeds` replaces them.
     pub seeds: Vec<SocketAddr>,
+    /// Whoever knows first peers has not said where they are yet: to be waited for, a while.
+    pub seeds_expected: bool,
     pub zone: Option<String>,
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
     pub fingerprint: u64,
+    /// `Input::Keys` replaces it.
+    pub keys: KeyReport,
     pub agent_version: String,
     pub timings: Timings,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     config: AgentConfig,
     started: Now,
+    /// Until when this machine may be a copy of the one that its disk tells of, and does nothing.
+    copy_until: Option<Mono>,
     /// When this host first registered, as its own disk has it.
     registered_at: Wall,
     rng: Rng,
@@ -79,91 +94,117 @@ pub struct Agent {
     roster: Roster,
     ledger: Ledger,
     keeper: Keeper,
+    index: Index,
     incarnation: Incarnation,
     status: HostStatus,
+    /// While this host moves its tasks away, to go then.
+    leaving: Option<Leaving>,
+    /// Tasks of ours whose reports others removed: what was told of them last.
+    unsaid: BTreeMap<TaskId, TaskStatus>,
     runtime: RuntimeStatus,
     /// Known while the runtime answers.
     runtime_version: Option<String>,
-    /// Changed in this step, with whom it came from; spread when the step ends.
-    outbox: Vec<(Arc<Record>, Option<HostId>)>,
+    /// What is to be spread when the step ends, or soon after.
+    outbox: Outbox,
     /// Changed in this step; remembered when the step ends.
     unsaved: Vec<Arc<Record>>,
-    /// Services whose records changed in this step.
-    dirty: BTreeSet<ServiceId>,
+    /// What the records that changed in this step can touch.
+    dirty: Touched,
     all_dirty: bool,
     /// Copies whose successor was seen to serve, with their service and since when.
     giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
+    /// Records of keys changed, or it is time to look again.
+    keys_dirty: bool,
     next_repair: Mono,
     next_housekeeping: Mono,
     next_compare: Mono,
     events: u64,
+    /// Tombstones are kept until then, however old they are.
+    bury_from: Mono,
+    /// Of whose clock people were told, and when.
+    clocks_told: BTreeMap<HostId, Mono>,
 }
 
 impl Agent {
     /// Starts from what the disk held (nothing at first boot); asks for its first effects.
     pub fn resume(
         config: AgentConfig,
-        saved: Vec<Arc<Record>>,
+        saved: Board,
         seed: u64,
         now: Now,
         fx: &mut Effects,
     ) -> Self {
-        let mut rng = Rng::new(seed);
-        let (me, timings) = (config.host, config.timings.clone());
-        let seeds: Vec<_> = config
-            .seeds
-            .iter()
-            .copied()
-            .filter(|s| *s != config.address)
-            .collect();
-        let probing = Rng::new(rng.next_u64());
-        let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
-        let mut agent = Self {
-            started: now,
-            registered_at: now.wall,
-            clock: Clock::new(me),
-            board: Board::default(),
-            membership: Membership::new(me, timings.clone(), seeds, probing, now),
-            joining: Joining::new(now, saved.is_empty()),
-            roster: Roster::new(config.cluster.clone(), me, timings.clone()),
-            ledger: Ledger::new(config.capacity),
-            keeper: Keeper::default(),
-            incarnation: config.incarnation,
-            status: HostStatus::Active,
-            runtime: RuntimeStatus::Unavailable {
-                reason: "not asked yet".to_owned(),
-            },
-            runtime_version: None,
-            outbox: Vec::new(),
-            unsaved: Vec::new(),
-            dirty: BTreeSet::new(),
-            all_dirty: true,
-            giving_way: BTreeMap::new(),
-            next_repair: now.mono + repair_phase,
-            next_housekeeping: now.mono + HOUSEKEEPING,
-            next_compare: now.mono + timings.compare_interval,
-            events: 0,
-            rng,
-            config,
-        };
-        agent.restore(now, saved);
+        let joining = Joining::new(now, &saved);
+        let mut agent = Self::new(config, saved, joining, seed, now);
         agent.publish_host(now, fx);
         agent.look_for_peers(now, fx);
         agent.settle(now, fx);
         agent
     }
 
-    /// Fills the board from the disk, and remembers which tasks ran here.
-    fn restore(&mut self, now: Now, saved: Vec<Arc<Record>>) {
+    fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
+        let mut rng = Rng::new(seed);
+        let (me, timings) = (config.host, config.timings.clone());
+        let seeds = others(config.address, &config.seeds);
+        let (probing, zone) = (Rng::new(rng.next_u64()), config.zone.as_deref());
+        let repair_phase = Span(rng.below(timings.repair_interval.0.max(1)));
+        let mut agent = Self {
+            started: now,
+            copy_until: None,
+            registered_at: now.wall,
+            clock: Clock::new(me),
+            board: saved,
+            membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
+            joining,
+            roster: Roster::new(config.cluster.clone(), me, timings.clone()),
+            ledger: Ledger::new(config.capacity),
+            keeper: Keeper::new(timings.brake),
+            index: Index::default(),
+            incarnation: config.incarnation,
+            status: HostStatus::Active,
+            leaving: None,
+            unsaid: BTreeMap::new(),
+            runtime: RuntimeStatus::Unavailable {
+                reason: "not asked yet".to_owned(),
+            },
+            runtime_version: None,
+            outbox: Outbox::default(),
+            unsaved: Vec::new(),
+            dirty: Touched::default(),
+            all_dirty: true,
+            giving_way: BTreeMap::new(),
+            keys_dirty: true,
+            next_repair: now.mono + repair_phase,
+            next_housekeeping: now.mono + HOUSEKEEPING,
+            next_compare: now.mono + timings.compare_interval,
+            events: 0,
+            bury_from: now.mono,
+            clocks_told: BTreeMap::new(),
+            rng,
+            config,
+        };
+        agent.restore(now);
+        agent
+    }
+
+    /// Goes on from where the board left off: later than all on it, and with the tasks that ran
+    /// here.
+    fn restore(&mut self, now: Now) {
         let me = self.config.host;
-        for record in saved {
+        for record in self.board.records() {
             self.clock.observe(record.version.stamp);
-            if let (true, Some(Body::Host(report))) = (record.key == Key::Host(me), &record.body) {
-                self.incarnation = self.incarnation.max(record.version.epoch + 1);
-                self.registered_at = report.registered_at;
-            }
-            self.board.merge(&record);
         }
+        // Also the tombstone of a host that was forgotten.
+        if let Some(said) = self.board.record(&Key::Host(me)) {
+            self.incarnation = self.incarnation.max(said.version.epoch + 1);
+        }
+        if let Some((_, report)) = self.board.host(me) {
+            self.registered_at = report.registered_at;
+            if report.address != self.config.address {
+                self.copy_until = Some(now.mono + OBJECTION);
+            }
+        }
+        self.index = Index::of(&self.board);
         let hosts: Vec<HostId> = self.board.hosts().map(|(host, ..)| host).collect();
         for host in hosts {
             self.membership.on_board(now, &self.board, host);
@@ -200,13 +241,18 @@ impl Agent {
                 self.on_message(now, from, address, message, fx);
             }
             Input::Runtime(event) => self.on_runtime(now, event, fx),
+            Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
+            Input::Keys(report) => self.on_keys(now, report, fx),
+            Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
+                self.leaving = None;
                 self.publish_host(now, fx);
             }
         }
         self.settle(now, fx);
+        self.go_on_leaving(now, fx);
     }
 
     /// When the agent wants to be woken. Pulled after each step; nothing needs to be cancelled.
@@ -221,7 +267,9 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.outbox.deadline(),
             self.giving_way_deadline(),
+            self.leaving.as_ref().map(Leaving::deadline),
         ]
         .into_iter()
         .flatten()
@@ -231,16 +279,23 @@ impl Agent {
 
     fn on_wake(&mut self, now: Now, fx: &mut Effects) {
         let mut findings = Vec::new();
-        self.membership.on_wake(now, fx, &mut findings);
+        self.membership.on_wake(&mut Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut findings,
+        });
         self.on_findings(now, findings, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
-        self.dirty.append(&mut self.keeper.on_wake(now));
+        self.dirty.absorb(self.keeper.on_wake(now));
         self.on_giving_way_wake(now);
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
             let up = self.membership.up();
-            if let Some(peer) = self.rng.index(up.len()).map(|index| up[index]) {
+            let repairs = !planted!(NeverRepairs) && !self.joining.is_stale();
+            let peer = self.rng.index(up.len()).map(|index| up[index]);
+            if let Some(peer) = peer.filter(|_| repairs) {
                 let message = Message::Summary {
                     root: self.board.root(),
                 };
@@ -249,7 +304,7 @@ impl Agent {
         }
         if now.mono >= self.next_compare {
             self.next_compare = now.mono + self.config.timings.compare_interval;
-            if self.runtime_version.is_some() {
+            if self.runtime_version.is_some() && !planted!(NeverCompares) {
                 fx.push(Effect::Runtime(RuntimeCommand::List));
             }
         }
@@ -271,117 +326,113 @@ impl Agent {
             // Our own words, or a clone's: its host record will tell, by way of the others.
             return;
         }
-        let mut findings = Vec::new();
-        let known = self.membership.on_heard(now, from, fx, &mut findings);
+        let known = self.board.host(from).is_some();
+        self.membership.on_heard(now, from);
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
-        let begins = matches!(
-            message,
-            Message::Probe { .. } | Message::Ack { .. } | Message::CatchUp | Message::Records(_)
-        );
+        let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
+        let begins =
+            answers_probe || matches!(message, Message::CatchUp { .. } | Message::Records(_));
         match message {
-            Message::Probe { sequence } => self.membership.on_probe(from, address, sequence, fx),
-            Message::Ack { sequence } => self.membership.on_ack(now, from, sequence),
-            Message::Alarm {
-                subject,
-                incarnation,
-            } => {
-                let accused = (subject, incarnation);
-                self.membership
-                    .on_alarm(now, from, accused, fx, &mut findings);
-            }
-            Message::Alive {
-                subject,
-                incarnation,
-            } => {
-                self.membership.on_alive(now, subject, incarnation);
-            }
+            Message::Probe { .. }
+            | Message::Ack { .. }
+            | Message::Alarm(_)
+            | Message::Alive { .. } => self.on_observer(now, from, address, &message, fx),
             Message::Records(records) => {
                 for record in records {
                     self.take(now, &record, Some(from), fx);
                 }
             }
             Message::Summary { .. }
-            | Message::Buckets(_)
+            | Message::Branches(_)
             | Message::Holdings { .. }
-            | Message::Fetch(_) => self.on_comparison(from, address, &message, fx),
-            Message::CatchUp => self.on_catch_up(from, address, fx),
+            | Message::Fetch(_) => {
+                if !self.joining.is_stale() {
+                    self.on_comparison(from, address, &message, fx);
+                }
+            }
+            Message::CatchUp { after } => self.on_catch_up(from, address, after.as_ref(), fx),
             Message::Blank => self.on_blank(now, address, fx),
-            Message::Page { records, last } => self.on_page(now, from, records, last, fx),
+            Message::Behind => self.on_behind(),
+            Message::Ahead { ms } => self.on_ahead(now, from, ms, fx),
+            Message::Page { records, last } => {
+                self.on_page(now, (from, address), records, last, fx);
+            }
         }
-        self.on_findings(now, findings, fx);
-        if begins {
-            self.on_stranger(from, address, known, fx);
+        if begins && (!known || self.board.is_down(from)) {
+            self.on_stranger(from, address, fx);
+        } else if answers_probe && self.board.is_in_doubt(from) {
+            self.tell_accused(from, address, fx);
         }
     }
 
-    /// One step of a repair: boards are compared by hashes, and what differs is sent or asked for.
-    fn on_comparison(
-        &self,
+    /// What observers say to one another and to those whom they observe.
+    fn on_observer(
+        &mut self,
+        now: Now,
         from: HostId,
         address: SocketAddr,
         message: &Message,
         fx: &mut Effects,
     ) {
-        let mut reply = |message: Message| {
-            let (to, host, via) = (address, Some(from), via(&message));
-            fx.push(Effect::Send(Send {
-                to,
-                host,
-                via,
-                message,
-            }));
+        let mut findings = Vec::new();
+        let mut turn = Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut findings,
         };
         match message {
-            Message::Summary { root } => {
-                repair::answer_summary(&self.board, *root)
-                    .into_iter()
-                    .for_each(reply);
+            Message::Probe { sequence } => {
+                self.membership
+                    .on_probe(&mut turn, from, address, *sequence);
             }
-            Message::Buckets(theirs) => {
-                repair::answer_buckets(&self.board, theirs)
-                    .into_iter()
-                    .for_each(reply);
-            }
-            Message::Holdings { buckets, held } => {
-                let difference = repair::compare(&self.board, buckets, held);
-                if !difference.lacking.is_empty() {
-                    reply(Message::Fetch(difference.lacking));
+            Message::Ack { sequence } => self.membership.on_ack(&mut turn, from, *sequence),
+            Message::Alarm(alarm) => {
+                self.membership.on_alarm(&mut turn, from, alarm);
+                // The question is settled; whoever asks has not been told.
+                let verdict = self.board.record(&Key::Verdict(alarm.subject));
+                let settled = verdict.filter(|verdict| {
+                    self.board.is_down(alarm.subject) && verdict.version.epoch >= alarm.incarnation
+                });
+                if let Some(verdict) = settled {
+                    let message = Message::Records(vec![Arc::clone(verdict)]);
+                    self.send_to(from, message, fx);
                 }
-                repair::pack(difference.newer).into_iter().for_each(reply);
             }
-            Message::Fetch(hashes) => {
-                // As a set: asking a hundred times for one record brings it once.
-                let wanted: BTreeSet<u64> = hashes.iter().copied().collect();
-                let found = wanted
-                    .into_iter()
-                    .filter_map(|hash| self.board.by_key_hash(hash));
-                repair::pack(found.cloned().collect())
-                    .into_iter()
-                    .for_each(reply);
-            }
+            Message::Alive {
+                subject,
+                incarnation,
+            } => self.membership.on_alive(now, *subject, *incarnation),
             _ => {}
         }
+        self.on_findings(now, findings, fx);
     }
 
     /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
     /// compared.
-    fn on_stranger(&mut self, from: HostId, address: SocketAddr, known: bool, fx: &mut Effects) {
-        let down = self.board.is_down(from);
-        if known && !down {
-            return;
-        }
-        let verdict = self.board.record(&Key::Verdict(from)).filter(|_| down);
-        let told = verdict.map(|record| Message::Records(vec![Arc::clone(record)]));
-        for message in told.into_iter().chain([Message::Summary {
-            root: self.board.root(),
-        }]) {
-            let via = Via::Datagram;
+    fn on_stranger(&mut self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        self.tell_accused(from, address, fx);
+        fx.push(Effect::Send(Send {
+            to: address,
+            host: Some(from),
+            via: Via::Datagram,
+            message: Message::Summary {
+                root: self.board.root(),
+            },
+        }));
+    }
+
+    /// What is held against a host, for it to refute.
+    fn tell_accused(&self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+        let accused = self.board.is_down(from) || self.board.is_in_doubt(from);
+        let verdict = self.board.record(&Key::Verdict(from));
+        if let Some(verdict) = verdict.filter(|_| accused) {
             fx.push(Effect::Send(Send {
                 to: address,
                 host: Some(from),
-                via,
-                message,
+                via: Via::Datagram,
+                message: Message::Records(vec![Arc::clone(verdict)]),
             }));
         }
     }
@@ -389,87 +440,28 @@ impl Agent {
     fn on_findings(&mut self, now: Now, findings: Vec<Finding>, fx: &mut Effects) {
         for finding in findings {
             match finding {
-                Finding::Suspected(host) => {
-                    self.tell_host(now, host, HostStanding::Suspect, "it does not answer", fx);
-                }
-                Finding::Cleared(host) => {
-                    self.tell_host(now, host, HostStanding::Up, "it answers again", fx);
-                }
-                Finding::Down {
+                Finding::Judged {
                     host,
                     incarnation,
+                    standing,
                     votes,
                     silent,
                 } => {
-                    // Another observer may have written the same while we counted.
-                    if !self.board.is_down(host) {
-                        let body = Body::Verdict(Verdict {
-                            votes,
-                            silent_ms: silent.as_ms(),
-                        });
-                        self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
-                    }
+                    let body = Body::Verdict(Verdict {
+                        standing,
+                        votes,
+                        silent_ms: silent.as_ms(),
+                    });
+                    self.write(now, Key::Verdict(host), incarnation, Some(body), fx);
                 }
+                Finding::Believed(record) => self.merge(now, &record, None, fx),
             }
         }
-    }
-
-    /// Containers were found. What the roster has let go or never knew, the board may remember: how
-    /// the task ended, or that its service is gone.
-    fn recall(&mut self, now: Now, found: &[Observed], fx: &mut Effects) {
-        for labels in found.iter().map(|observed| &observed.labels) {
-            let (me, task) = (self.config.host, labels.task);
-            if self.roster.get(task).is_none() {
-                match self.board.task_at(me, task).cloned() {
-                    Some(report) => {
-                        let definition = self.board.definition(report.definition).cloned();
-                        self.roster.remember(task, report, definition);
-                    }
-                    None => self.roster.adopt(now, labels),
-                }
-            }
-            let slot = labels.slot.as_ref();
-            if let Some(slot) = slot.filter(|slot| self.board.is_service_gone(slot.service)) {
-                let reason = format!("(service {}) was deleted", slot.service_name);
-                let code = StopCode::ServiceSchedulerInitiated;
-                self.roster.stop(now, task, code, &reason, fx);
-            }
-        }
-    }
-
-    fn on_runtime(&mut self, now: Now, event: RuntimeEvent, fx: &mut Effects) {
-        match &event {
-            RuntimeEvent::Available { version } => {
-                // What ran before may have ended unseen: nothing is vouched for until it is
-                // compared.
-                let reason = "its containers are being compared".to_owned();
-                self.runtime = RuntimeStatus::Unavailable { reason };
-                self.runtime_version = Some(version.clone());
-            }
-            RuntimeEvent::Unavailable { reason } => {
-                self.runtime_version = None;
-                self.runtime = RuntimeStatus::Unavailable {
-                    reason: reason.clone(),
-                };
-            }
-            // Whether a task that was found has stopped already, the peers may know better.
-            RuntimeEvent::Listed(_) if !self.joining.is_done() => return,
-            RuntimeEvent::Listed(found) => {
-                self.recall(now, found, fx);
-                if let Some(version) = self.runtime_version.clone() {
-                    self.all_dirty = true;
-                    self.runtime = RuntimeStatus::Available { version };
-                }
-            }
-            _ => {}
-        }
-        self.roster.on_runtime(now, event, fx);
-        self.publish_host(now, fx);
     }
 
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {
-        if let Some(to) = self.membership.address(host) {
-            let via = via(&message);
+        if let Some((_, report)) = self.board.host(host) {
+            let (to, via) = (report.address, via(&message));
             fx.push(Effect::Send(Send {
                 to,
                 host: Some(host),
@@ -497,22 +489,35 @@ impl Agent {
         )
     }
 
-    /// Has a full copy of the board, or has looked for a peer in vain.
-    pub const fn is_caught_up(&self) -> bool {
-        self.joining.is_done()
+    /// What this agent's board says of a host at the moment.
+    pub fn standing(&self, host: HostId) -> HostStanding {
+        let Some((_, report)) = self.board.host(host) else {
+            return HostStanding::Down;
+        };
+        let seen = match (self.board.judged(host), report.status) {
+            (Some(Standing::Down), _) => HostStanding::Down,
+            (_, HostStatus::Restarting) => HostStanding::Restarting,
+            (Some(Standing::Suspect), _) => HostStanding::Suspect,
+            (Some(Standing::Impaired), _) => HostStanding::Impaired,
+            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
+        };
+        self.board.standing(host, seen)
     }
 
-    /// How this agent sees a host at the moment.
-    pub fn standing(&self, host: HostId) -> HostStanding {
-        if host == self.config.host {
-            return HostStanding::Up;
-        }
-        self.membership.standing(host).unwrap_or(HostStanding::Down)
+    /// This agent, as a keeper, is not about to move a slot only for balance.
+    pub fn is_balanced(&self) -> bool {
+        self.keeper.is_balanced()
+    }
+
+    /// The move that would even out a service most, if any is worth it.
+    pub fn better_placed(&self, service: ServiceId) -> Option<Move> {
+        let service = self.board.service(service)?;
+        better(&self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.
     pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
-        keeper_of(&self.board, service)
+        self.index.keeper_of(service)
     }
 }
 

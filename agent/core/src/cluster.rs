@@ -3,8 +3,11 @@
 pub mod body;
 pub mod record;
 pub mod clock;
+pub mod hash_tree;
 pub mod board;
+pub mod keys;
 pub mod message;
+pub mod outbox;
 pub mod repair;
 pub mod membership;
 

@@ -3,8 +3,14 @@
 //! Reads need no command: whoever holds the `Agent` reads its board between steps.
 
 use crate::{
-    ids::{Digest, ServiceId, TaskId},
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    cluster::body::Availability,
+    ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
+    spec::{
+        options::{OptionsChange, ServiceOptions},
+        service::DefinitionRef,
+        task_definition::TaskDefinition,
+    },
+    time::Span,
 };
 
 /// Pairs a reply with its command; minted by the driver.
@@ -18,6 +24,7 @@ pub enum Command {
         name: String,
         definition: DefinitionRef,
         desired: u32,
+        options: ServiceOptions,
         /// Makes a repeated call harmless; empty where the client gave none.
         client_token: String,
     },
@@ -25,6 +32,7 @@ pub enum Command {
         service: String,
         desired: Option<u32>,
         definition: Option<DefinitionRef>,
+        options: OptionsChange,
     },
     /// Without `force` a service is deleted only when it is scaled to 0, as ECS does.
     DeleteService {
@@ -34,6 +42,39 @@ pub enum Command {
     StopTask {
         task: TaskId,
         reason: String,
+    },
+    /// What people want of these hosts from now on; of all of them, or of none.
+    DirectHosts {
+        hosts: Vec<HostId>,
+        availability: Availability,
+    },
+    /// Removes all that is known of a host that is gone; with `force` also of one that is up, which
+    /// then registers anew if its agent lives.
+    ForgetHost {
+        host: HostId,
+        force: bool,
+    },
+    /// This host moves its tasks to others and goes. Answered when it has, or when it has given up;
+    /// with `force` it goes in any case, and stops what nobody has taken over by then.
+    Leave {
+        /// [`crate::timings::Timings::leave_timeout`] where it is not said.
+        within: Option<Span>,
+        force: bool,
+    },
+    /// All hosts are to have this key.
+    InstallKey {
+        key: KeyId,
+        secret: Secret,
+    },
+    /// All hosts are to seal with this key. With `force` also where some lack it.
+    UseKey {
+        key: KeyId,
+        force: bool,
+    },
+    /// No host is to have this key any more. With `force` also where hosts that are down need it.
+    RemoveKey {
+        key: KeyId,
+        force: bool,
     },
 }
 
@@ -49,6 +90,15 @@ pub enum Outcome {
     Updated(ServiceId),
     Deleted(ServiceId),
     StopOrdered(TaskId),
+    Directed(Vec<HostId>),
+    Forgotten(HostId),
+    /// The host has left; so many of its tasks had to be stopped, since nobody took them over.
+    Left {
+        stopped: u32,
+    },
+    KeyInstalled(KeyId),
+    KeyPutToUse(KeyId),
+    KeyRemoved(KeyId),
 }
 
 /// Nothing was changed, and why.
@@ -69,6 +119,34 @@ pub enum Refusal {
          {desired}); scale it to 0 first, or use force"
     )]
     StillScaled { name: String, desired: u32 },
+    #[error("there is no host {0}; `holdfast host ls` lists them")]
+    NoSuchHost(HostId),
+    #[error(
+        "the host {name} is up (its tasks: {tasks}); to take it out of the cluster, run `holdfast \
+         leave` on it, or stop its machine; force forgets it all the same, and if its agent lives \
+         it registers anew"
+    )]
+    HostIsUp { name: String, tasks: u32 },
+    #[error(
+        "an agent does not forget its own host; ask the agent of another one, or run `holdfast \
+         leave` here"
+    )]
+    ForgetsItself,
+    #[error(
+        "no other host is up and takes tasks, so nobody could take over what runs here (tasks: \
+         {tasks}); start another host, scale the services to 0, or use force, which stops them"
+    )]
+    LastHost { tasks: u32 },
+    #[error(
+        "not all of this host's tasks were taken over within {seconds} s ({tasks} left), so it \
+         stays: {why}; \
+         wait longer, make room on other hosts, or use force, which stops them"
+    )]
+    NotTakenOver {
+        tasks: u32,
+        seconds: u64,
+        why: String,
+    },
     /// Only a driver says so: the core does not know the disk.
     #[error(
         "this host cannot save the change, so it does not answer for it: {reason}. It may still \
@@ -82,4 +160,29 @@ pub enum Refusal {
          moment, or ask another agent"
     )]
     NotCaughtUp { seconds: u64 },
+    #[error(
+        "this agent has no cluster key, so there is none to rotate: put one into `key_file` and \
+         restart it"
+    )]
+    NoKeys,
+    #[error("no host has a key {0}; `holdfast key ls` lists them")]
+    NoSuchKey(KeyId),
+    #[error(
+        "the key {key} cannot be put to use yet: {hosts} would not understand what is sealed with \
+         it; wait until `holdfast key ls` shows that all have it, or use force"
+    )]
+    KeyLacking { key: KeyId, hosts: String },
+    #[error(
+        "the key {key} is in use ({hosts}); put another one to use first, and wait until \
+         `holdfast key ls` shows that nobody seals with this one"
+    )]
+    KeyUsed { key: KeyId, hosts: String },
+    #[error("the key {0} is the only one; install another one and put it to use first")]
+    OnlyKey(KeyId),
+    #[error(
+        "the key {key} is the only one that {hosts} had when last seen, and down since: it could \
+         not come back by itself; start it first, or use force and put the new key into its \
+         `key_file`"
+    )]
+    KeyOfAbsent { key: KeyId, hosts: String },
 }

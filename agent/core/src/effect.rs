@@ -1,7 +1,7 @@
 //! Everything that an agent can ask for: the closed set of effects, drained in order every step.
 
 use crate::{
-    cluster::{message::Message, record::Record},
+    cluster::{keys::KeyOrders, message::Message, record::Record},
     command::{CommandId, Outcome, Refusal},
     event::Event,
     ids::HostId,
@@ -23,7 +23,19 @@ pub enum Effect {
         id: CommandId,
         result: Result<Outcome, Refusal>,
     },
+    /// The driver's keys are to change; it answers with `Input::Keys`.
+    Keys(KeyOrders),
     Emit(Event),
+    /// The agent has left the cluster: the last effect there is. The driver ends the process, which
+    /// is not to be started again by itself.
+    Left,
+    /// To open a TCP connection to each of these addresses of one machine, and to tell with
+    /// [`crate::input::Input::Knocked`] whether any of them is accepted or refused: either shows
+    /// that its kernel is alive.
+    Knock {
+        host: HostId,
+        addresses: Vec<SocketAddr>,
+    },
     /// The agent must not go on; the driver ends the process with this reason.
     Fatal {
         reason: String,

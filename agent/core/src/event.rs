@@ -45,8 +45,18 @@ pub struct HostChange {
 pub enum HostStanding {
     Up,
     Suspect,
+    /// Its agent does not answer, its machine does.
+    Impaired,
     Down,
     Restarting,
+    /// People want it empty: its tasks are moved, and it is given no more.
+    Draining,
+    /// Its agent moves the tasks away, and then goes.
+    Leaving,
+    /// It went by its own word.
+    Left,
+    /// Its records were removed.
+    Forgotten,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +71,13 @@ impl HostStanding {
         match self {
             Self::Up => "UP",
             Self::Suspect => "SUSPECT",
+            Self::Impaired => "IMPAIRED",
             Self::Down => "DOWN",
             Self::Restarting => "RESTARTING",
+            Self::Draining => "DRAINING",
+            Self::Leaving => "LEAVING",
+            Self::Left => "LEFT",
+            Self::Forgotten => "FORGOTTEN",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that can happen to an agent: the closed set of inputs of a step.
 
 use crate::{
-    cluster::message::Message,
+    cluster::{keys::KeyReport, message::Message},
     command::{Command, CommandId},
     ids::HostId,
     task::runtime::RuntimeEvent,
@@ -20,10 +20,19 @@ pub enum Input {
         message: Message,
     },
     Runtime(RuntimeEvent),
+    /// What came of a knock.
+    Knocked {
+        host: HostId,
+        answered: bool,
+    },
     Command {
         id: CommandId,
         command: Command,
     },
+    /// Where first peers are, as of now: replaces what was known of them before.
+    Seeds(Vec<SocketAddr>),
+    /// Which cluster keys the driver has from now on.
+    Keys(KeyReport),
     /// The agent is about to end and leave its tasks running; it is expected back.
     Shutdown,
 }

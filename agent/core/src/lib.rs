@@ -9,6 +9,8 @@
     clippy::disallowed_methods
 )]
 
+#[macro_use]
+pub mod planted;
 pub mod time;
 pub mod ids;
 pub mod rng;

@@ -11,6 +11,9 @@ pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 pub const DESIRED_COUNT_MAX: u32 = 5_000;
 pub const SERVICES_MAX: usize = 5_000;
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// How long a host is to be silent before a service moves its slots, where people choose it.
+pub const REPLACE_AFTER_MS_MIN: u32 = 600;
+pub const REPLACE_AFTER_MS_MAX: u32 = 24 * 3_600 * 1_000;
 pub const DESCRIBE_TASKS_MAX: usize = 100;
 pub const DESCRIBE_SERVICES_MAX: usize = 10;
 
@@ -28,26 +31,48 @@ pub const EPOCH_AHEAD_MAX: u64 = 1 << 32;
 /// A stamp further ahead of our own clock than this is refused.
 pub const STAMP_AHEAD_MS_MAX: u64 = 5 * 60 * 1_000;
 
-/// Key hashes with versions that one `Holdings` lists, about 30 bytes each.
+/// Key hashes with versions that one `Holdings` lists, about 40 bytes each.
 pub const HOLDINGS_MAX: usize = 16_384;
-/// Peers that get a changed record at once from its author, and from each host that it is new to.
-pub const FANOUT_AUTHOR: usize = 6;
+/// Prefixes whose hashes one `Branches` tells, about 150 bytes each.
+pub const BRANCHES_MAX: usize = 256;
+/// Records that one answer in a repair sends; the rest is for the next round.
+pub const REPAIR_BYTES_MAX: usize = 1024 * 1024;
+/// Peers that get a changed record from its author, and from each host that it is new to. One of
+/// them is the next one in the order of ids: so nobody is left out by chance, and few suffice.
+pub const FANOUT_AUTHOR: usize = 5;
 pub const FANOUT_FORWARD: usize = 3;
+/// Changed records that each peer is sent within 10 ms, beside what concerns it.
+pub const SPREAD_BYTES_MAX: usize = 16 * 1024;
+/// Changed records that wait to be spread; the oldest beyond them are left to repair.
+pub const OUTBOX_RECORDS_MAX: usize = 128 * 1024;
 /// Observers of each host (K), after Rapid (Suresh et al., USENIX ATC'18).
 pub const OBSERVERS: usize = 10;
+/// Hosts of one zone in a row on the ring that crosses zones which one observer of another takes.
+pub const CROSSING_MAX: usize = 16;
+/// Verdicts of others that wait for a word of the accused.
+pub const DOUBTS_MAX: usize = 1_024;
 /// First peers that a starting agent asks at once for the board; all of them where they are few.
 pub const CATCH_UP_PEERS: usize = 3;
 pub const FANOUT_SEEDS: usize = 10;
+/// First peers that an agent keeps in mind; all are probed while nobody answers.
+pub const SEEDS_MAX: usize = 1_024;
+
+/// Keys that a host accepts at a time.
+pub const CLUSTER_KEYS_MAX: usize = 8;
 
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;
 pub const TOMBSTONE_MS: u64 = 72 * 3_600 * 1_000;
+/// Tombstones are kept so long while a host is down that nobody has forgotten yet.
+pub const TOMBSTONE_FOR_ABSENT_MS: u64 = 10 * TOMBSTONE_MS;
 pub const STOPPED_TASK_KEPT_MS: u64 = 3_600 * 1_000;
+/// A host that left stays known for as long as its stopped tasks.
+pub const LEFT_HOST_KEPT_MS: u64 = STOPPED_TASK_KEPT_MS;
+/// Callers of one `leave` that wait for its end.
+pub const LEAVE_CALLERS_MAX: usize = 8;
+pub const UPDATE_HOSTS_MAX: usize = 10;
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
 
 // How long we wait.
 pub const STOP_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
 pub const STOP_TIMEOUT_MAX: Span = Span::from_secs(120);
-
-// How the board is compared.
-pub const BUCKETS: usize = 64;

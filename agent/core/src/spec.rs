@@ -3,9 +3,11 @@
 pub mod ecs_fields;
 pub mod error;
 mod parse;
+pub mod options;
 pub mod read;
 pub mod refuse;
 pub mod service;
+pub mod tags;
 pub mod task_definition;
 
 #[cfg(test)]

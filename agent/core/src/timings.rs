@@ -9,6 +9,8 @@ pub struct Timings {
     pub suspect_after: Span,
     pub down_after: Span,
     pub restart_grace: Span,
+    /// How long an agent may be silent whose machine answers, before it counts as down.
+    pub impaired_grace: Span,
     /// How long a starting agent looks for a peer before it goes on alone.
     pub alone_after: Span,
     pub repair_interval: Span,
@@ -18,6 +20,26 @@ pub struct Timings {
     pub container_retention: Span,
     /// Between SIGTERM and SIGKILL where the definition does not say.
     pub stop_timeout: Span,
+    /// How long a host that leaves waits for its tasks to be taken over, where nothing else is
+    /// said.
+    pub leave_timeout: Span,
+    /// How long a host is down before it is forgotten; `None`: never.
+    pub reap_after: Option<Span>,
+    pub brake: BrakeSettings,
+}
+
+/// When a keeper takes it that many hosts that were lost at once come back, and how it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrakeSettings {
+    /// Lost hosts in a hundred, above which replacing waits; 100 is never.
+    pub percent: u32,
+    /// Losses within this time count together.
+    pub within: Span,
+    pub wait: Span,
+    /// Then each keeper replaces so many slots a second.
+    pub slots_per_second: u64,
+    /// In smaller clusters there is no brake: one of two hosts is half of them.
+    pub hosts_min: u32,
 }
 
 impl Default for Timings {
@@ -27,11 +49,27 @@ impl Default for Timings {
             suspect_after: Span::from_ms(600),
             down_after: Span::from_secs(2),
             restart_grace: Span::from_secs(30),
+            impaired_grace: Span::from_secs(60),
             alone_after: Span::from_secs(3),
             repair_interval: Span::from_secs(1),
             compare_interval: Span::from_secs(30),
             container_retention: Span::from_secs(600),
             stop_timeout: Span::from_secs(30),
+            leave_timeout: Span::from_secs(60),
+            reap_after: Some(Span::from_secs(72 * 3_600)),
+            brake: BrakeSettings::default(),
+        }
+    }
+}
+
+impl Default for BrakeSettings {
+    fn default() -> Self {
+        Self {
+            percent: 40,
+            within: Span::from_secs(30),
+            wait: Span::from_secs(10),
+            slots_per_second: 50,
+            hosts_min: 4,
         }
     }
 }

@@ -77,9 +77,20 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::NoSuchDefinition(_) => Self::Client(text),
             Refusal::NoSuchService(_) => Self::ServiceNotFound(text),
-            Refusal::NoSuchTask(_) | Refusal::ServiceExists(_) | Refusal::StillScaled { .. } => {
-                Self::InvalidParameter(text)
-            }
+            Refusal::NoSuchTask(_)
+            | Refusal::NoSuchHost(_)
+            | Refusal::ServiceExists(_)
+            | Refusal::StillScaled { .. }
+            | Refusal::HostIsUp { .. }
+            | Refusal::ForgetsItself
+            | Refusal::LastHost { .. }
+            | Refusal::NotTakenOver { .. } => Self::InvalidParameter(text),
+            Refusal::NoSuchKey(_) => Self::NotFound(text),
+            Refusal::NoKeys
+            | Refusal::KeyLacking { .. }
+            | Refusal::KeyUsed { .. }
+            | Refusal::OnlyKey(_)
+            | Refusal::KeyOfAbsent { .. } => Self::InvalidParameter(text),
             Refusal::Limit { .. } => Self::LimitExceeded(text),
             Refusal::NotSaved { .. } | Refusal::NotCaughtUp { .. } => Self::Server(text),
         }

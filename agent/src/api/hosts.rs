@@ -1,18 +1,26 @@
 //! The operations on hosts, which ECS calls container instances, and a host's shape.
 
 use super::{
+    Plan,
     error::ApiError,
     request::{PAGE_MAX, Request, Sort, listed, missing},
     tasks::host_json,
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
-    cluster::body::{Capacity, HostReport, HostStatus, RuntimeStatus},
+    cluster::body::{
+        Availability, Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing,
+    },
+    command::Command,
     event::HostStanding,
     ids::{HostId, Incarnation},
     limits,
-    spec::{ecs_fields, read::Choice},
+    spec::{
+        ecs_fields,
+        read::{Choice, Range},
+    },
     task::status::TaskStatus,
+    time::{Span, Wall},
 };
 use serde_json::{Value, json};
 
@@ -27,6 +35,111 @@ const STATUS: Choice = Choice {
     refused: &[],
     wanted: "\"ACTIVE\" or \"DRAINING\"",
 };
+
+const WANTED_STATUS: Choice = Choice {
+    served: &["ACTIVE", "DRAINING"],
+    refused: &[],
+    wanted: "\"ACTIVE\" or \"DRAINING\"",
+};
+
+const LEAVE_SECONDS: Range = Range {
+    min: 1,
+    max: 3_600,
+    unit: " seconds",
+};
+
+/// Drains hosts, or has them take tasks again.
+pub(crate) fn plan_state(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
+    let known = ecs_fields::UPDATE_CONTAINER_INSTANCES_STATE;
+    let request = Request::read(view.context, body, known, known)?;
+    let wanted = "the ids, ARNs or names of 1 to 10 container instances";
+    let given = request.texts("containerInstances", wanted, limits::UPDATE_HOSTS_MAX)?;
+    let availability = match request.choice("status", &WANTED_STATUS)? {
+        Some("DRAINING") => Availability::Drain,
+        Some(_) => Availability::Active,
+        None => {
+            return Err(ApiError::InvalidParameter(
+                "status is missing; it must be \"ACTIVE\" or \"DRAINING\"".to_owned(),
+            ));
+        }
+    };
+    let (mut hosts, mut failures) = (Vec::new(), Vec::new());
+    for text in &given {
+        match find(view, text) {
+            Ok(host) if hosts.contains(&host) => {}
+            Ok(host) => hosts.push(host),
+            Err(ApiError::NotFound(_)) => failures.push(missing(text)),
+            Err(other) => return Err(other),
+        }
+    }
+    if hosts.is_empty() {
+        return Ok(Plan::Answer(
+            json!({"containerInstances": [], "failures": failures}),
+        ));
+    }
+    let mut prepared = directed(view, &hosts);
+    let status = match availability {
+        Availability::Drain => "DRAINING",
+        Availability::Active => "ACTIVE",
+    };
+    for host in prepared["containerInstances"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+    {
+        host["status"] = json!(status);
+    }
+    prepared["failures"] = json!(failures);
+    Ok(Plan::Write {
+        command: Command::DirectHosts {
+            hosts,
+            availability,
+        },
+        prepared: Some(prepared),
+    })
+}
+
+/// Hosts as they are now.
+pub(crate) fn directed(view: &View<'_>, hosts: &[HostId]) -> Value {
+    let known = hosts.iter().filter_map(|id| {
+        let (incarnation, report) = view.board.host(*id)?;
+        Some(container_instance_json(view, *id, incarnation, report))
+    });
+    let known: Vec<_> = known.collect();
+    json!({"containerInstances": known, "failures": []})
+}
+
+/// Forgets a host.
+pub(crate) fn plan_deregister(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
+    let known = ecs_fields::DEREGISTER_CONTAINER_INSTANCE;
+    let request = Request::read(view.context, body, known, known)?;
+    let wanted = "the id, ARN or name of a container instance";
+    let given = request.required("containerInstance", wanted)?;
+    let force = request.flag("force")?;
+    let host = find(view, &given).map_err(|err| match err {
+        ApiError::NotFound(text) => ApiError::InvalidParameter(text),
+        other => other,
+    })?;
+    let (incarnation, report) = view.board.host(host).expect("it was found just now");
+    let mut answer = container_instance_json(view, host, incarnation, report);
+    answer["status"] = json!("INACTIVE");
+    answer["agentConnected"] = json!(false);
+    Ok(Plan::Write {
+        command: Command::ForgetHost { host, force },
+        prepared: Some(json!({"containerInstance": answer})),
+    })
+}
+
+/// This host is to leave: ECS has no word for it.
+pub(crate) fn plan_leave(view: &View<'_>, body: &Value) -> Result<Command, ApiError> {
+    let known = ["force", "timeoutSeconds"];
+    let request = Request::read(view.context, body, &known, &known)?;
+    let seconds = request.number("timeoutSeconds", &LEAVE_SECONDS)?;
+    Ok(Command::Leave {
+        within: seconds.map(|seconds| Span::from_secs(seconds.into())),
+        force: request.flag("force")?,
+    })
+}
 
 pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::DESCRIBE_CONTAINER_INSTANCES;
@@ -55,15 +168,24 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::LIST_CONTAINER_INSTANCES;
     let request = Request::read(view.context, body, &served, known)?;
     let page = request.page(PAGE_MAX)?;
-    let active = request
-        .choice("status", &STATUS)?
-        .is_none_or(|status| status == "ACTIVE");
-    let hosts = view.board.hosts().filter(|_| active);
+    let wanted = request.choice("status", &STATUS)?;
+    let hosts = view
+        .board
+        .hosts()
+        .filter(|(host, ..)| wanted.is_none_or(|wanted| wanted == status(view, *host)));
     let arns = hosts.map(|(id, ..)| (id.to_string(), json!(view.context.host_arn(id))));
     Ok(listed(
         "containerInstanceArns",
         page.cut(Sort::Ascending, arns),
     ))
+}
+
+/// As ECS has it: whether the host is given tasks.
+fn status(view: &View<'_>, host: HostId) -> &'static str {
+    match view.board.is_leaving(host) {
+        true => "DRAINING",
+        false => "ACTIVE",
+    }
 }
 
 /// A host as ECS describes a container instance. It has no state for a host that is lost, only
@@ -76,7 +198,7 @@ pub(crate) fn container_instance_json(
 ) -> Value {
     let connected = matches!(
         view.standing_of(id),
-        HostStanding::Up | HostStanding::Suspect
+        HostStanding::Up | HostStanding::Suspect | HostStanding::Draining | HostStanding::Leaving
     );
     let (running, pending) = tasks_on(view, id);
     let mut attributes: Vec<_> = report
@@ -102,7 +224,7 @@ pub(crate) fn container_instance_json(
             cpu: report.capacity.cpu.saturating_sub(report.used.cpu),
             memory_mib: report.capacity.memory_mib.saturating_sub(report.used.memory_mib),
         }),
-        "status": "ACTIVE",
+        "status": status(view, id),
         "agentConnected": connected,
         "runningTasksCount": running,
         "pendingTasksCount": pending,
@@ -129,8 +251,51 @@ pub(crate) fn extended_json(
     ours["docker"] = runtime_json(&report.runtime);
     ours["me"] = json!(id == view.me);
     set_if(&mut ours, "zone", report.zone.clone());
+    let (since, reason) = how_come(view, id, report);
+    ours["reason"] = json!(reason);
+    set_if(&mut ours, "since", since.map(seconds));
     host["holdfast"] = ours;
     host
+}
+
+/// Since when the host stands as it does, and why, as far as the board tells.
+fn how_come(view: &View<'_>, id: HostId, report: &HostReport) -> (Option<Wall>, String) {
+    let told = |key: &Key| {
+        let record = view.board.record(key)?;
+        Some((record.version.stamp.wall, record.body.as_ref()))
+    };
+    let own_word = || told(&Key::Host(id)).map(|(at, _)| at);
+    match view.standing_of(id) {
+        HostStanding::Up => (Some(report.started_at), "its agent runs".to_owned()),
+        HostStanding::Restarting => {
+            let reason = "its agent stopped, and is expected back";
+            (own_word(), reason.to_owned())
+        }
+        HostStanding::Leaving => {
+            let reason = "it moves its tasks away, to go";
+            (own_word(), reason.to_owned())
+        }
+        HostStanding::Left => (own_word(), "it has gone, by its own word".to_owned()),
+        HostStanding::Draining => {
+            let at = told(&Key::Directive(id)).map(|(at, _)| at);
+            (at, "it was ordered to be empty".to_owned())
+        }
+        HostStanding::Suspect
+        | HostStanding::Impaired
+        | HostStanding::Down
+        | HostStanding::Forgotten => match told(&Key::Verdict(id)) {
+            Some((at, Some(Body::Verdict(verdict)))) => {
+                let (votes, silent) = (verdict.votes.len(), verdict.silent_ms);
+                let agreed = format!("silent for {silent} ms, as {votes} of its observers agree");
+                let reason = match verdict.standing {
+                    Standing::Impaired => format!("its agent is {agreed}; its machine answers"),
+                    Standing::Cleared | Standing::Suspect | Standing::Down => agreed,
+                };
+                (Some(at), reason)
+            }
+            _ => (None, "this agent has not heard of it".to_owned()),
+        },
+    }
 }
 
 pub(crate) fn runtime_json(runtime: &RuntimeStatus) -> Value {

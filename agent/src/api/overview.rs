@@ -163,8 +163,12 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
     for standing in [
         HostStanding::Up,
         HostStanding::Suspect,
+        HostStanding::Impaired,
         HostStanding::Down,
         HostStanding::Restarting,
+        HostStanding::Draining,
+        HostStanding::Leaving,
+        HostStanding::Left,
     ] {
         standings.insert(standing.as_str(), 0);
     }

@@ -84,6 +84,10 @@ impl<'a> Request<'a> {
         Ok(flag.unwrap_or(false))
     }
 
+    pub(crate) fn number(&self, name: &str, range: &Range) -> Result<Option<u32>, ApiError> {
+        self.fields.number(name, range).map_err(ApiError::invalid)
+    }
+
     pub(crate) fn choice(
         &self,
         name: &str,

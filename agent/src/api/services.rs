@@ -4,6 +4,7 @@ use super::{
     Plan,
     error::ApiError,
     request::{Request, Sort, listed, missing},
+    tags::tags,
     tasks::{LAUNCH_TYPE, deployment_id},
     view::{View, seconds, set_if},
 };
@@ -16,7 +17,10 @@ use holdfast_core::{
     ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
     limits,
     rng::hash_bytes,
-    spec::{ecs_fields, parse_create_service, parse_update_service, read::Choice},
+    spec::{
+        ecs_fields, options::ServiceOptions, parse_create_service, parse_update_service,
+        read::Choice,
+    },
     task::status::TaskStatus,
     time::Wall,
 };
@@ -41,6 +45,7 @@ pub(crate) fn plan_create(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
         name: wanted.service_name,
         definition: wanted.definition,
         desired: wanted.desired_count,
+        options: wanted.options,
         client_token: wanted.client_token.unwrap_or_default(),
     };
     Ok(Plan::Write {
@@ -57,6 +62,7 @@ pub(crate) fn plan_update(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
         service: wanted.service,
         desired: wanted.desired_count,
         definition: wanted.definition,
+        options: wanted.options,
     };
     Ok(Plan::Write {
         command,
@@ -87,7 +93,7 @@ pub(crate) fn plan_delete(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
     })
 }
 
-fn find_active<'v>(view: &'v View<'_>, name: &str) -> Result<Service<'v>, ApiError> {
+pub(crate) fn find_active<'v>(view: &'v View<'_>, name: &str) -> Result<Service<'v>, ApiError> {
     match view.board.service_named(name) {
         Some(service) => Ok(service),
         None if gone(view, name).is_some() => Err(ApiError::ServiceNotActive(format!(
@@ -195,6 +201,7 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
     let name = &service.settings.name;
     let revision = service.revision;
     let counts = counts(view, service.id);
+    let options = service.settings.options;
     json!({
         "serviceArn": context.service_arn(name),
         "serviceName": name,
@@ -218,8 +225,17 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
         "enableECSManagedTags": false,
         "propagateTags": "NONE",
         "enableExecuteCommand": false,
-        "tags": [],
+        "availabilityZoneRebalancing": rebalancing(options),
+        "tags": tags(options),
     })
+}
+
+const fn rebalancing(options: ServiceOptions) -> &'static str {
+    if options.rebalance {
+        "ENABLED"
+    } else {
+        "DISABLED"
+    }
 }
 
 /// The PRIMARY one, and an ACTIVE one for each other definition that still has tasks: ECS's
@@ -372,7 +388,13 @@ pub(crate) fn extended_json(view: &View<'_>, service: &Service<'_>) -> Value {
         .filter(|(index, _, slot)| *index < service.desired && slot.host.is_none())
         .map(|(index, ..)| index)
         .collect();
-    let mut ours = json!({"serviceId": service.id.to_string(), "unplacedSlots": unplaced});
+    let options = service.settings.options;
+    let mut ours = json!({
+        "serviceId": service.id.to_string(),
+        "unplacedSlots": unplaced,
+        "replaceAfter": options.replace_after.to_string(),
+        "partition": options.partition.to_string(),
+    });
     let keeper = (view.keeper)(service.id).map(|keeper| super::tasks::host_json(view, keeper));
     set_if(&mut ours, "keeper", keeper);
     answer["holdfast"] = ours;

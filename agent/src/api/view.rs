@@ -6,6 +6,7 @@ use holdfast_core::{
     cluster::board::Board,
     event::HostStanding,
     ids::{HostId, ServiceId, TaskId},
+    schedule::keeper::Move,
     time::Wall,
 };
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ pub(crate) struct View<'a> {
     pub(crate) caught_up: bool,
     pub(crate) standing: &'a dyn Fn(HostId) -> HostStanding,
     pub(crate) keeper: &'a dyn Fn(ServiceId) -> Option<HostId>,
+    /// The next move that would spread a service more evenly.
+    pub(crate) better_placed: &'a dyn Fn(ServiceId) -> Option<Move>,
 }
 
 impl View<'_> {
@@ -35,20 +38,21 @@ impl View<'_> {
             caught_up: agent.is_caught_up(),
             standing: &|host| agent.standing(host),
             keeper: &|service| agent.keeper_of(service),
+            better_placed: &|service| agent.better_placed(service),
         };
         answer(&view)
     }
 
-    /// A verdict on the board counts as much as what this agent sees by itself.
+    /// What is on the board counts as much as what this agent sees by itself.
     pub(crate) fn standing_of(&self, host: HostId) -> HostStanding {
-        if self.board.is_down(host) {
-            return HostStanding::Down;
-        }
-        (self.standing)(host)
+        self.board.standing(host, (self.standing)(host))
     }
 
     pub(crate) fn is_down(&self, host: HostId) -> bool {
-        self.standing_of(host) == HostStanding::Down
+        matches!(
+            self.standing_of(host),
+            HostStanding::Down | HostStanding::Left
+        )
     }
 
     /// Whether what the host said of the task last may be taken for the truth: not while it is

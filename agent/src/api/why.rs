@@ -78,6 +78,31 @@ pub(crate) fn why(view: &View<'_>, name: &str) -> Result<Value, ApiError> {
     Ok(answer)
 }
 
+/// What rebalancing would do next, whether it is on or not: `/v1/services/<name>/rebalance`.
+pub(crate) fn rebalance(view: &View<'_>, name: &str) -> Result<Value, ApiError> {
+    let service = view
+        .board
+        .service_named(name)
+        .ok_or_else(|| no_such(view, name))?;
+    let best = (view.better_placed)(service.id);
+    let moves: Vec<Value> = best
+        .into_iter()
+        .map(|best| {
+            json!({
+                "slot": best.index,
+                "from": host_json(view, best.from),
+                "to": host_json(view, best.to),
+                "reason": best.reason,
+            })
+        })
+        .collect();
+    Ok(json!({
+        "serviceName": name,
+        "rebalance": service.settings.options.rebalance,
+        "moves": moves,
+    }))
+}
+
 /// One slot, and whether it is as it should be.
 fn explain(
     view: &View<'_>,
@@ -165,6 +190,9 @@ fn text(
         return format!("{}; {keeper}", slot.reason);
     };
     let name = view.host_name(host);
+    if view.is_down(host) && slot.reason.starts_with("waits ") {
+        return format!("{}; {keeper}", slot.reason);
+    }
     if view.is_down(host) {
         return format!("was on {name}, which is down; {keeper}");
     }
@@ -221,7 +249,12 @@ fn blocked(view: &View<'_>, host: HostId) -> String {
     }
     match view.standing_of(host) {
         HostStanding::Suspect => "; it has not answered lately".to_owned(),
+        HostStanding::Impaired => "; its agent does not answer, its machine does".to_owned(),
         HostStanding::Restarting => "; its agent is restarting".to_owned(),
-        HostStanding::Up | HostStanding::Down => String::new(),
+        HostStanding::Leaving => "; it is leaving".to_owned(),
+        HostStanding::Draining => "; it is drained".to_owned(),
+        HostStanding::Up | HostStanding::Down | HostStanding::Left | HostStanding::Forgotten => {
+            String::new()
+        }
     }
 }

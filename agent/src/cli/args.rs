@@ -21,7 +21,17 @@ Exit codes:
   1  refused or failed; the text on stderr says why and what to do
   2  the command line is wrong
   3  no agent can be reached
-  4  waited until the time-out";
+  4  waited until the time-out
+  5  `holdfast agent` only: the host has left the cluster";
+
+const LEAVE_EXAMPLES: &str = "\
+Examples:
+  holdfast leave
+  holdfast leave --timeout 300
+  holdfast leave --force && systemctl disable holdfast
+
+Without --force the host stays if not all of its tasks were taken over. The agent ends once the
+host has left; starting it again, as the next boot does, brings the host back.";
 
 /// Keeps containers running on many hosts, with no control plane: ask any agent.
 #[derive(Debug, Parser)]
@@ -51,9 +61,19 @@ pub(crate) enum Command {
     /// Show the cluster as this host's agent sees it
     #[command(after_help = "Examples:\n  holdfast status\n  holdfast status -o json")]
     Status,
-    /// List the hosts of the cluster, or show one
+    /// List, show, drain and forget the hosts of the cluster
     #[command(subcommand, visible_alias = "hosts")]
     Host(HostCommand),
+    /// Take this host out of the cluster: move its tasks to others, then end its agent
+    #[command(after_help = LEAVE_EXAMPLES)]
+    Leave {
+        /// Go in any case: what nobody takes over in time is stopped
+        #[arg(long, short)]
+        force: bool,
+        /// Seconds that the others have to take its tasks over [default: leave_timeout_s]
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u32>,
+    },
     /// Register, list and show task definitions
     #[command(subcommand, visible_alias = "td", alias = "task-definitions")]
     TaskDefinition(TaskDefinitionCommand),
@@ -66,7 +86,7 @@ pub(crate) enum Command {
     /// Show what has happened in the cluster, and with --follow what happens
     #[command(after_help = "Examples:\n  holdfast events\n  holdfast events --follow -o json")]
     Events(EventsArgs),
-    /// Make cluster keys
+    /// Make cluster keys, and rotate those in use
     #[command(subcommand, visible_alias = "keys")]
     Key(KeyCommand),
     /// Print a script that completes commands in your shell
@@ -89,6 +109,48 @@ pub(crate) enum HostCommand {
         /// Its name, its id, or the beginning of its id
         host: String,
     },
+    /// Move all tasks away from hosts, and give them no more
+    #[command(after_help = "Examples:\n  holdfast host drain alpha --wait\n  \
+        holdfast host drain alpha beta --wait --timeout 600")]
+    Drain {
+        /// Their names, ids, or the beginnings of their ids
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        wait: EmptyArgs,
+    },
+    /// Let drained hosts take tasks again
+    #[command(after_help = "Examples:\n  holdfast host activate alpha")]
+    Activate {
+        /// Their names, ids, or the beginnings of their ids
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+    },
+    /// Remove hosts that are gone from the cluster's records
+    #[command(
+        visible_alias = "rm",
+        alias = "deregister",
+        after_help = "Examples:\n  holdfast host forget alpha\n\n\
+        A host that comes back all the same registers anew."
+    )]
+    Forget {
+        /// Their names, ids, or the beginnings of their ids
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+        /// Also one that is up
+        #[arg(long, short)]
+        force: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct EmptyArgs {
+    /// Wait until no task is left there
+    #[arg(long, short)]
+    pub(crate) wait: bool,
+    /// Seconds to wait at most
+    #[arg(long, default_value_t = 300, requires = "wait", value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,10 +204,11 @@ pub(crate) enum ServiceCommand {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Change the task definition or the count of a service
+    /// Change the task definition, the count or the options of a service
     #[command(after_help = "Examples:\n  \
         holdfast service update web --task-definition web:4 --wait\n  \
-        holdfast service update web --count 5")]
+        holdfast service update web --count 5\n  \
+        holdfast service update web --replace-after 30s --partition hold")]
     Update {
         name: String,
         /// FAMILY (its latest revision) or FAMILY:REVISION
@@ -154,6 +217,8 @@ pub(crate) enum ServiceCommand {
         /// How many copies are to run
         #[arg(long, alias = "desired-count")]
         count: Option<u32>,
+        #[command(flatten)]
+        options: OptionArgs,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -166,6 +231,17 @@ pub(crate) enum ServiceCommand {
         /// Also where the service is not scaled to 0
         #[arg(long, short)]
         force: bool,
+    },
+    /// Show the next move that would spread a service more evenly over the hosts
+    #[command(
+        after_help = "Examples:\n  holdfast service rebalance web --dry-run\n\n\
+        With rebalancing on, which it is unless it was switched off, such moves come by themselves."
+    )]
+    Rebalance {
+        name: String,
+        /// Only show it; nothing else is served
+        #[arg(long, required = true)]
+        dry_run: bool,
     },
     /// List all services
     #[command(
@@ -200,11 +276,28 @@ pub(crate) struct CreateArgs {
     #[arg(long, alias = "desired-count", alias = "replicas")]
     #[arg(required_unless_present = "cli_input_json")]
     pub(crate) count: Option<u32>,
+    #[command(flatten)]
+    pub(crate) options: OptionArgs,
     /// ECS's JSON, or - for standard input; the other arguments replace what it says
     #[arg(long, value_name = "FILE")]
     pub(crate) cli_input_json: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OptionArgs {
+    /// How long a host is to be silent before its slots go to others: down (as soon as its
+    /// observers agree), never, or a time such as 15s or 5m
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) replace_after: Option<String>,
+    /// What happens on the sides of a partition: fill (each holds the full count) or hold (nothing
+    /// that is merely out of reach is replaced)
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) partition: Option<String>,
+    /// Whether slots move to hosts that joined: on or off
+    #[arg(long, value_name = "on|off", value_parser = ["on", "off"])]
+    pub(crate) rebalance: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -272,8 +365,44 @@ pub(crate) struct EventsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key for a new cluster
-    #[command(after_help = "Examples:\n  \
-        (umask 077 && holdfast key new > /etc/holdfast/cluster.key)")]
+    /// Make a key, for a new cluster or for the next rotation
+    #[command(
+        visible_alias = "generate",
+        after_help = "Examples:\n  \
+        (umask 077 && holdfast key new > /etc/holdfast/cluster.key)"
+    )]
     New,
+    /// List the cluster's keys by their ids, and which hosts have them and seal with them
+    #[command(visible_alias = "list", after_help = "Examples:\n  holdfast key ls")]
+    Ls,
+    /// Give all hosts one more key, which they accept and do not seal with yet
+    #[command(
+        after_help = "Examples:\n  holdfast key new | tee new.key | holdfast key install -\n\n\
+        Rotation is install, use, remove, with a look at `holdfast key ls` after each."
+    )]
+    Install {
+        /// File with the key, or - for standard input
+        file: PathBuf,
+    },
+    /// Have all hosts seal with a key that all of them have
+    #[command(after_help = "Examples:\n  holdfast key use 56fac5b2")]
+    Use {
+        /// Its id, or the beginning of its id
+        key: String,
+        /// Also where a host that is up lacks the key
+        #[arg(long, short)]
+        force: bool,
+    },
+    /// Take a key away from all hosts, which then no longer accept it
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  holdfast key remove 56fac5b2"
+    )]
+    Remove {
+        /// Its id, or the beginning of its id
+        key: String,
+        /// Also where a host that is down has no other key
+        #[arg(long, short)]
+        force: bool,
+    },
 }

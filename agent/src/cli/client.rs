@@ -10,7 +10,9 @@ use crate::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, StatusCode, body::Incoming, header, http::request::Builder};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, header, http::request::Builder,
+};
 use serde_json::Value;
 use std::{fmt::Write as _, time::Duration};
 use tokio::time::timeout;
@@ -52,16 +54,42 @@ impl Client {
 
     /// One of ECS's operations.
     pub(super) async fn call(&self, operation: Operation, body: &Value) -> Result<Value, Failure> {
-        if let Address::Tcp(_) = self.address {
-            return Err(Failure::Refused(format!(
-                "{} is read-only; leave --socket out, on the host itself, to reach its unix socket",
-                self.address
-            )));
-        }
+        self.check_writable()?;
         let request = Request::post("/")
             .header("x-amz-target", format!("{TARGET}.{}", operation.as_str()))
             .header(header::CONTENT_TYPE, "application/x-amz-json-1.1");
         self.exchange(request, Full::from(body.to_string())).await
+    }
+
+    /// A change that takes as long as it takes: its answer is waited for.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.check_writable()?;
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        let (status, body) = self.answered(request, Full::from(body.to_string())).await?;
+        self.read(status, &body)
+    }
+
+    /// A change that ECS has no operation for.
+    pub(super) async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        self.check_writable()?;
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        self.exchange(request, Full::from(body.to_string())).await
+    }
+
+    fn check_writable(&self) -> Result<(), Failure> {
+        match self.address {
+            Address::Unix(_) => Ok(()),
+            Address::Tcp(_) => Err(Failure::Refused(format!(
+                "{} is read-only; leave --socket out, on the host itself, to reach its unix socket",
+                self.address
+            ))),
+        }
     }
 
     /// The answer to a request as soon as its head is there, for streams.
@@ -78,25 +106,35 @@ impl Client {
     }
 
     async fn exchange(&self, request: Builder, body: Full<Bytes>) -> Result<Value, Failure> {
-        let answered = timeout(ANSWER_TIMEOUT, async {
-            let response = self.send(request, body).await?;
-            let status = response.status();
-            let body = response.into_body().collect().await;
-            Ok((
-                status,
-                body.map_err(|err| self.unreachable(&err))?.to_bytes(),
-            ))
-        });
-        let (status, body) = answered.await.unwrap_or_else(|_| {
+        let answered = timeout(ANSWER_TIMEOUT, self.answered(request, body)).await;
+        let (status, body) = answered.unwrap_or_else(|_| {
             Err(self.unreachable(&format!(
                 "it has not answered within {} s",
                 ANSWER_TIMEOUT.as_secs()
             )))
         })?;
+        self.read(status, &body)
+    }
+
+    async fn answered(
+        &self,
+        request: Builder,
+        body: Full<Bytes>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let response = self.send(request, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await;
+        Ok((
+            status,
+            body.map_err(|err| self.unreachable(&err))?.to_bytes(),
+        ))
+    }
+
+    fn read(&self, status: StatusCode, body: &[u8]) -> Result<Value, Failure> {
         if !status.is_success() {
-            return Err(refusal(status, &body));
+            return Err(refusal(status, body));
         }
-        serde_json::from_slice(&body).map_err(|err| {
+        serde_json::from_slice(body).map_err(|err| {
             Failure::Refused(format!(
                 "{} did not answer as an agent does: {err}",
                 self.address

@@ -5,8 +5,10 @@ use super::{
     client::{Client, encode},
     failure::Failure,
     output::{Output, ago, at, list_at, now, number_at, properties, say, say_json, table},
-    tasks,
+    tasks, wait,
 };
+use crate::api::Operation;
+use holdfast_core::limits::UPDATE_HOSTS_MAX;
 use serde_json::{Value, json};
 
 pub(super) async fn run(
@@ -32,12 +34,73 @@ pub(super) async fn run(
                 Output::Table => say(&show_text(&host, now())),
             }
         }
+        HostCommand::Drain { hosts, wait } => {
+            direct(client, output, &hosts, "DRAINING").await?;
+            if wait.wait {
+                wait::empty(client, &hosts, wait.timeout).await?;
+            }
+            Ok(())
+        }
+        HostCommand::Activate { hosts } => direct(client, output, &hosts, "ACTIVE").await,
+        HostCommand::Forget { hosts, force } => forget(client, output, &hosts, force).await,
     }
+}
+
+/// One call for each ten, as ECS has it; those that are not there are named.
+async fn direct(
+    client: &Client,
+    output: Output,
+    hosts: &[String],
+    status: &str,
+) -> Result<(), Failure> {
+    let (mut directed, mut unknown) = (Vec::new(), Vec::new());
+    for hosts in hosts.chunks(UPDATE_HOSTS_MAX) {
+        let body = json!({"containerInstances": hosts, "status": status});
+        let answer = client.call(Operation::UpdateContainerInstancesState, &body);
+        let answer = answer.await?;
+        directed.extend_from_slice(list_at(&answer, "/containerInstances"));
+        unknown.extend(list_at(&answer, "/failures").iter().map(|f| at(f, "/arn")));
+    }
+    match output {
+        Output::Json => say_json(&json!(directed))?,
+        Output::Table => {
+            for host in &directed {
+                say(&format!("{}: {status}", at(host, "/ec2InstanceId")))?;
+            }
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "there is no host {}; `holdfast host ls` lists them",
+        unknown.join(", ")
+    )))
+}
+
+async fn forget(
+    client: &Client,
+    output: Output,
+    hosts: &[String],
+    force: bool,
+) -> Result<(), Failure> {
+    for host in hosts {
+        let body = json!({"containerInstance": host, "force": force});
+        let answer = client.call(Operation::DeregisterContainerInstance, &body);
+        let answer = answer.await?;
+        let name = at(&answer, "/containerInstance/ec2InstanceId");
+        match output {
+            Output::Json => say_json(&answer["containerInstance"])?,
+            Output::Table => say(&format!("{name}: forgotten"))?,
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn list_text(hosts: &[Value], now: f64) -> String {
     let header = [
-        "HOST", "NAME", "ADDRESS", "ZONE", "STATUS", "CPU", "MEMORY", "TASKS", "DOCKER", "AGE",
+        "HOST", "NAME", "ADDRESS", "ZONE", "STATUS", "SINCE", "CPU", "MEMORY", "TASKS", "DOCKER",
+        "AGENT", "AGE",
     ];
     let rows = hosts.iter().map(|host| {
         let id: String = at(host, "/holdfast/id").chars().take(8).collect();
@@ -58,14 +121,26 @@ pub(super) fn list_text(hosts: &[Value], now: f64) -> String {
             at(host, "/holdfast/address"),
             at(host, "/holdfast/zone"),
             at(host, "/holdfast/standing"),
+            ago(host, "/holdfast/since", now),
             used(host, "CPU", ""),
             used(host, "MEMORY", " MiB"),
             tasks,
             docker(&host["holdfast"]["docker"]),
+            at(host, "/versionInfo/agentVersion"),
             ago(host, "/registeredAt", now),
         ]
     });
     table(&header, rows)
+}
+
+/// How a host stands, since when and why: "DOWN for 3m: silent for 2000 ms, as …".
+fn standing(host: &Value, now: f64) -> String {
+    let mut text = at(host, "/holdfast/standing");
+    let since = ago(host, "/holdfast/since", now);
+    if !since.is_empty() {
+        text.push_str(&format!(" for {since}"));
+    }
+    format!("{text}: {}", at(host, "/holdfast/reason"))
 }
 
 /// What is taken of what there is.
@@ -87,7 +162,7 @@ fn docker(docker: &Value) -> String {
     }
 }
 
-fn show_text(answer: &Value, now: f64) -> String {
+pub(super) fn show_text(answer: &Value, now: f64) -> String {
     let host = &answer["host"];
     let docker = match at(host, "/holdfast/docker/reason") {
         reason if reason.is_empty() => at(host, "/holdfast/docker/version"),
@@ -97,18 +172,20 @@ fn show_text(answer: &Value, now: f64) -> String {
         .iter()
         .map(|attribute| format!("{}={}", at(attribute, "/name"), at(attribute, "/value")))
         .collect();
+    let registered = format!("{} ago", ago(host, "/registeredAt", now));
     let properties = properties(&[
         ("Host", at(host, "/holdfast/id")),
         ("Name", at(host, "/holdfast/name")),
         ("Address", at(host, "/holdfast/gossipAddress")),
         ("Zone", at(host, "/holdfast/zone")),
-        ("Status", at(host, "/holdfast/standing")),
+        ("Status", standing(host, now)),
         ("Incarnation", at(host, "/holdfast/incarnation")),
         ("CPU units", used(host, "CPU", "")),
         ("Memory", used(host, "MEMORY", " MiB")),
         ("Attributes", attributes.join(", ")),
         ("Docker", docker),
         ("Agent", at(host, "/versionInfo/agentVersion")),
+        ("Registered", registered),
     ]);
     match list_at(answer, "/tasks") {
         [] => properties,

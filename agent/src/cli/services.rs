@@ -1,7 +1,7 @@
 //! `holdfast service …`.
 
 use super::{
-    args::{CreateArgs, ServiceCommand, WaitArgs},
+    args::{CreateArgs, OptionArgs, ServiceCommand, WaitArgs},
     client::{Client, encode},
     failure::Failure,
     output::{Output, at, list_at, number_at, properties, say, say_json, table, tail},
@@ -9,6 +9,7 @@ use super::{
     wait,
 };
 use crate::api::Operation;
+use holdfast_core::spec::options::{PARTITION_TAG, REPLACE_AFTER_TAG};
 use serde_json::{Map, Value, json};
 
 pub(super) async fn run(
@@ -27,15 +28,26 @@ pub(super) async fn run(
             name,
             task_definition,
             count,
+            options,
             wait,
         } => {
-            if task_definition.is_none() && count.is_none() {
-                let text = "nothing to change: give --task-definition, --count, or both";
+            let tags = tags(&options);
+            let rebalance = options.rebalance.is_some();
+            if task_definition.is_none() && count.is_none() && tags.is_empty() && !rebalance {
+                let text = "nothing to change: give --task-definition, --count or an option";
                 return Err(Failure::Usage(text.to_owned()));
+            }
+            if !tags.is_empty() {
+                let path = format!("/v1/services/{}", encode(&name));
+                let service = client.get(&path).await?;
+                let arn = at(&service, "/service/serviceArn");
+                let body = json!({"resourceArn": arn, "tags": tags});
+                client.call(Operation::TagResource, &body).await?;
             }
             let mut body = json!({"service": name});
             set(&mut body, "taskDefinition", task_definition);
             set(&mut body, "desiredCount", count);
+            set(&mut body, REBALANCING, rebalancing(&options));
             change(client, output, Operation::UpdateService, &body, Some(wait)).await
         }
         ServiceCommand::Rm { names, force } => {
@@ -44,6 +56,14 @@ pub(super) async fn run(
                 change(client, output, Operation::DeleteService, &body, None).await?;
             }
             Ok(())
+        }
+        ServiceCommand::Rebalance { name, dry_run: _ } => {
+            let path = format!("/v1/services/{}/rebalance", encode(&name));
+            let answer = client.get(&path).await?;
+            match output {
+                Output::Json => say_json(&answer),
+                Output::Table => say(&moves_text(list_at(&answer, "/moves"))),
+            }
         }
         ServiceCommand::Ls => {
             let services = client.list("/v1/services", "services").await?;
@@ -69,6 +89,9 @@ async fn create(client: &Client, output: Output, args: CreateArgs) -> Result<(),
     set(&mut body, "serviceName", args.name);
     set(&mut body, "taskDefinition", args.task_definition);
     set(&mut body, "desiredCount", args.count);
+    set(&mut body, REBALANCING, rebalancing(&args.options));
+    let tags = tags(&args.options);
+    set(&mut body, "tags", (!tags.is_empty()).then_some(tags));
     change(
         client,
         output,
@@ -77,6 +100,26 @@ async fn create(client: &Client, output: Output, args: CreateArgs) -> Result<(),
         Some(args.wait),
     )
     .await
+}
+
+const REBALANCING: &str = "availabilityZoneRebalancing";
+
+fn rebalancing(options: &OptionArgs) -> Option<&'static str> {
+    let on = options.rebalance.as_ref()?;
+    Some(if on == "on" { "ENABLED" } else { "DISABLED" })
+}
+
+/// The options that ECS has no word for.
+fn tags(options: &OptionArgs) -> Vec<Value> {
+    let tag = |(key, value): (&str, &Option<String>)| {
+        let value = value.as_ref()?;
+        Some(json!({"key": key, "value": value}))
+    };
+    let given = [
+        (REPLACE_AFTER_TAG, &options.replace_after),
+        (PARTITION_TAG, &options.partition),
+    ];
+    given.into_iter().filter_map(tag).collect()
 }
 
 /// `web 3` or `web=3`, as other tools have it.
@@ -159,6 +202,18 @@ pub(super) fn list_text(services: &[Value]) -> String {
     table(&header, rows)
 }
 
+pub(super) fn moves_text(moves: &[Value]) -> String {
+    if moves.is_empty() {
+        return "nothing to move: no host could take a slot to even it out".to_owned();
+    }
+    let rows = moves.iter().map(|step| {
+        ["/slot", "/from/name", "/to/name", "/reason"]
+            .map(|path| at(step, path))
+            .to_vec()
+    });
+    table(&["SLOT", "FROM", "TO", "WHY"], rows)
+}
+
 fn status(service: &Value) -> String {
     let unplaced = list_at(service, "/holdfast/unplacedSlots").len();
     match at(service, "/status").as_str() {
@@ -184,6 +239,12 @@ pub(super) fn show_text(service: &Value, why: &Value) -> String {
         (
             "Task definition",
             tail(&at(service, "/taskDefinition")).to_owned(),
+        ),
+        ("Replaced after", at(service, "/holdfast/replaceAfter")),
+        ("In a partition", at(service, "/holdfast/partition")),
+        (
+            "Rebalancing",
+            at(service, "/availabilityZoneRebalancing").to_lowercase(),
         ),
         ("Decided by", at(service, "/holdfast/keeper/name")),
     ]);

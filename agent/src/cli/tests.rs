@@ -1,13 +1,13 @@
 //! What people see: the tables, the progress, the help, and the exit codes.
 
 use super::{
-    Cli, Command, args::ServiceCommand, client::encode, events, failure::Failure, hosts, services,
-    task_definitions, tasks, wait,
+    Cli, Command, args::ServiceCommand, client::encode, events, failure::Failure, hosts, leave,
+    services, task_definitions, tasks, wait,
 };
 use crate::{
     api::{
         Operation, overview,
-        tests::board::{A, T0, board, condemn, with_view},
+        tests::board::{A, B, T0, board, condemn, with_view},
         why,
     },
     handle::DaemonStatus,
@@ -91,6 +91,33 @@ fn progress_says_what_it_waits_for() {
 }
 
 #[test]
+fn a_host_is_shown_with_its_standing_since_when_and_why() {
+    let mut board = board();
+    condemn(&mut board, B);
+    let hosts = list(&board, "hosts");
+    let tasks = list(&board, "tasks");
+    let shown = [
+        hosts::show_text(&json!({"host": hosts[0], "tasks": [tasks[0]]}), NOW),
+        hosts::show_text(&json!({"host": hosts[1], "tasks": []}), NOW),
+    ];
+    expect_file!["tests/host.txt"].assert_eq(&shown.join("\n\n"));
+}
+
+#[test]
+fn a_host_that_is_to_be_empty_says_what_is_left_and_where_to_ask_why() {
+    let board = board();
+    let mut tasks = list(&board, "tasks");
+    let mut shown = vec![wait::left_line("alpha", &tasks)];
+    tasks[0]["desiredStatus"] = json!("STOPPED");
+    shown.push(wait::left_line("alpha", &tasks));
+    shown.push(wait::still_there("alpha", &tasks, 300));
+    shown.push(wait::left_line("alpha", &[]));
+    shown.push(leave::left_text(&json!({"left": true, "tasksStopped": 0})));
+    shown.push(leave::left_text(&json!({"left": true, "tasksStopped": 2})));
+    expect_file!["tests/leaving.txt"].assert_eq(&shown.join("\n"));
+}
+
+#[test]
 fn events_are_sentences() {
     let at = "2026-11-23T00:00:00.500Z";
     let events = [
@@ -118,6 +145,12 @@ fn hands_find_the_words_they_know() {
     for line in [
         "holdfast status",
         "holdfast -o json host list",
+        "holdfast host drain alpha --wait --timeout 60",
+        "holdfast host drain alpha beta",
+        "holdfast host activate alpha",
+        "holdfast host rm alpha --force",
+        "holdfast leave",
+        "holdfast leave --force --timeout 300",
         "holdfast td register -",
         "holdfast task-definition ls web",
         "holdfast service create web --task-definition web:1 --count 3 --wait --timeout 60",
@@ -139,6 +172,8 @@ fn hands_find_the_words_they_know() {
         "holdfast service create web",
         "holdfast service create web --task-definition web --count 1 --timeout 5",
         "holdfast service rm",
+        "holdfast host drain",
+        "holdfast host drain alpha --timeout 60",
         "holdfast --socket http://localhost status",
     ] {
         assert!(parse(line).is_err(), "{line}");

@@ -1,4 +1,4 @@
-//! Waits until a service runs what it should, and shows how far it is.
+//! Waits until a service runs what it should, or a host nothing any more; shows how far it is.
 
 use super::{
     client::{Client, encode},
@@ -12,14 +12,14 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many slots a time-out explains.
 const EXPLAINED_MAX: usize = 5;
 
 /// One line that is written anew on a terminal, and a line for each change elsewhere.
 #[derive(Debug)]
-struct Progress {
+pub(super) struct Progress {
     terminal: bool,
     shown: String,
 }
@@ -27,10 +27,7 @@ struct Progress {
 /// Progress goes to stderr, so that `-o json` stays JSON.
 pub(super) async fn steady(client: &Client, name: &str, seconds: u64) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let mut progress = Progress {
-        terminal: io::stderr().is_terminal(),
-        shown: String::new(),
-    };
+    let mut progress = Progress::new();
     loop {
         let answer = client
             .get(&format!("/v1/services/{}", encode(name)))
@@ -115,8 +112,88 @@ async fn late(client: &Client, name: &str, seconds: u64) -> Result<String, Failu
     Ok(text)
 }
 
+/// Until no task is left on any of these hosts.
+pub(super) async fn empty(client: &Client, hosts: &[String], seconds: u64) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let mut progress = Progress::new();
+    for host in hosts {
+        loop {
+            let answer = client.get(&format!("/v1/hosts/{}", encode(host))).await?;
+            let name = at(&answer, "/host/holdfast/name");
+            let left = tasks_left(client, &at(&answer, "/host/holdfast/id")).await?;
+            progress.show(&left_line(&name, &left));
+            if left.is_empty() {
+                break;
+            }
+            let standing = at(&answer, "/host/holdfast/standing");
+            if standing == "DOWN" {
+                progress.end();
+                return Err(Failure::Refused(format!(
+                    "{name} is DOWN: what it ran is replaced elsewhere, and nobody can tell \
+                     whether it still runs there"
+                )));
+            }
+            if Instant::now() >= deadline {
+                progress.end();
+                return Err(Failure::TimedOut(still_there(&name, &left, seconds)));
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+    progress.end();
+    Ok(())
+}
+
+/// The tasks that a host has not ended yet.
+pub(super) async fn tasks_left(client: &Client, host: &str) -> Result<Vec<Value>, Failure> {
+    let path = format!("/v1/cluster-tasks?host={}&status=all", encode(host));
+    let mut tasks = client.list(&path, "tasks").await?;
+    tasks.retain(|task| at(task, "/lastStatus") != "STOPPED");
+    Ok(tasks)
+}
+
+pub(super) fn left_line(name: &str, left: &[Value]) -> String {
+    let stopping = left
+        .iter()
+        .filter(|task| at(task, "/desiredStatus") == "STOPPED");
+    match (left.len(), stopping.count()) {
+        (0, _) => format!("{name}: no tasks left"),
+        (count, 0) => format!("{name}: tasks left: {count}"),
+        (count, stopping) => format!("{name}: tasks left: {count}, of which {stopping} stop"),
+    }
+}
+
+pub(super) fn still_there(name: &str, left: &[Value], seconds: u64) -> String {
+    let mut services: Vec<String> = left
+        .iter()
+        .map(|task| at(task, "/holdfast/serviceName"))
+        .filter(|service| !service.is_empty())
+        .collect();
+    services.dedup();
+    services.truncate(EXPLAINED_MAX);
+    let why: Vec<_> = services
+        .iter()
+        .map(|service| format!("`holdfast service why {service}`"))
+        .collect();
+    let mut text = format!(
+        "{name} is not empty after {seconds} s (tasks left: {}); it stays drained",
+        left.len()
+    );
+    if !why.is_empty() {
+        text.push_str(&format!("; {} tells why", why.join(" or ")));
+    }
+    text
+}
+
 impl Progress {
-    fn show(&mut self, line: &str) {
+    pub(super) fn new() -> Self {
+        Self {
+            terminal: io::stderr().is_terminal(),
+            shown: String::new(),
+        }
+    }
+
+    pub(super) fn show(&mut self, line: &str) {
         if line == self.shown {
             return;
         }
@@ -130,7 +207,7 @@ impl Progress {
         written.ok();
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if self.terminal {
             eprintln!();
         }

@@ -184,12 +184,22 @@ keys! {
         example: r#""10.0.0.1:7946""#,
     }, Words("an IP address, with or without a port");
 
-    /// Agents to join the cluster through. One that answers is enough; a DNS name may stand for
-    /// several. None starts a cluster, which others then join.
+    /// Agents to join the cluster through. One that answers is enough. None starts a cluster,
+    /// which others then join. Each is an address; a DNS name, which may stand for several;
+    /// "srv:NAME" for DNS's service records; "file:/PATH" with peers a line each, read again when
+    /// it changes; or "exec:/PATH ARGUMENTS", a command that prints peers a line each.
+    /// Without a port: the one of bind. In a file and in a command's output # begins a comment.
     peers: Vec<String> = Found {
         how: "none",
-        example: r#"["10.0.0.2:7946", "seed.internal:7946"]"#,
-    }, Words("at most 256 times host:port");
+        example: r#"["10.0.0.2", "seed.internal:7946", "file:/etc/holdfast/peers"]"#,
+    }, Words("at most 256 times HOST, HOST:PORT, srv:NAME, file:/PATH or exec:/PATH ARGUMENTS");
+
+    /// How often names in peers are resolved, files read and commands run again. Also at once,
+    /// and then ever less often, while no other agent answers.
+    peers_refresh_s: i64 = Is("30"), Number { min: 1, max: 3_600, unit: "seconds" };
+
+    /// How long a command in peers may take before it is killed.
+    peers_command_timeout_s: i64 = Is("10"), Number { min: 1, max: 300, unit: "seconds" };
 
     /// File with the cluster's key. Who has the key may join the cluster.
     key_file: String = Found { how: "none", example: r#""/etc/holdfast/cluster.key""# }, PATH;
@@ -243,10 +253,12 @@ keys! {
     /// How often all containers are compared with what Docker has, beside its events.
     docker_resync_s: i64 = Is("30"), Number { min: 1, max: 3_600, unit: "seconds" };
 
-    /// After how long without an answer a host is down and its tasks are replaced.
+    /// After how long without an answer, of its agent or its machine, a host is down and its tasks
+    /// are replaced.
     down_after_ms: i64 = Is("2000"), Number { min: 600, max: 600_000, unit: "milliseconds" };
 
-    /// After how long without an answer a host is suspect: nothing is moved, and it is shown.
+    /// After how long without an answer, of its agent or its machine, a host is suspect: nothing is
+    /// moved, and it is shown.
     /// At most down_after_ms.
     suspect_after_ms: i64 = Is("600"), Number { min: 100, max: 600_000, unit: "milliseconds" };
 
@@ -255,6 +267,18 @@ keys! {
 
     /// How long an agent that said it restarts may be silent before its tasks are replaced.
     restart_grace_s: i64 = Is("30"), Number { min: 0, max: 600, unit: "seconds" };
+
+    /// How long an agent may be silent before its tasks are replaced, while its machine answers:
+    /// it hangs, or is being started again, and its tasks run on.
+    impaired_grace_s: i64 = Is("60"), Number { min: 0, max: 3_600, unit: "seconds" };
+
+    /// How long a host that leaves, or shuts down, waits for others to take its tasks over, where
+    /// `holdfast leave` does not say.
+    leave_timeout_s: i64 = Is("60"), Number { min: 1, max: 3_600, unit: "seconds" };
+
+    /// How long a host is down before it is forgotten: it is then no longer listed, and registers
+    /// anew if it comes back. To be the same on all hosts.
+    reap_after: String = Is(r#""72h""#), Words("\"1h\" to \"8760h\", or \"never\"");
 
     /// What is logged: a level, for all modules or for one.
     log: String = Is(r#""info""#),

@@ -108,7 +108,8 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
         &config.cluster,
     ];
     assert_eq!(words, ["a", "b", "c"]);
-    assert_eq!(config.peers, ["b:1", "[::1]:2"]);
+    let peers: Vec<_> = config.peers.iter().map(ToString::to_string).collect();
+    assert_eq!(peers, ["b:1", "[::1]:2"]);
     assert_eq!(config.attributes.len(), 2);
     assert_eq!(config.attributes["rack"], "r7");
     assert_eq!((config.introspection, config.cpu), (None, 512));
@@ -186,10 +187,11 @@ fn refusals_name_the_key_where_it_was_set_and_what_is_allowed() {
     refused(
         "",
         &[],
-        "--peers seed:7946,seed",
+        "--peers seed:7946,seed:",
         expect![[
-            "peers = [\"seed:7946\", \"seed\"] (flag --peers) is refused: must be host:port each, \
-             such as \"10.0.0.2:7946\", which \"seed\" is not"
+            "peers = [\"seed:7946\", \"seed:\"] (flag --peers) is refused: must be at most 256 \
+             times HOST, HOST:PORT, srv:NAME, file:/PATH or exec:/PATH ARGUMENTS: \"seed:\" has \
+             no port from 1 to 65535 behind its colon"
         ]],
     );
     refused(
@@ -233,11 +235,16 @@ fn each_key_refuses_what_it_cannot_use() {
         "--suspect-after-ms 99",
         "--probe-interval-ms 99",
         "--restart-grace-s 601",
+        "--leave-timeout-s 0",
+        "--reap-after 72",
+        "--impaired-grace-s 3601",
         "--log inof",
         "--log-format xml",
         "--region Local",
         "--account 1",
         "--peers :1",
+        "--peers-refresh-s 0",
+        "--peers-command-timeout-s 301",
     ];
     for line in lines {
         let text = config("", &[], line).unwrap_err();
@@ -255,6 +262,15 @@ fn each_key_refuses_what_it_cannot_use() {
             key.name
         );
     }
+}
+
+#[test]
+fn a_host_that_is_down_is_forgotten_after_some_hours_or_never() {
+    let after = |line| config("", &[], line).map(|config| config.reap_after);
+    assert_eq!(after(""), Ok(Some(Span::from_secs(72 * 3_600))));
+    assert_eq!(after("--reap-after 1h"), Ok(Some(Span::from_secs(3_600))));
+    assert_eq!(after("--reap-after never"), Ok(None));
+    assert!(after("--reap-after 8761h").is_err());
 }
 
 #[test]
@@ -327,7 +343,7 @@ fn the_default_file_documents_every_key_and_its_defaults_are_the_defaults() {
     let literal = uncommented(|key| matches!(key.fallback, keys::Fallback::Is(_)));
     assert_eq!(config(&literal, &[], ""), config("", &[], ""));
     let all = config(&uncommented(|_| true), &[], "").unwrap();
-    assert_eq!(all.peers.len(), 2, "the examples are good, too");
+    assert_eq!(all.peers.len(), 3, "the examples are good, too");
 }
 
 #[test]

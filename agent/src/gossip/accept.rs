@@ -54,11 +54,19 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, permits
         boot: shared.boot,
         listens: NOWHERE,
     };
-    let handshake = Link::accepted(stream, &shared.secrets, us);
+    let secrets = shared.secrets();
+    let handshake = Link::accepted(stream, &secrets, us);
     let handshake = timeout(shared.limits.handshake_wait_max, handshake).await;
     drop(permits.handshake);
     let result = match handshake {
-        Ok(Ok(link)) => take_frames(&shared, link, from).await,
+        Ok(Ok(link)) => {
+            shared.note_key(&secrets, link.peer.host, link.key);
+            let key = link.key;
+            tokio::select! {
+                taken = take_frames(&shared, link, from) => taken,
+                () = shared.removed(key) => Err(Failure::Refused(Cause::WrongKey)),
+            }
+        }
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::Refused(Cause::TooSlow)),
     };

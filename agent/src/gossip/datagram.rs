@@ -27,7 +27,9 @@ pub(super) async fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 pub(super) fn send(shared: &Shared, to: SocketAddr, to_host: HostId, payload: Vec<u8>) {
-    let datagram = shared.sealer.seal(to_host, payload);
+    let secrets = shared.secrets();
+    let key = shared.key_for(&secrets, to_host);
+    let datagram = shared.sealer.seal((&secrets, key), to_host, payload);
     match shared.socket.try_send_to(&datagram, shared.reachable(to)) {
         Ok(_) => shared.tally.datagrams_sent.add(datagram.len()),
         Err(err) => {
@@ -57,7 +59,8 @@ pub(super) async fn receive(shared: Arc<Shared>) {
 }
 
 fn on_datagram(shared: &Shared, from: SocketAddr, datagram: &[u8]) -> Result<(), Cause> {
-    let opened = seal::open(&shared.secrets, datagram)?;
+    let secrets = shared.secrets();
+    let opened = seal::open(&secrets, datagram)?;
     if !shared.is_for_us(opened.destination) {
         return Err(Cause::WrongDestination);
     }
@@ -73,6 +76,7 @@ fn on_datagram(shared: &Shared, from: SocketAddr, datagram: &[u8]) -> Result<(),
     if !lock(&shared.replays).admit(opened.sender, opened.boot, opened.counter) {
         return Err(Cause::Replayed);
     }
+    shared.note_key(&secrets, opened.sender, opened.key);
     shared.tally.datagrams_received.add(datagram.len());
     room.send(Received {
         from: opened.sender,

@@ -170,7 +170,13 @@ async fn next(
 ) -> Event {
     let closed = async {
         match link {
-            Some(link) => link.closed().await,
+            Some(link) => {
+                let key = link.key;
+                tokio::select! {
+                    () = link.closed() => {}
+                    () = shared.removed(key) => {}
+                }
+            }
             None => std::future::pending().await,
         }
     };
@@ -203,7 +209,7 @@ async fn deliver(
         Some(link) => link,
         None => {
             let wait = shared.limits.handshake_wait_max;
-            let dialed = timeout(wait, dial(shared, to)).await;
+            let dialed = timeout(wait, dial(shared, to, frame.to)).await;
             link.insert(dialed.map_err(|_| Failure::Refused(Cause::TooSlow))??)
         }
     };
@@ -217,7 +223,7 @@ async fn deliver(
     Ok(())
 }
 
-async fn dial(shared: &Shared, to: SocketAddr) -> Result<Link, Failure> {
+async fn dial(shared: &Shared, to: SocketAddr, to_host: HostId) -> Result<Link, Failure> {
     let stream = connect(shared, shared.reachable(to)).await?;
     stream.set_nodelay(true)?;
     // A peer without power never closes: the kernel alone would try for a quarter of an hour.
@@ -228,7 +234,9 @@ async fn dial(shared: &Shared, to: SocketAddr) -> Result<Link, Failure> {
         boot: shared.boot,
         listens: shared.advertise,
     };
-    let link = Link::dialed(stream, &shared.secrets, us).await?;
+    let secrets = shared.secrets();
+    let key = shared.key_for(&secrets, to_host);
+    let link = Link::dialed(stream, (&secrets, key), us).await?;
     shared.tally.connections_opened.add(0);
     Ok(link)
 }

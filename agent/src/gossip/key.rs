@@ -1,5 +1,9 @@
 //! The cluster key: how it is made, written, read from a file, and turned into keys for each use.
 
+use holdfast_core::{
+    ids::{KeyId, Secret},
+    limits::CLUSTER_KEYS_MAX,
+};
 use sha2::{Digest as _, Sha256};
 use std::{
     fmt,
@@ -17,16 +21,11 @@ const CHECKSUM_BYTES: usize = 3;
 /// 35 bytes are exactly 56 digits of five bits each: no padding.
 const DIGITS: usize = (KEY_BYTES + CHECKSUM_BYTES) * 8 / 5;
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-const KEYS_MAX: usize = 8;
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
 
 /// The secret that every agent of a cluster shares. It is printed by `to_text` alone.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ClusterKey([u8; KEY_BYTES]);
-
-/// Names a key without telling it: 32 bits of a hash of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct KeyId(pub [u8; 4]);
 
 /// Names a cluster in front of everything that is sent: 32 bits of a hash of its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,7 +121,7 @@ pub(crate) fn read_key_file(path: &Path) -> Result<Keyring, KeyFileError> {
             }
         }
     }
-    if keys.len() > KEYS_MAX {
+    if keys.len() > CLUSTER_KEYS_MAX {
         return Err(KeyFileError::TooMany { path });
     }
     if keys.is_empty() {
@@ -177,6 +176,15 @@ impl ClusterKey {
             }
         }
         text
+    }
+
+    /// The secret itself, for the board: it goes to every host of the cluster.
+    pub(crate) const fn secret(&self) -> Secret {
+        Secret(self.0)
+    }
+
+    pub(crate) const fn from_secret(secret: &Secret) -> Self {
+        Self(secret.0)
     }
 
     pub(crate) fn id(&self) -> KeyId {
@@ -247,25 +255,13 @@ impl fmt::Debug for ClusterKey {
     }
 }
 
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", u32::from_be_bytes(self.0))
-    }
-}
-
 impl Drop for ClusterKey {
     fn drop(&mut self) {
         wipe(&mut self.0);
     }
 }
 
-/// The keys of one cluster for each use, made once when the transport starts.
+/// The keys of one cluster for each use, made when the transport starts and when they change.
 pub(super) struct Secrets {
     pub(super) cluster: ClusterTag,
     /// The primary key first; never empty.

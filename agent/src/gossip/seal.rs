@@ -20,13 +20,16 @@
 
 use super::{
     counters::Cause,
-    key::{KeyId, Secrets, first, hash},
+    key::{Derived, Secrets, first, hash},
 };
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, Payload},
 };
-use holdfast_core::{ids::HostId, limits::DATAGRAM_BYTES_MAX};
+use holdfast_core::{
+    ids::{HostId, KeyId},
+    limits::DATAGRAM_BYTES_MAX,
+};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(super) const MAGIC: [u8; 2] = *b"hf";
@@ -43,8 +46,7 @@ pub(crate) const DATAGRAM_PAYLOAD_MAX: usize =
 
 /// Seals what this start of this host sends. There must be one alone for each `boot`.
 pub(super) struct Sealer {
-    cipher: XChaCha20Poly1305,
-    /// The clear part, all but the counter.
+    /// The clear part, all but the preamble and the counter.
     clear: [u8; CLEAR_BYTES],
     stem: [u8; 16],
     counter: AtomicU64,
@@ -53,6 +55,7 @@ pub(super) struct Sealer {
 /// A datagram that is authentic: someone with the key has sealed it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Opened {
+    pub(super) key: KeyId,
     pub(super) sender: HostId,
     pub(super) boot: u64,
     pub(super) counter: u64,
@@ -61,15 +64,12 @@ pub(super) struct Opened {
 }
 
 impl Sealer {
-    pub(super) fn new(secrets: &Secrets, sender: HostId, boot: u64, salt: [u8; 8]) -> Self {
+    pub(super) fn new(sender: HostId, boot: u64, salt: [u8; 8]) -> Self {
         let mut clear = [0; CLEAR_BYTES];
-        clear[..11].copy_from_slice(&preamble(secrets));
         clear[11..27].copy_from_slice(&sender.0.to_be_bytes());
         clear[27..35].copy_from_slice(&boot.to_be_bytes());
         clear[35..43].copy_from_slice(&salt);
-        let cipher = XChaCha20Poly1305::new(&secrets.primary().datagram.into());
         Self {
-            cipher,
             clear,
             stem: stem(&clear),
             counter: AtomicU64::new(1),
@@ -78,17 +78,22 @@ impl Sealer {
 
     /// # Panics
     /// If the payload is longer than `DATAGRAM_PAYLOAD_MAX`.
-    pub(super) fn seal(&self, destination: HostId, mut payload: Vec<u8>) -> Vec<u8> {
+    pub(super) fn seal(
+        &self,
+        (secrets, key): (&Secrets, &Derived),
+        destination: HostId,
+        mut payload: Vec<u8>,
+    ) -> Vec<u8> {
         assert!(
             payload.len() <= DATAGRAM_PAYLOAD_MAX,
             "the sender checks sizes"
         );
         let counter = self.counter.fetch_add(1, Relaxed).to_be_bytes();
         let mut clear = self.clear;
+        clear[..PREAMBLE_BYTES].copy_from_slice(&preamble(secrets, key));
         clear[43..51].copy_from_slice(&counter);
         payload.extend_from_slice(&destination.0.to_be_bytes());
-        let sealed = self
-            .cipher
+        let sealed = XChaCha20Poly1305::new(&key.datagram.into())
             .encrypt(
                 &nonce(self.stem, counter),
                 Payload {
@@ -129,6 +134,7 @@ pub(super) fn open(secrets: &Secrets, datagram: &[u8]) -> Result<Opened, Cause> 
     let destination = HostId(u128::from_be_bytes(array(&payload[payload_len..])));
     payload.truncate(payload_len);
     Ok(Opened {
+        key: key.id,
         sender: HostId(u128::from_be_bytes(array(&clear[11..27]))),
         boot: u64::from_be_bytes(array(&clear[27..35])),
         counter: u64::from_be_bytes(counter),
@@ -139,7 +145,7 @@ pub(super) fn open(secrets: &Secrets, datagram: &[u8]) -> Result<Opened, Cause> 
 
 impl Secrets {
     /// The key that this datagram or connection is sealed with, or why it is none of ours.
-    pub(super) fn check_preamble(&self, bytes: &[u8]) -> Result<&super::key::Derived, Cause> {
+    pub(super) fn check_preamble(&self, bytes: &[u8]) -> Result<&Derived, Cause> {
         if bytes.len() < PREAMBLE_BYTES || bytes[..2] != MAGIC {
             return Err(Cause::Garbage);
         }
@@ -154,12 +160,12 @@ impl Secrets {
     }
 }
 
-pub(super) fn preamble(secrets: &Secrets) -> [u8; PREAMBLE_BYTES] {
+pub(super) fn preamble(secrets: &Secrets, key: &Derived) -> [u8; PREAMBLE_BYTES] {
     let mut preamble = [0; PREAMBLE_BYTES];
     preamble[..2].copy_from_slice(&MAGIC);
     preamble[2] = VERSION;
     preamble[3..7].copy_from_slice(&secrets.cluster.0);
-    preamble[7..11].copy_from_slice(&secrets.primary().id.0);
+    preamble[7..11].copy_from_slice(&key.id.0);
     preamble
 }
 
@@ -202,14 +208,18 @@ mod tests {
         )
     }
 
-    fn sealer(secrets: &Secrets) -> Sealer {
-        Sealer::new(secrets, HostId(0xaa << 120), 0x0102, [3; 8])
+    fn sealer() -> Sealer {
+        Sealer::new(HostId(0xaa << 120), 0x0102, [3; 8])
+    }
+
+    fn seal(sealer: &Sealer, secrets: &Secrets, to: HostId, payload: Vec<u8>) -> Vec<u8> {
+        sealer.seal((secrets, secrets.primary()), to, payload)
     }
 
     #[test]
     fn the_form_of_a_datagram_never_changes() {
         let secrets = secrets("a", &[]);
-        let datagram = sealer(&secrets).seal(HostId(0xbb), b"hello".to_vec());
+        let datagram = seal(&sealer(), &secrets, HostId(0xbb), b"hello".to_vec());
         let lines = datagram.chunks(32).map(|line| {
             line.iter()
                 .map(|byte| format!("{byte:02x}"))
@@ -237,7 +247,7 @@ mod tests {
     fn the_greatest_payload_fills_a_datagram_and_the_empty_one_opens() {
         let secrets = secrets("a", &[]);
         for len in [0, DATAGRAM_PAYLOAD_MAX] {
-            let datagram = sealer(&secrets).seal(HostId(1), vec![7; len]);
+            let datagram = seal(&sealer(), &secrets, HostId(1), vec![7; len]);
             assert_eq!(
                 datagram.len(),
                 DATAGRAM_BYTES_MAX - DATAGRAM_PAYLOAD_MAX + len
@@ -249,7 +259,7 @@ mod tests {
     #[test]
     fn each_byte_that_is_flipped_is_noticed() {
         let secrets = secrets("a", &[]);
-        let good = sealer(&secrets).seal(HostId(0xbb), b"hello".to_vec());
+        let good = seal(&sealer(), &secrets, HostId(0xbb), b"hello".to_vec());
         let mut causes = Vec::new();
         for position in 0..good.len() {
             for bit in 0..8 {
@@ -273,7 +283,7 @@ mod tests {
             let mut bytes: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
             assert!(open(&secrets, &bytes).is_err(), "{len}");
             // Once more with a preamble that is ours, to get past the first checks.
-            let ours = preamble(&secrets);
+            let ours = preamble(&secrets, secrets.primary());
             let known = len.min(ours.len());
             bytes[..known].copy_from_slice(&ours[..known]);
             assert!(open(&secrets, &bytes).is_err(), "{len}");
@@ -283,7 +293,7 @@ mod tests {
     #[test]
     fn other_keys_and_clusters_are_told_apart() {
         let theirs = secrets("old", &[]);
-        let datagram = sealer(&theirs).seal(HostId(0), vec![]);
+        let datagram = seal(&sealer(), &theirs, HostId(0), vec![]);
         assert_eq!(open(&secrets("new", &[]), &datagram), Err(Cause::WrongKey));
         assert!(open(&secrets("new", &["older", "old"]), &datagram).is_ok());
         let elsewhere = Secrets::new(
@@ -303,7 +313,7 @@ mod tests {
     #[test]
     fn no_two_datagrams_share_a_nonce() {
         let secrets = secrets("a", &[]);
-        let stem_of = |sender, boot, salt| Sealer::new(&secrets, HostId(sender), boot, salt).stem;
+        let stem_of = |sender, boot, salt| Sealer::new(HostId(sender), boot, salt).stem;
         let stems = [
             stem_of(1, 1, [0; 8]),
             stem_of(2, 1, [0; 8]),
@@ -311,8 +321,8 @@ mod tests {
             stem_of(1, 1, [1; 8]),
         ];
         assert!((1..4).all(|index| !stems[..index].contains(&stems[index])));
-        let sealer = sealer(&secrets);
-        let counter = || sealer.seal(HostId(0), vec![])[43..51].to_vec();
+        let sealer = sealer();
+        let counter = || seal(&sealer, &secrets, HostId(0), vec![])[43..51].to_vec();
         assert!(counter() != counter());
     }
 }

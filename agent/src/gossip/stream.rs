@@ -8,19 +8,23 @@
 //! | dialer | 18 | an empty chunk: it has read message 2, so message 1 was no replay |
 //! | dialer | … | chunks: length 2, sealed bytes up to 65,535 |
 //!
-//! A frame is: length of the payload 4, destination 16 (zero if not known), payload; it starts with
-//! a chunk of its own. Numbers are big-endian. An IP is IPv6, or IPv4 mapped into it; all zeros
-//! mean the one that the connection comes from. The listener answers only to the key, with fewer
-//! bytes than it was asked with, and sends nothing more: its own frames go by a connection that it
-//! dials.
+//! A frame is: its length 4, that of the payload 4, destination 16 (zero if not known), payload. If
+//! the lengths differ the payload is compressed. It starts with a chunk of its own. Numbers are
+//! big-endian. An IP is IPv6, or IPv4 mapped into it; all zeros mean the one that the connection
+//! comes from. The listener answers only to the key, with fewer bytes than it was asked with, and
+//! sends nothing more: its own frames go by a connection that it dials.
 
 use super::{
     Limits,
     counters::Cause,
-    key::Secrets,
+    key::{Derived, Secrets},
     seal::{self, PREAMBLE_BYTES, array},
+    squeeze::{check, squeeze, unsqueeze},
 };
-use holdfast_core::{ids::HostId, limits::FRAME_BYTES_MAX};
+use holdfast_core::{
+    ids::{HostId, KeyId},
+    limits::FRAME_BYTES_MAX,
+};
 use snow::{Builder, HandshakeState, TransportState};
 use std::{
     io,
@@ -42,7 +46,7 @@ const QUESTION_BYTES: usize = 32 + DIALER_HELLO_BYTES + TAG_BYTES;
 const ANSWER_BYTES: usize = 32 + LISTENER_HELLO_BYTES + TAG_BYTES;
 const _: () = assert!(ANSWER_BYTES <= PREAMBLE_BYTES + QUESTION_BYTES, "amplifies");
 const CHUNK_PLAIN_BYTES_MAX: usize = 65_535 - TAG_BYTES;
-const FRAME_HEADER_BYTES: usize = 4 + 16;
+const FRAME_HEADER_BYTES: usize = 4 + 4 + 16;
 /// What a listener says of where it listens: the dialer has found it already.
 pub(super) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
@@ -60,6 +64,8 @@ pub(super) struct Link {
     stream: TcpStream,
     noise: TransportState,
     pub(super) peer: Hello,
+    /// What both sides shook hands with.
+    pub(super) key: KeyId,
 }
 
 /// Why a connection ended.
@@ -84,12 +90,13 @@ impl Link {
     /// Shakes hands as the side that connected.
     pub(super) async fn dialed(
         mut stream: TcpStream,
-        secrets: &Secrets,
+        (secrets, key): (&Secrets, &Derived),
         us: Hello,
     ) -> Result<Self, Failure> {
-        let preamble = seal::preamble(secrets);
-        let key = &secrets.primary().stream;
-        let mut noise = builder(&preamble, key).build_initiator().map_err(refused)?;
+        let preamble = seal::preamble(secrets, key);
+        let mut noise = builder(&preamble, &key.stream)
+            .build_initiator()
+            .map_err(refused)?;
         let mut hello = [0; DIALER_HELLO_BYTES];
         hello[..16].copy_from_slice(&us.host.0.to_be_bytes());
         hello[16..24].copy_from_slice(&us.boot.to_be_bytes());
@@ -115,6 +122,7 @@ impl Link {
             stream,
             noise,
             peer,
+            key: key.id,
         };
         link.write_chunk(&[]).await?;
         Ok(link)
@@ -160,6 +168,7 @@ impl Link {
             stream,
             noise,
             peer,
+            key: key.id,
         };
         let mut confirmed = Vec::new();
         link.read_chunk(&mut confirmed, 0).await?;
@@ -183,8 +192,12 @@ impl Link {
         chunk_wait_max: Duration,
     ) -> Result<(), Failure> {
         assert!(payload.len() <= FRAME_BYTES_MAX, "the sender checks sizes");
+        let squeezed = squeeze(payload);
+        let plain_len = payload.len() as u32;
+        let payload = squeezed.as_deref().unwrap_or(payload);
         let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + payload.len());
         frame.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        frame.extend_from_slice(&plain_len.to_be_bytes());
         frame.extend_from_slice(&to.0.to_be_bytes());
         frame.extend_from_slice(payload);
         for plain in frame.chunks(CHUNK_PLAIN_BYTES_MAX) {
@@ -211,13 +224,12 @@ impl Link {
             return Err(Failure::Refused(Cause::Garbage));
         }
         let len = u32::from_be_bytes(array(&payload[..4]));
-        let to = HostId(u128::from_be_bytes(array(&payload[4..FRAME_HEADER_BYTES])));
+        let plain_len = u32::from_be_bytes(array(&payload[4..8]));
+        let to = HostId(u128::from_be_bytes(array(&payload[8..FRAME_HEADER_BYTES])));
         payload.drain(..FRAME_HEADER_BYTES);
-        let kib = len / 1_024 + 1;
-        let len = len as usize;
-        if len > FRAME_BYTES_MAX {
-            return Err(Failure::Refused(Cause::Oversize));
-        }
+        let kib = plain_len / 1_024 + 1;
+        let (len, plain_len) = (len as usize, plain_len as usize);
+        check(len, plain_len).map_err(Failure::Refused)?;
         if payload.len() > len {
             return Err(Failure::Refused(Cause::Garbage));
         }
@@ -238,7 +250,7 @@ impl Link {
         timeout(limits.frame_wait_max, rest).await.map_err(slow)??;
         Ok(Frame {
             to,
-            payload,
+            payload: unsqueeze(payload, plain_len).map_err(Failure::Refused)?,
             _budget: budget,
         })
     }

@@ -438,3 +438,64 @@ async fn a_dropped_transport_closes_its_port_and_its_connections() {
     })
     .await;
 }
+
+fn ring(names: &[&str]) -> Keyring {
+    Keyring {
+        primary: ClusterKey::known_to_everyone(names[0]),
+        others: names[1..]
+            .iter()
+            .map(|name| ClusterKey::known_to_everyone(name))
+            .collect(),
+    }
+}
+
+#[tokio::test]
+async fn keys_change_live_for_datagrams_and_streams_and_the_old_one_ends() {
+    let (mut a, mut b) = (start(config(A)).await, start(config(B)).await);
+    let steps: [(&[&str], &[&str]); 4] = [
+        (&["one"], &["one", "two"]),
+        (&["one", "two"], &["two", "one"]),
+        (&["two", "one"], &["two"]),
+        (&["two"], &["two"]),
+    ];
+    for (ring_of_a, ring_of_b) in steps {
+        a.transport.set_keyring(&ring(ring_of_a));
+        b.transport.set_keyring(&ring(ring_of_b));
+        for via in [Via::Datagram, Via::Stream] {
+            a.send(b.at, B, via, b"there");
+            assert_eq!(b.receive().await.payload, b"there");
+            b.send(a.at, A, via, b"and back");
+            assert_eq!(a.receive().await.payload, b"and back");
+        }
+    }
+    // Whoever still seals with the old one is a stranger, and is not heard before one who is none.
+    let c = start(config(HostId(0xc))).await;
+    c.send(b.at, B, Via::Datagram, b"hello?");
+    c.send(b.at, B, Via::Stream, b"hello?");
+    // The connection that was open when its key ended is one of these.
+    b.until("two are refused", |b| b.dropped(Cause::WrongKey) >= 2)
+        .await;
+    a.send(b.at, B, Via::Datagram, b"still here");
+    assert_eq!(b.receive().await.payload, b"still here");
+}
+
+#[tokio::test]
+async fn a_connection_made_with_a_key_ends_with_the_key() {
+    let (a, mut b) = (start(config(A)).await, start(config(B)).await);
+    a.send(b.at, B, Via::Stream, b"first");
+    b.receive().await;
+    b.transport.set_keyring(&ring(&["two"]));
+    b.until_dropped(Cause::WrongKey, 1).await;
+}
+
+#[tokio::test]
+async fn a_host_that_lacks_the_new_key_is_answered_in_the_one_that_it_has() {
+    let (mut a, mut b) = (start(config(A)).await, start(config(B)).await);
+    b.transport.set_keyring(&ring(&["two", "one"]));
+    a.send(b.at, B, Via::Datagram, b"who are you?");
+    b.receive().await;
+    for via in [Via::Datagram, Via::Stream] {
+        b.send(a.at, A, via, b"one who has two");
+        assert_eq!(a.receive().await.payload, b"one who has two");
+    }
+}

@@ -11,7 +11,10 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
-use holdfast_core::{command::Command, limits};
+use holdfast_core::{
+    command::{Command, Outcome},
+    limits,
+};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -57,6 +60,15 @@ async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value,
 }
 
 async fn write(app: &App, command: Command, prepared: Option<Value>) -> Result<Value, ApiError> {
+    let outcome = confirmed(app, command).await?;
+    match prepared {
+        Some(value) => Ok(value),
+        None => answer::look(app, move |view, _| api::answer(view, &outcome)).await?,
+    }
+}
+
+/// Has a command carried out: an outcome says that the change is on disk.
+pub(super) async fn confirmed(app: &App, command: Command) -> Result<Outcome, ApiError> {
     let answered = timeout(COMMAND_TIMEOUT, app.handle.command(command)).await;
     let outcome = answered.map_err(|_| {
         ApiError::Server(format!(
@@ -65,10 +77,7 @@ async fn write(app: &App, command: Command, prepared: Option<Value>) -> Result<V
             COMMAND_TIMEOUT.as_secs()
         ))
     })???;
-    match prepared {
-        Some(value) => Ok(value),
-        None => answer::look(app, move |view, _| api::answer(view, &outcome)).await?,
-    }
+    Ok(outcome)
 }
 
 fn operation_of(headers: &HeaderMap) -> Result<Operation, ApiError> {
@@ -85,7 +94,7 @@ fn operation_of(headers: &HeaderMap) -> Result<Operation, ApiError> {
 }
 
 /// An empty body is an empty request, as every client's `ListServices` may be.
-async fn body_of(request: Request) -> Result<Value, ApiError> {
+pub(super) async fn body_of(request: Request) -> Result<Value, ApiError> {
     let too_large = || {
         ApiError::RequestTooLarge(format!(
             "the request is longer than {} bytes; send a smaller one",

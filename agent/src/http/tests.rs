@@ -14,7 +14,7 @@ use bytes::Bytes;
 use expect_test::{ExpectFile, expect_file};
 use holdfast_core::{
     agent::{Agent, AgentConfig},
-    cluster::body::Capacity,
+    cluster::{board::Board, body::Capacity},
     command::{Command, Outcome, Refusal},
     effect::Effects,
     event::{Event, Happening, HostChange, HostStanding},
@@ -112,16 +112,18 @@ fn agent() -> Agent {
         name: "alpha".to_owned(),
         address: ([10, 0, 0, 1], 7_946).into(),
         seeds: Vec::new(),
+        seeds_expected: false,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
         fingerprint: 7,
+        keys: Default::default(),
         agent_version: "0.1.0".to_owned(),
         timings: Default::default(),
     };
     Agent::resume(
         config,
-        records(),
+        Board::from_records(records()),
         1,
         Now::default(),
         &mut Effects::default(),

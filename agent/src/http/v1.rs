@@ -4,6 +4,7 @@ use super::{App, answer, stream};
 use crate::api::{
     error::ApiError,
     introspection::{self, NoTask},
+    keys,
     overview::{self, Query},
     why,
 };
@@ -28,8 +29,10 @@ const PATHS: &[&str] = &[
     "/v1/services",
     "/v1/services/<name>",
     "/v1/services/<name>/why",
+    "/v1/services/<name>/rebalance",
     "/v1/cluster-tasks",
     "/v1/task-definitions",
+    "/v1/keys",
     "/v1/events",
     "/healthz",
     "/readyz",
@@ -54,8 +57,10 @@ pub(super) fn routes() -> Router<App> {
         .route("/v1/services", get(services))
         .route("/v1/services/{name}", get(service))
         .route("/v1/services/{name}/why", get(service_why))
+        .route("/v1/services/{name}/rebalance", get(service_rebalance))
         .route("/v1/cluster-tasks", get(cluster_tasks))
         .route("/v1/task-definitions", get(definitions))
+        .route("/v1/keys", get(keys))
         .route("/v1/events", get(stream::events))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
@@ -135,6 +140,10 @@ async fn service_why(State(app): State<App>, Path(name): Path<String>) -> Respon
     flat(answer::look(&app, move |view, _| why::why(view, &name)).await)
 }
 
+async fn service_rebalance(State(app): State<App>, Path(name): Path<String>) -> Response {
+    flat(answer::look(&app, move |view, _| why::rebalance(view, &name)).await)
+}
+
 async fn cluster_tasks(State(app): State<App>, asked: Asked) -> Response {
     with_query(asked, async |query| {
         answer::look(&app, move |view, _| overview::cluster_tasks(view, &query)).await?
@@ -147,6 +156,10 @@ async fn definitions(State(app): State<App>, asked: Asked) -> Response {
         answer::look(&app, move |view, _| overview::definitions(view, &query)).await?
     })
     .await
+}
+
+async fn keys(State(app): State<App>) -> Response {
+    reply(answer::look(&app, |view, _| keys::keys(view)).await)
 }
 
 async fn alive(State(app): State<App>) -> Response {

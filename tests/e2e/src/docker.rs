@@ -8,12 +8,16 @@ use serde_json::{Value, json};
 use std::{
     env,
     io::{BufRead, BufReader, Cursor, Read as _},
+    path::Path,
     sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
 
 pub const CLUSTER_LABEL: &str = "io.holdfast.cluster";
+const BILLION: u64 = 1_000_000_000;
+/// A slow machine's Docker, not one that hangs.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
 const SOCKET: &str = "/run/docker.sock";
 
 /// The Docker Engine that `DOCKER_HOST` names, or the machine's.
@@ -42,6 +46,8 @@ pub struct Container {
 pub struct Event {
     pub action: String,
     pub id: String,
+    /// The container's name.
+    pub name: String,
     pub at_nanos: u64,
 }
 
@@ -62,8 +68,7 @@ impl Engine {
             },
             Err(_) => SOCKET.to_owned(),
         };
-        let server = Server::Unix(socket.clone().into());
-        let engine = Self { socket, server };
+        let engine = Self::at(Path::new(&socket));
         match engine.server.get("/version") {
             Ok(answer) if answer.status == 200 => Ok(engine),
             Ok(answer) => Err(format!(
@@ -78,6 +83,38 @@ impl Engine {
         }
     }
 
+    /// The engine of this socket, whether or not it answers.
+    pub fn at(socket: &Path) -> Self {
+        Self {
+            socket: socket.display().to_string(),
+            server: Server::Unix(socket.to_owned()),
+        }
+    }
+
+    pub fn answers_within(&self, within: Duration) -> bool {
+        let answer = self.server.get_within("/_ping", within);
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Takes in the images of an archive, as `docker load` does.
+    pub fn load(&self, archive: &[u8]) -> Result<(), String> {
+        let request = Request {
+            method: "POST",
+            path: "/images/load?quiet=1",
+            headers: &[("content-type", "application/x-tar")],
+            body: archive,
+        };
+        let answer = self.server.call(&request);
+        let answer = answer.map_err(|err| format!("load an image: {err}"))?;
+        // What goes wrong on the way is told in the body.
+        let text = answer.text();
+        if answer.status == 200 && !text.contains("errorDetail") {
+            Ok(())
+        } else {
+            Err(format!("load an image: {} {text}", answer.status))
+        }
+    }
+
     pub fn version(&self) -> String {
         let version = self.get("/version");
         version["Version"].as_str().unwrap_or("unknown").to_owned()
@@ -85,12 +122,47 @@ impl Engine {
 
     /// All containers with this label, `name` or `name=value`, whether they run or not.
     pub fn containers(&self, label: &str) -> Vec<Container> {
+        let listed = self.containers_within(label, ANSWERED_WITHIN);
+        listed.unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// As `containers`, from an engine that may hang or be gone.
+    pub fn containers_within(
+        &self,
+        label: &str,
+        within: Duration,
+    ) -> Result<Vec<Container>, String> {
         let filters = query_escaped(&json!({"label": [label]}).to_string());
-        let listed = self.get(&format!("/containers/json?all=1&filters={filters}"));
+        let path = format!("/containers/json?all=1&filters={filters}");
+        let listed = self.get_within(&path, within)?.json();
         let listed = listed
             .as_array()
-            .expect("Docker lists containers as an array");
-        listed.iter().map(container).collect()
+            .ok_or_else(|| format!("{}: a list of containers is {listed}", self.socket))?;
+        Ok(listed.iter().map(container).collect())
+    }
+
+    /// What the engine still knows of the events since then: the last 256, none from before it was
+    /// started.
+    pub fn events_since(&self, nanos: u64, within: Duration) -> Result<Vec<Event>, String> {
+        let moment = |nanos: u64| format!("{}.{:09}", nanos / BILLION, nanos % BILLION);
+        let filters = query_escaped(&json!({"type": ["container"]}).to_string());
+        let (since, until) = (moment(nanos), moment(wall_nanos()));
+        let path = format!("/events?since={since}&until={until}&filters={filters}");
+        let text = self.get_within(&path, within)?.text();
+        let events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        Ok(events.map(|told: Value| event(&told)).collect())
+    }
+
+    fn get_within(&self, path: &str, within: Duration) -> Result<Answer, String> {
+        let answer = self.server.get_within(path, within);
+        let answer = answer.map_err(|err| format!("{path} of {}: {err}", self.socket))?;
+        if answer.status == 200 {
+            Ok(answer)
+        } else {
+            Err(format!("{path}: {} {}", answer.status, answer.text()))
+        }
     }
 
     pub fn inspect(&self, id: &str) -> Value {
@@ -143,7 +215,7 @@ impl Engine {
         let filters = json!({"type": ["container"], "label": [label]}).to_string();
         // With a beginning, as one that comes before we listen would be missed without.
         let (now, filters) = (wall_nanos(), query_escaped(&filters));
-        let (seconds, nanos) = (now / 1_000_000_000, now % 1_000_000_000);
+        let (seconds, nanos) = (now / BILLION, now % BILLION);
         let path = format!("/events?since={seconds}.{nanos:09}&filters={filters}");
         let mut connection = self.server.connect().expect("Docker answers");
         let request = Request {
@@ -172,9 +244,8 @@ impl Engine {
     }
 
     fn get(&self, path: &str) -> Value {
-        let answer = self.call("GET", path, &Value::Null);
-        assert!(answer.status == 200, "{path}: {}", answer.text());
-        answer.json()
+        let answer = self.get_within(path, ANSWERED_WITHIN);
+        answer.unwrap_or_else(|why| panic!("{why}")).json()
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
@@ -264,6 +335,10 @@ fn event(told: &Value) -> Event {
     Event {
         action: told["Action"].as_str().unwrap_or_default().to_owned(),
         id: told["Actor"]["ID"].as_str().unwrap_or_default().to_owned(),
+        name: told["Actor"]["Attributes"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
         at_nanos: told["timeNano"].as_u64().unwrap_or_default(),
     }
 }

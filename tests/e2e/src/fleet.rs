@@ -1,17 +1,16 @@
 //! A cluster of agents on this machine, each of which owns its own containers on the one engine.
 
 use crate::{
+    crew,
     docker::{CLUSTER_LABEL, Container, Engine},
     host::Host,
     place::Place,
-    program::{self, IMAGE},
+    program,
     silence::Silence,
     skip,
     wait::{secs, until},
 };
-use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
     fs,
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::PermissionsExt as _,
@@ -20,9 +19,10 @@ use std::{
     time::Duration,
 };
 
+pub use crate::crew::definition;
+
 /// How long anything that needs a few containers to start may take on a slow machine.
 pub const PATIENCE: Duration = secs(30);
-const LOG_LINES_SHOWN: usize = 25;
 
 /// A cluster with a key and a name of its own; ends with this value.
 #[derive(Debug)]
@@ -111,7 +111,8 @@ impl Fleet {
     #[track_caller]
     pub fn start_all(&mut self) {
         self.start_agents();
-        self.await_engines();
+        let count = self.hosts.len();
+        crew::await_engines(&crew::running(&mut self.hosts), count);
     }
 
     /// Starts the agents that do not run, and waits until all see each other, with Docker or not.
@@ -134,40 +135,7 @@ impl Fleet {
     /// Waits until each agent that runs sees exactly so many hosts UP and may deploy.
     #[track_caller]
     pub fn await_up(&mut self, count: usize) {
-        let running = self.running_agents();
-        until(
-            &format!("{count} hosts up in the eyes of each"),
-            PATIENCE,
-            || {
-                for index in &running {
-                    let (host, status) =
-                        (&self.hosts[*index], self.hosts[*index].look("/v1/status"));
-                    let up = status["hosts"]["UP"].as_u64();
-                    if up != Some(count as u64) || status["caughtUp"] != json!(true) {
-                        return Err(format!("{}: {status}", host.name));
-                    }
-                }
-                Ok(())
-            },
-        );
-    }
-
-    /// Waits until each agent that runs knows that every host can run containers: before that, a
-    /// keeper places what it can where it can.
-    #[track_caller]
-    fn await_engines(&mut self) {
-        let running = self.running_agents();
-        until("Docker answers everybody", PATIENCE, || {
-            for index in &running {
-                let told = self.hosts[*index].look("/v1/hosts");
-                let hosts = told["hosts"].as_array().map_or(&[][..], Vec::as_slice);
-                let ready = |host: &Value| host["holdfast"]["docker"]["available"] == json!(true);
-                if hosts.len() != self.hosts.len() || !hosts.iter().all(ready) {
-                    return Err(format!("{}: {told}", self.hosts[*index].name));
-                }
-            }
-            Ok(())
-        });
+        crew::await_up(&crew::running(&mut self.hosts), count);
     }
 
     /// The indexes of the hosts whose agents run.
@@ -181,28 +149,19 @@ impl Fleet {
     /// The first host whose agent runs.
     #[track_caller]
     pub fn any(&mut self) -> &Host {
-        let running = self.running_agents();
-        &self.hosts[*running.first().expect("no agent runs")]
+        crew::any(&mut self.hosts)
     }
 
     /// Registers a definition of one quiet container, named after its family, and creates a
     /// service of the same name.
     #[track_caller]
     pub fn create_service(&mut self, name: &str, count: u32) {
-        let host = self.any();
-        host.ecs("RegisterTaskDefinition", &definition(name))
-            .expect("it is a good definition");
-        let service = json!({"serviceName": name, "taskDefinition": name, "desiredCount": count});
-        host.ecs("CreateService", &service)
-            .expect("it is a good service");
+        crew::create_service(self.any(), name, count);
     }
 
     #[track_caller]
     pub fn scale(&mut self, name: &str, count: u32) {
-        let change = json!({"service": name, "desiredCount": count});
-        self.any()
-            .ecs("UpdateService", &change)
-            .expect("the service is there");
+        crew::scale(self.any(), name, count);
     }
 
     /// All containers of this cluster, whatever their state, as Docker has them.
@@ -223,26 +182,11 @@ impl Fleet {
     #[track_caller]
     pub fn await_count(&mut self, service: &str, count: u32) -> Vec<Container> {
         let agents = self.running_agents();
+        let agents: Vec<_> = agents.into_iter().map(|index| &self.hosts[index]).collect();
         until(&format!("{count} of {service}"), PATIENCE, || {
             let running = self.running(service);
-            let slots: BTreeSet<_> = running
-                .iter()
-                .filter_map(|container| container.slot)
-                .collect();
-            if running.len() != count as usize || !slots.into_iter().eq(0..count) {
-                let seen = running
-                    .iter()
-                    .map(|c| format!("slot {:?} on {}", c.slot, c.host));
-                return Err(seen.collect::<Vec<_>>().join(", "));
-            }
-            for agent in &agents {
-                let host = &self.hosts[*agent];
-                let told = &host.look(&format!("/v1/services/{service}"))["service"];
-                let counts = (told["runningCount"].as_u64(), told["pendingCount"].as_u64());
-                if counts != (Some(u64::from(count)), Some(0)) {
-                    return Err(format!("{} says {counts:?} of {told}", host.name));
-                }
-            }
+            crew::fills(&running, count)?;
+            crew::say_so(&agents, service, count)?;
             Ok(running)
         })
     }
@@ -270,13 +214,7 @@ impl Fleet {
     }
 
     fn tell_of_failure(&self) {
-        for host in &self.hosts {
-            let log = host.log();
-            let lines: Vec<_> = log.lines().collect();
-            let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-            eprintln!("--- the last words of {} ({})", host.name, host.address);
-            eprintln!("{}", shown.join("\n"));
-        }
+        crew::tell_last_words(&self.hosts);
         for container in self.containers() {
             let Container {
                 name, state, host, ..
@@ -303,12 +241,4 @@ impl Drop for Fleet {
             .collect();
         self.engine.remove(&left);
     }
-}
-
-/// A definition of one container that runs until it is told to stop.
-pub fn definition(family: &str) -> Value {
-    json!({
-        "family": family,
-        "containerDefinitions": [{"name": "main", "image": IMAGE, "memory": 16}],
-    })
 }

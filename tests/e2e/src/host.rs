@@ -2,6 +2,7 @@
 
 use crate::{
     http::{Answer, Request, Server},
+    lab::{host as lab, process::Process},
     program, wait,
 };
 use nix::{
@@ -13,12 +14,17 @@ use std::{
     fs::{self, OpenOptions},
     io,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Duration,
 };
 
 const GOSSIP_PORT: u16 = 17_946;
 const INTROSPECTION_PORT: u16 = 17_678;
+const STATE_IN_LAB: &str = "/var/lib/holdfast";
+const AGENT_IN_LAB: &str = "agent";
+/// Longer than an agent thinks about anything; one that is frozen answers nothing.
+const LOOK_WITHIN: Duration = wait::secs(10);
 const TARGET: &str = "AmazonEC2ContainerServiceV20141113";
 
 /// A host whose agent may run or not.
@@ -30,7 +36,17 @@ pub struct Host {
     pub introspection: SocketAddr,
     /// Flags of `holdfast agent` with their values; a later one replaces an earlier one.
     pub settings: Vec<(String, String)>,
-    agent: Option<Child>,
+    /// The lab's host that it is; without one it is a part of this machine.
+    pub ground: Option<lab::Host>,
+    agent: Option<Agent>,
+}
+
+/// The process of an agent that was started.
+#[derive(Debug)]
+enum Agent {
+    Ours(Child),
+    /// The child of a lab host's first process.
+    Theirs(Process),
 }
 
 /// An operation's refusal, as the API put it.
@@ -42,20 +58,39 @@ pub struct Refusal {
 }
 
 impl Host {
+    /// A part of this machine, with this loopback address.
     pub fn new(name: String, dir: PathBuf, ip: IpAddr) -> Self {
         fs::create_dir(&dir).unwrap_or_else(|err| panic!("create {}: {err}", dir.display()));
+        let state = dir.join("state");
+        Self::with(name, dir, ip, None, &state)
+    }
+
+    /// A host of the lab, whose agent has its state in the host's own `/var`.
+    pub fn in_lab(ground: lab::Host) -> Self {
+        let (name, dir, ip) = (ground.name(), ground.dir(), ground.address().into());
+        Self::with(name, dir, ip, Some(ground), Path::new(STATE_IN_LAB))
+    }
+
+    fn with(
+        name: String,
+        dir: PathBuf,
+        ip: IpAddr,
+        ground: Option<lab::Host>,
+        state: &Path,
+    ) -> Self {
         let address = SocketAddr::new(ip, GOSSIP_PORT);
         let mut host = Self {
             address,
             introspection: SocketAddr::new(ip, INTROSPECTION_PORT),
             settings: Vec::new(),
+            ground,
             agent: None,
             name,
             dir,
         };
         host.set("name", &host.name.clone());
         host.set("bind", &address.to_string());
-        host.set("state-dir", &host.state_dir().display().to_string());
+        host.set("state-dir", &state.display().to_string());
         host.set("api-socket", &host.socket().display().to_string());
         host.set("introspection", "off");
         host.set("log-format", "text");
@@ -70,8 +105,12 @@ impl Host {
         self.settings.push((flag.to_owned(), value.to_owned()));
     }
 
+    /// As this machine sees it.
     pub fn state_dir(&self) -> PathBuf {
-        self.dir.join("state")
+        match &self.ground {
+            Some(ground) => ground.own_file(STATE_IN_LAB),
+            None => self.dir.join("state"),
+        }
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -119,24 +158,41 @@ impl Host {
             "the agent of {} runs already",
             self.name
         );
+        let mut command = self.command();
+        if let Some(ground) = &self.ground {
+            let words = std::iter::once(command.get_program()).chain(command.get_args());
+            let words: Vec<_> = words
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            let agent = ground.spawn(AGENT_IN_LAB, &words);
+            self.agent = Some(Agent::Theirs(agent.unwrap_or_else(|why| panic!("{why}"))));
+            return;
+        }
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log_path());
         let log = log.unwrap_or_else(|err| panic!("{}: {err}", self.log_path().display()));
         let both = log.try_clone().expect("a file can be cloned");
-        let mut command = self.command();
         let agent = command.stdout(both).stderr(log).spawn();
-        self.agent = Some(agent.unwrap_or_else(|err| panic!("{command:?}: {err}")));
+        self.agent = Some(Agent::Ours(
+            agent.unwrap_or_else(|err| panic!("{command:?}: {err}")),
+        ));
     }
 
     pub fn is_running(&mut self) -> bool {
-        let ended = |agent: &mut Child| agent.try_wait().expect("it is our child").is_some();
-        self.agent.as_mut().is_some_and(|agent| !ended(agent))
+        match &mut self.agent {
+            Some(Agent::Ours(agent)) => agent.try_wait().expect("it is our child").is_none(),
+            Some(Agent::Theirs(agent)) => agent.is_alive(),
+            None => false,
+        }
     }
 
     pub fn pid(&self) -> u32 {
-        self.agent.as_ref().expect("its agent was started").id()
+        match self.agent.as_ref().expect("its agent was started") {
+            Agent::Ours(agent) => agent.id(),
+            Agent::Theirs(agent) => agent.pid,
+        }
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -146,10 +202,23 @@ impl Host {
 
     /// `kill -9`; returns when the process is gone. Without an agent nothing happens.
     pub fn kill(&mut self) {
-        if let Some(mut agent) = self.agent.take() {
-            // It may have ended by itself.
-            agent.kill().ok();
-            agent.wait().ok();
+        match self.agent.take() {
+            Some(Agent::Ours(mut agent)) => {
+                // It may have ended by itself.
+                agent.kill().ok();
+                agent.wait().ok();
+            }
+            Some(Agent::Theirs(agent)) => {
+                // With its host, perhaps.
+                agent.signal(Signal::SIGKILL).ok();
+                wait::until("the agent is gone", wait::secs(20), || {
+                    match agent.is_alive() {
+                        false => Ok(()),
+                        true => Err(format!("process {} lives", agent.pid)),
+                    }
+                });
+            }
+            None => {}
         }
     }
 
@@ -159,10 +228,24 @@ impl Host {
         self.ended()
     }
 
-    /// Waits until its agent has ended by itself.
+    /// SIGTERM; returns when it has ended, however it did.
+    pub fn terminate(&mut self) {
+        self.signal(Signal::SIGTERM);
+        wait::until("the agent ends", wait::secs(20), || {
+            match self.is_running() {
+                false => Ok(()),
+                true => Err("it runs".to_owned()),
+            }
+        });
+        self.agent = None;
+    }
+
+    /// Waits until its agent has ended by itself. Of a lab's host nobody can tell how it did.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
-        let agent = self.agent.as_mut().expect("its agent was started");
+        let Some(Agent::Ours(agent)) = &mut self.agent else {
+            panic!("the agent of {} is no child of ours", self.name);
+        };
         // It stays ours until it has ended, so that it is killed where it does not.
         let status = wait::until("the agent ends", wait::secs(20), || {
             let status = agent.try_wait().expect("it is our child");
@@ -183,7 +266,7 @@ impl Host {
 
     /// The JSON at a path; `null` where nothing answers or the answer is an error.
     pub fn look(&self, path: &str) -> Value {
-        match self.get(path) {
+        match self.server().get_within(path, LOOK_WITHIN) {
             Ok(answer) if answer.status == 200 => answer.json(),
             _ => Value::Null,
         }

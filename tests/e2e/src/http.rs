@@ -74,11 +74,19 @@ impl Server {
     }
 
     pub fn get(&self, path: &str) -> io::Result<Answer> {
-        self.call(&Request {
+        self.get_within(path, TIMEOUT)
+    }
+
+    /// As `get`, from a server that may hang.
+    pub fn get_within(&self, path: &str, within: Duration) -> io::Result<Answer> {
+        let mut connection = self.connect()?;
+        connection.set_read_timeout(Some(within))?;
+        connection.send(&Request {
             method: "GET",
             path,
             ..Request::default()
-        })
+        })?;
+        connection.answer()
     }
 }
 

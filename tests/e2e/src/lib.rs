@@ -4,12 +4,14 @@
 //! dropped, also by a panic, ends its agents and removes its containers, and nothing else.
 
 pub mod fleet;
+pub mod crew;
 pub mod host;
 pub mod docker;
 pub mod http;
 pub mod program;
 pub mod place;
 pub mod silence;
+pub mod lab;
 pub mod wait;
 
 use std::env;

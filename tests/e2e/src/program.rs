@@ -34,6 +34,21 @@ pub fn make_image() {
     });
 }
 
+/// The image as an archive that any engine can load; its path.
+pub fn image_archive() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let script = workspace().join("tests/e2e/make-image.sh");
+        let mut command = Command::new(script);
+        command.arg("--archive-only").stderr(Stdio::inherit());
+        let output = command.output();
+        let output = output.unwrap_or_else(|err| panic!("cannot run {command:?}: {err}"));
+        assert!(output.status.success(), "{command:?}: {}", output.status);
+        // The script prints the path as seen from the workspace.
+        workspace().join(String::from_utf8_lossy(&output.stdout).trim())
+    })
+}
+
 /// Removes the copy that was made, so that nothing is left behind. Nothing can be run after it.
 pub fn forget() {
     let copy = copy();

@@ -50,7 +50,8 @@ pub fn pass(during: Duration) {
     thread::sleep(during);
 }
 
-fn poll<T>(within: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+/// As `until`, for whoever can go on without it: what was seen last when the time is up.
+pub fn poll<T>(within: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let deadline = Instant::now() + within;
     loop {
         match look() {

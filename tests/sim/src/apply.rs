@@ -5,28 +5,32 @@ use crate::{
     cluster::{Cluster, Delivery, Event},
     planted::Planted,
     runtime::{Chore, Finished, VERSION},
+    stats::Judgement,
     trace::{command_text, low, message_kind, message_word},
 };
 use holdfast_core::{
     cluster::{
         body::{Body, Key},
+        keys::KeyOrders,
         message::Message,
         record::Record,
     },
     command::Outcome,
     effect::{Effect, Send, Via},
     event::{Event as Told, Happening},
-    ids::TaskId,
+    ids::{HostId, TaskId},
     limits,
     task::{
         runtime::{RuntimeCommand, RuntimeEvent},
         status::TaskStatus,
     },
 };
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 /// More messages than this for each host within one virtual second feed on themselves.
 const STORM: u64 = 20_000;
+/// How long a driver waits for an answer to a knock.
+const KNOCK_WAIT: u64 = 400_000;
 
 impl Cluster {
     pub(crate) fn apply(&mut self, place: usize, effect: Effect) {
@@ -56,18 +60,71 @@ impl Cluster {
                     .mix(self.now, place, 14 ^ id.0 << 32 ^ u64::from(result.is_ok()));
                 self.on_reply(place, id, result);
             }
+            Effect::Keys(orders) => self.change_keys(place, &orders),
             Effect::Emit(told) => self.emit(place, told),
+            Effect::Left => {
+                self.trace.mix(self.now, place, 18);
+                self.go_away(place);
+            }
+            Effect::Knock { host, addresses } => self.knock(place, host, &addresses),
             Effect::Fatal { reason } => {
                 self.trace.mix(self.now, place, 15);
-                self.fail(format!("h{place}'s agent gave up: {reason}"));
+                self.trace
+                    .line(self.now, Some(place), format_args!("gives up: {reason}"));
+                if !self.hosts[place].is_twin {
+                    self.fail(format!("h{place}'s agent gave up: {reason}"));
+                }
+                self.hosts[place].gave_up = Some(reason);
             }
         }
+    }
+
+    /// As a driver does: on disk first, then in force, then told.
+    fn change_keys(&mut self, place: usize, orders: &KeyOrders) {
+        self.trace
+            .mix(self.now, place, 16 ^ (orders.install.len() as u64) << 8);
+        let host = &mut self.hosts[place];
+        let keys = &mut host.keys;
+        keys.held.extend(orders.install.iter().map(|(key, _)| *key));
+        keys.held.retain(|key| !orders.remove.contains(key));
+        keys.in_use = orders.seal_with.or(keys.in_use);
+        let boot = host.boot;
+        let event = Event::Keys { host: place, boot };
+        self.queue.push(self.now + 2_000, event);
+    }
+
+    /// The kernel of a machine that has power answers, whatever its agent does, if the first
+    /// packet there and the first one back come through in time.
+    fn knock(&mut self, place: usize, knocked: HostId, addresses: &[SocketAddr]) {
+        self.trace.mix(self.now, place, 18 ^ knocked.word());
+        self.stats.knocks += 1;
+        let there = addresses.first().and_then(|at| self.network.place(*at));
+        let mut answer = None;
+        if let Some(there) = there.filter(|there| self.hosts[*there].powered) {
+            let way = self.network.datagram(self.now, place, there);
+            let back = way.and_then(|way| self.network.datagram(way.first, there, place));
+            answer = back.map(|back| back.first);
+        }
+        let given_up = self.now + KNOCK_WAIT;
+        let answer = answer.filter(|at| *at < given_up);
+        let event = Event::Knocked {
+            host: place,
+            boot: self.hosts[place].boot,
+            knocked,
+            answered: answer.is_some(),
+        };
+        self.queue.push(answer.unwrap_or(given_up), event);
     }
 
     fn send(&mut self, from_place: usize, send: Send) {
         let word = message_word(&send.message);
         self.trace.mix(self.now, from_place, word);
         self.stats.sent(from_place);
+        if let Message::Records(records) = &send.message {
+            self.stats.records_sent += 1;
+            let bytes = records.iter().map(|record| u64::from(record.bytes));
+            self.stats.record_bytes_sent += bytes.sum::<u64>();
+        }
         if self.stats.in_this_second(self.now) > STORM * self.hosts.len() as u64 {
             let (kind, records) = message_kind(&send.message);
             self.fail(format!(
@@ -104,8 +161,8 @@ impl Cluster {
         if self.options.planted == Some(Planted::Misdeliver) && now > 10_000_000 {
             to_place = (addressed + 1) % self.hosts.len();
         }
-        let boot = self.hosts[to_place].boot;
         let breaks = self.network.breaks(from_place, to_place);
+        let current = (self.hosts[to_place].boot, breaks);
         let delivery = |message| {
             Event::Deliver(Delivery {
                 from: self.hosts[from_place].id,
@@ -113,14 +170,13 @@ impl Cluster {
                 from_place,
                 addressed,
                 to_place,
-                connection: (send.via == Via::Stream).then_some((boot, breaks)),
+                connection: (send.via == Via::Stream).then_some(current),
+                sealed_with: self.hosts[from_place].keys.in_use,
                 message,
             })
         };
-        let repeats = match self.options.planted {
-            Some(Planted::Chatter) => 9,
-            _ => 0,
-        };
+        let chatters = self.options.planted == Some(Planted::Chatter);
+        let repeats = if chatters { 9 } else { 0 };
         for _ in 0..repeats {
             self.stats.sent(from_place);
         }
@@ -171,10 +227,12 @@ impl Cluster {
         for record in &mut records {
             self.plant_status(record);
             self.trace.mix(self.now, place, word ^ record.hash());
+            self.check_stopped(place, record);
             let site = Site::new(&self.hosts[place]);
             if let Err(what) = self.checks.on_record(site, record) {
                 self.fail(what);
             }
+            self.note_verdict(place, record);
             self.trace_record(place, record);
         }
         records
@@ -191,6 +249,19 @@ impl Cluster {
             report.last = TaskStatus::Pending;
             *record = Record::new(record.key.clone(), record.version, Some(Body::Task(report)));
             self.struck = true;
+        }
+    }
+
+    fn note_verdict(&mut self, place: usize, record: &Record) {
+        if let (Key::Verdict(host), Some(Body::Verdict(verdict))) = (&record.key, &record.body)
+            && record.version.stamp.author == self.hosts[place].id
+        {
+            self.stats.verdicts.push(Judgement {
+                at: self.now,
+                by: place,
+                host: *host,
+                standing: verdict.standing,
+            });
         }
     }
 
@@ -213,9 +284,12 @@ impl Cluster {
                 );
                 self.trace.line(self.now, Some(place), text);
             }
-            (Key::Verdict(host), Some(_)) if author == self.hosts[place].id => {
+            (Key::Verdict(host), Some(Body::Verdict(verdict)))
+                if author == self.hosts[place].id =>
+            {
                 let judged = self.hosts.iter().position(|h| h.id == *host);
-                let text = format_args!("verdict: {judged:?} is down, incarnation {epoch}");
+                let standing = verdict.standing;
+                let text = format_args!("verdict: {judged:?} is {standing:?}, incarnation {epoch}");
                 self.trace.line(self.now, Some(place), text);
             }
             _ => {}
@@ -351,7 +425,12 @@ impl Cluster {
             self.refresh(place, task);
         }
         self.plant_container(place, subject);
-        if let Some(event) = event {
+        let lost = self.hosts[place].runtime.manners.loses_answers;
+        let is_answer = |event: &RuntimeEvent| {
+            use RuntimeEvent as E;
+            lost && matches!(event, E::Created { .. } | E::Started { .. })
+        };
+        if let Some(event) = event.filter(|event| !is_answer(event)) {
             self.tell_runtime(place, event);
         }
     }
@@ -409,6 +488,8 @@ impl Cluster {
                 Key::ServiceRevision(*id),
             ],
             Outcome::StopOrdered(task) => vec![Key::StopOrder(*task)],
+            Outcome::Directed(hosts) => hosts.iter().map(|host| Key::Directive(*host)).collect(),
+            Outcome::Forgotten(host) => vec![Key::Host(*host), Key::Directive(*host)],
             #[allow(unreachable_patterns, reason = "outcomes that are yet to come")]
             _ => return true,
         };

@@ -1,65 +1,66 @@
-//! How fast core and simulator are: agent-seconds of virtual time for a second of a core.
+//! `sim bench`: what Holdfast reaches at scale and beside its rivals, as a page that repeats.
 
-use crate::{
-    cluster::{Cluster, SECOND},
-    liveness::CONVERGE_MAX,
-    options::Options,
-    stats::median,
-    trace::TraceMode,
-    workload::definition,
-};
-use std::time::Instant;
+pub mod sample;
+pub mod rivals;
+pub mod placement;
+pub mod speed;
+pub mod page;
 
-const AGENTS: usize = 20;
-const RUNS: u64 = 5;
+use std::{ops::Range, time::Instant};
 
-/// What one run of the benchmark gave.
-#[derive(Clone, Copy, Debug)]
-pub struct Speed {
-    pub agent_seconds_per_second: u64,
-    pub steps_per_second: u64,
+/// What of the benchmark is asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// All where there is none.
+    pub parts: Vec<String>,
+    /// Instead of each part's own sizes.
+    pub hosts: Option<[usize; 1]>,
+    pub seeds: Range<u64>,
+    /// Of virtual time, in the part that measures speed.
+    pub seconds: u64,
+    /// The page to write to.
+    pub write: Option<String>,
 }
 
-/// Twenty agents that hold a service of twenty for `seconds` of virtual time; the last numbers are
-/// those of the run in the middle.
-pub fn bench(seconds: u64) -> Result<Vec<Speed>, String> {
-    (0..RUNS).map(|seed| bench_once(seed, seconds)).collect()
-}
+type Part = (&'static str, fn(&Asked) -> Result<String, String>);
 
-fn bench_once(seed: u64, seconds: u64) -> Result<Speed, String> {
-    let mut options = Options::calm(seed, AGENTS);
-    options.codec = false;
-    options.trace = TraceMode::Off;
-    let mut cluster = Cluster::new(options);
-    cluster.run_until(5 * SECOND)?;
-    cluster.register(0, definition("web", 1));
-    cluster.create(0, "s0", "web", AGENTS as u32);
-    cluster.converge(CONVERGE_MAX)?;
-    let steps = cluster.stats.steps;
-    let began = Instant::now();
-    cluster.run_for(seconds * SECOND)?;
-    let micros = (began.elapsed().as_micros() as u64).max(1);
-    Ok(Speed {
-        agent_seconds_per_second: AGENTS as u64 * seconds * 1_000_000 / micros,
-        steps_per_second: (cluster.stats.steps - steps) * 1_000_000 / micros,
-    })
-}
+const PARTS: &[Part] = &[
+    ("detection", rivals::detection),
+    ("falsehood", rivals::falsehood),
+    ("idleness", rivals::idleness),
+    ("spreading", rivals::spreading),
+    ("placement", placement::section),
+    ("churn", placement::churn),
+    ("convergence", placement::convergence),
+    ("speed", speed::section),
+];
 
-/// The report in columns.
-pub fn print(speeds: &[Speed]) {
-    for speed in speeds {
-        let Speed {
-            agent_seconds_per_second,
-            steps_per_second,
-        } = speed;
-        println!("{agent_seconds_per_second:>10} agent-s/s  {steps_per_second:>10} steps/s");
+impl Asked {
+    fn sizes<'a>(&'a self, usual: &'a [usize]) -> &'a [usize] {
+        self.hosts.as_ref().map_or(usual, |hosts| hosts)
     }
-    let all: Vec<_> = speeds.iter().map(|s| s.agent_seconds_per_second).collect();
-    let (least, most) = (all.iter().min(), all.iter().max());
-    println!(
-        "{:>10} agent-s/s in the median, from {} to {}",
-        median(&all),
-        least.copied().unwrap_or(0),
-        most.copied().unwrap_or(0)
-    );
+}
+
+/// Runs the parts, and writes or prints what they say.
+pub fn bench(asked: &Asked) -> Result<(), String> {
+    let unknown = |name: &&String| !PARTS.iter().any(|(part, _)| part == name);
+    if let Some(name) = asked.parts.iter().find(unknown) {
+        let parts: Vec<&str> = PARTS.iter().map(|(part, _)| *part).collect();
+        return Err(format!("there is no part {name}: {}", parts.join(", ")));
+    }
+    let mut sections = Vec::new();
+    for (name, part) in PARTS {
+        if !asked.parts.is_empty() && !asked.parts.iter().any(|asked| asked == name) {
+            continue;
+        }
+        let began = Instant::now();
+        let section = part(asked)?;
+        println!("{section}");
+        eprintln!("{name} took {} s\n", began.elapsed().as_secs());
+        sections.push((*name, section));
+    }
+    match &asked.write {
+        Some(path) => page::write(path, &sections),
+        None => Ok(()),
+    }
 }

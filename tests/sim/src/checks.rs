@@ -65,6 +65,8 @@ pub struct Asked {
     pub boot: u32,
     pub at: u64,
     pub desired: Option<u32>,
+    /// Microseconds within which it is to be answered.
+    pub within: u64,
     pub answered: bool,
 }
 

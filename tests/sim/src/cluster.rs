@@ -14,16 +14,16 @@ use crate::{
     workload::TimedOrder,
 };
 use holdfast_core::{
-    agent::Agent,
-    cluster::{message::Message, record::Record},
+    agent::{Agent, Timings},
+    cluster::{board::Board, message::Message, record::Record},
     effect::Effects,
-    ids::{Digest, HostId, ServiceId, SlotIndex},
+    ids::{Digest, HostId, KeyId, ServiceId, SlotIndex},
     input::Input,
     rng::Rng,
     spec::task_definition::TaskDefinition,
     task::runtime::RuntimeEvent,
 };
-use std::{cell::Cell, collections::BTreeMap};
+use std::{cell::Cell, collections::BTreeMap, net::SocketAddr};
 
 pub(crate) const SEEDS: usize = 3;
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -34,6 +34,8 @@ pub struct Cluster {
     pub(crate) now: u64,
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: Network,
+    /// What the agents are told of where first peers are.
+    pub(crate) seeds: Vec<SocketAddr>,
     pub(crate) queue: Queue<Event>,
     pub(crate) deadlines: Deadlines,
     pub(crate) checks: Checks,
@@ -73,9 +75,20 @@ pub(crate) enum Event {
         host: usize,
         boot: u32,
     },
+    Knocked {
+        host: usize,
+        boot: u32,
+        knocked: HostId,
+        answered: bool,
+    },
     FaultBegins(usize),
     FaultEnds(usize),
     Order(usize),
+    /// The driver has changed its keys as it was asked to.
+    Keys {
+        host: usize,
+        boot: u32,
+    },
     Sweep,
 }
 
@@ -90,6 +103,8 @@ pub(crate) struct Delivery {
     pub to_place: usize,
     /// Of a stream: what must not have changed since it was sent.
     pub connection: Option<(u32, u16)>,
+    /// Whoever has not got this key cannot read it.
+    pub sealed_with: Option<KeyId>,
     pub message: Message,
 }
 
@@ -101,9 +116,11 @@ impl Cluster {
         let hosts: Vec<_> = (0..options.agents)
             .map(|place| Host::new(place, &mut rng))
             .collect();
+        let network = Network::new(options.agents, rng.next_u64());
         let mut cluster = Self {
             now: 0,
-            network: Network::new(options.agents, rng.next_u64()),
+            seeds: first_addresses(&network, options.agents),
+            network,
             queue: Queue::default(),
             deadlines: Deadlines::new(options.agents),
             checks: Checks::new(options.agents),
@@ -147,6 +164,13 @@ impl Cluster {
 
     pub fn hosts(&self) -> usize {
         self.hosts.len()
+    }
+
+    /// Other waits than the usual, for agents that start from now on.
+    pub fn set_timings(&mut self, set: impl Fn(&mut Timings)) {
+        self.hosts
+            .iter_mut()
+            .for_each(|host| set(&mut host.timings));
     }
 
     /// Puts a schedule of faults and orders on the queue.
@@ -235,9 +259,29 @@ impl Cluster {
                     self.start_agent(host);
                 }
             }
+            Event::Knocked {
+                host,
+                boot,
+                knocked,
+                answered,
+            } => {
+                if self.hosts[host].boot == boot {
+                    let input = Input::Knocked {
+                        host: knocked,
+                        answered,
+                    };
+                    self.step(host, input);
+                }
+            }
             Event::FaultBegins(number) => self.begin_fault(number),
             Event::FaultEnds(number) => self.end_fault(number),
             Event::Order(number) => self.give_order(number),
+            Event::Keys { host, boot } => {
+                if self.hosts[host].boot == boot {
+                    let report = self.hosts[host].keys.clone();
+                    self.step(host, Input::Keys(report));
+                }
+            }
             Event::Sweep => {
                 self.queue.push(self.now + SECOND, Event::Sweep);
                 self.check_sweep();
@@ -256,6 +300,12 @@ impl Cluster {
         if delivery.connection.is_some_and(|then| then != current) {
             return;
         }
+        if delivery
+            .sealed_with
+            .is_some_and(|key| !host.keys.held.contains(&key))
+        {
+            return;
+        }
         if delivery.addressed != to {
             self.fail(format!(
                 "h{to} was handed a message for h{}",
@@ -265,7 +315,7 @@ impl Cluster {
         self.stats.delivered += 1;
         let input = Input::Message {
             from: delivery.from,
-            address: Network::address(delivery.from_place),
+            address: self.network.address(delivery.from_place),
             message: delivery.message,
         };
         self.step(to, input);
@@ -298,6 +348,9 @@ impl Cluster {
             Input::Runtime(_) => 2,
             Input::Command { id, .. } => 3 << 32 | id.0,
             Input::Shutdown => 4,
+            Input::Keys(report) => 7 ^ (report.held.len() as u64) << 8,
+            Input::Seeds(seeds) => 6 ^ (seeds.len() as u64) << 8,
+            Input::Knocked { host, answered } => 5 ^ host.word() ^ u64::from(*answered) << 60,
         };
         self.trace.mix(self.now, place, word);
         self.stats.steps += 1;
@@ -320,6 +373,10 @@ impl Cluster {
             }
             number += 1;
             self.apply(place, effect);
+        }
+        if self.hosts[place].gave_up.is_some() {
+            self.crash(place);
+            return;
         }
         if let Some((after, until)) = killed_after
             && number > after
@@ -346,15 +403,16 @@ impl Cluster {
     }
 
     pub(crate) fn start_agent(&mut self, place: usize) {
-        let seeds = (0..self.hosts.len()).filter(|other| *other != place);
-        let seeds = seeds.take(SEEDS).map(Network::address).collect();
+        let address = self.network.address(place);
+        let others = self.seeds.iter().filter(|seed| **seed != address);
+        let seeds = others.copied().take(SEEDS).collect();
         let host = &mut self.hosts[place];
         if host.agent.is_some() || !host.powered {
             return;
         }
         host.boot += 1;
         host.started_at = self.now;
-        let config = host.config(seeds);
+        let config = host.config(address, seeds);
         let mut saved = host.disk.saved();
         if self.options.codec {
             let pass = |record: &std::sync::Arc<Record>| Record::decode(&record.encode());
@@ -363,6 +421,7 @@ impl Cluster {
                 .map(|record| pass(record).expect("a saved record reads back"))
                 .collect();
         }
+        let saved = Board::from_records(saved);
         let (now, boot) = (host.now(self.now), host.boot);
         let event = if host.runtime.answers() {
             let version = VERSION.to_owned();
@@ -447,4 +506,10 @@ impl Cluster {
     pub(crate) const fn disturb(&mut self) {
         self.checks.disturbed_at = self.now;
     }
+}
+
+/// One more than an agent is told, so that the first ones are told as many without themselves.
+pub(crate) fn first_addresses(network: &Network, hosts: usize) -> Vec<SocketAddr> {
+    let first = 0..hosts.min(SEEDS + 1);
+    first.map(|place| network.address(place)).collect()
 }

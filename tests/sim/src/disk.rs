@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Disk {
     records: BTreeMap<Key, Arc<Record>>,
     /// Written but not yet durable, in order, each with the time from which it is.
     late: VecDeque<(u64, Write)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Write {
     Put(Arc<Record>),
     Remove(Arc<Record>),

@@ -196,6 +196,35 @@ fn draw_one(
     })
 }
 
+impl FaultKind {
+    /// The kind in a word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::CrashInStep { .. } => "crash in a step",
+            Self::Shutdown { .. } => "shutdown",
+            Self::Reboot { .. } => "reboot",
+            Self::HostLoss { .. } => "host loss",
+            Self::Freeze { .. } => "freeze",
+            Self::Partition { .. } => "partition",
+            Self::Mute { .. } => "mute",
+            Self::Deaf { .. } => "deaf",
+            Self::OneWay { .. } => "one way",
+            Self::LinkCut { .. } => "link cut",
+            Self::Loss { .. } => "loss",
+            Self::Duplicates { .. } => "duplicates",
+            Self::Slow { .. } => "slow",
+            Self::DockerHang { .. } => "docker hang",
+            Self::DockerRestart { .. } => "docker restart",
+            Self::DockerFlaky { .. } => "docker flaky",
+            Self::ClockJump { .. } => "clock jump",
+            Self::Exits { .. } => "exits",
+            Self::Stubborn { .. } => "stubborn",
+            Self::OperatorRemoves { .. } => "operator",
+        }
+    }
+}
+
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

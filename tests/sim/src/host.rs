@@ -1,16 +1,21 @@
 //! One simulated machine: an agent that may be there or not, a disk, containers, a skewed clock.
 
-use crate::{disk::Disk, network::Network, runtime::FakeRuntime};
+use crate::{disk::Disk, runtime::FakeRuntime};
 use holdfast_core::{
     agent::{Agent, AgentConfig, Timings},
-    cluster::body::{Capacity, Key},
-    ids::{HostId, Incarnation},
+    cluster::{
+        body::{Capacity, Key},
+        keys::KeyReport,
+    },
+    ids::{HostId, Incarnation, KeyId},
     input::Input,
     rng::Rng,
     time::{Mono, Now, Wall},
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 
+/// What all hosts have when the cluster begins.
+pub const FIRST_KEY: KeyId = KeyId([1; 4]);
 pub const CLUSTER: &str = "sim";
 const WALL_AT_START_MS: u64 = 1_800_000_000_000;
 /// What a frozen agent's socket holds before it drops datagrams.
@@ -40,6 +45,17 @@ pub struct Host {
     /// The agent is killed after so many effects of a step that has more.
     pub killed_after: Option<(u32, u64)>,
     pub faulty_calls_ppm: u64,
+    /// It was told to go in any case, and may stop what nobody has taken over by then.
+    pub leave_by: Option<u64>,
+    pub timings: Timings,
+    /// As they stand in the state directory.
+    pub keys: KeyReport,
+    /// Tells machines apart that have one identity.
+    pub fingerprint: u64,
+    /// It was started from a copy of another one's disk, and is to give up.
+    pub is_twin: bool,
+    /// Why its agent ended by itself.
+    pub gave_up: Option<String>,
 }
 
 #[derive(Debug)]
@@ -71,6 +87,15 @@ impl Host {
             lost: false,
             killed_after: None,
             faulty_calls_ppm: 0,
+            leave_by: None,
+            timings: Timings::default(),
+            keys: KeyReport {
+                held: vec![FIRST_KEY],
+                in_use: Some(FIRST_KEY),
+            },
+            fingerprint: id.word(),
+            is_twin: false,
+            gave_up: None,
         }
     }
 
@@ -90,7 +115,7 @@ impl Host {
         self.agent.is_some() && self.frozen.is_none()
     }
 
-    pub fn config(&mut self, seeds: Vec<SocketAddr>) -> AgentConfig {
+    pub fn config(&mut self, address: SocketAddr, seeds: Vec<SocketAddr>) -> AgentConfig {
         // What an agent raised its incarnation to by itself is on its disk.
         let own = |key: &Key| match key {
             Key::Host(host) | Key::Task(host, _) => *host == self.id,
@@ -104,14 +129,16 @@ impl Host {
             incarnation: self.incarnation,
             cluster: CLUSTER.to_owned(),
             name: format!("h{}", self.place),
-            address: Network::address(self.place),
+            address,
             seeds,
+            seeds_expected: false,
             zone: Some(format!("z{}", self.place % 3)),
             attributes: BTreeMap::new(),
             capacity: self.capacity,
-            fingerprint: self.id.word(),
+            fingerprint: self.fingerprint,
+            keys: self.keys.clone(),
             agent_version: "sim".to_owned(),
-            timings: Timings::default(),
+            timings: self.timings.clone(),
         }
     }
 

@@ -1,14 +1,16 @@
 //! Faults begun and ended, planted bugs struck, and the healing after which all must be well.
 
 use crate::{
-    cluster::{Cluster, Event, SECOND},
+    cluster::{Cluster, Event, SECOND, first_addresses},
+    disk::Disk,
     faults::FaultKind,
-    host::Host,
-    network::Weather,
+    host::{CLUSTER, Host},
+    network::{Network, Weather},
     planted::Planted,
-    runtime::{ContainerKey, VERSION},
+    runtime::{ContainerKey, FakeRuntime, VERSION},
 };
 use holdfast_core::{
+    cluster::message::Message,
     ids::TaskId,
     input::Input,
     task::runtime::{RuntimeCommand, RuntimeEvent},
@@ -16,6 +18,20 @@ use holdfast_core::{
 };
 
 impl Cluster {
+    /// Sets a host's clock this much ahead, or back, of the true time.
+    pub fn set_clock(&mut self, host: usize, ahead_ms: i64) {
+        self.hosts[host].skew_ms = ahead_ms;
+        self.disturb();
+    }
+
+    /// So much time passes on every clock at once.
+    pub fn pass_hours(&mut self, hours: i64) {
+        for host in &mut self.hosts {
+            host.skew_ms += hours * 3_600_000;
+        }
+        self.disturb();
+    }
+
     pub(crate) fn begin_fault(&mut self, number: usize) {
         if self.healed {
             return;
@@ -150,9 +166,33 @@ impl Cluster {
         self.disturb();
     }
 
+    /// The network, for what a story does to it.
+    pub fn network(&mut self) -> &mut Network {
+        self.disturb();
+        &mut self.network
+    }
+
     pub fn mend_network(&mut self) {
         self.network.mend_all();
         self.disturb();
+    }
+
+    /// The machine has a new address when its agent, which is not there now, starts again.
+    pub fn readdress(&mut self, place: usize) {
+        assert!(
+            self.hosts[place].agent.is_none(),
+            "an agent keeps its address"
+        );
+        self.network.move_host(place);
+        self.disturb();
+    }
+
+    /// Whatever tells the agents of first peers has noticed where they are now.
+    pub fn discover(&mut self) {
+        self.seeds = first_addresses(&self.network, self.hosts.len());
+        for place in 0..self.hosts.len() {
+            self.step(place, Input::Seeds(self.seeds.clone()));
+        }
     }
 
     /// The agent is asked to end, says so, and ends in order.
@@ -187,6 +227,20 @@ impl Cluster {
     pub fn lose_host(&mut self, place: usize) {
         self.power_off(place);
         self.hosts[place].lost = true;
+    }
+
+    /// The agent has said goodbye, so the machine is switched off.
+    pub(crate) fn go_away(&mut self, place: usize) {
+        self.hosts[place].disk.flush();
+        self.lose_host(place);
+    }
+
+    /// A machine that was gone is back, with its identity and its disk.
+    pub fn come_back(&mut self, place: usize) {
+        self.hosts[place].lost = false;
+        self.hosts[place].leave_by = None;
+        self.disturb();
+        self.power_on(place);
     }
 
     /// A new machine, with a new identity, takes the place and the address of a lost one.
@@ -258,7 +312,68 @@ impl Cluster {
         true
     }
 
-    fn operator_removes(&mut self, place: usize) {
+    /// As [`Self::kill_container`], and the word of it gets lost.
+    pub fn kill_unheard(&mut self, place: usize) {
+        let wall = self.hosts[place].wall(self.now);
+        if let Some(key) = self.running_container(place) {
+            drop(self.hosts[place].runtime.kill(&key, wall));
+            self.disturb();
+            self.refresh(place, key.task);
+        }
+    }
+
+    /// A container is removed, and the word of it gets lost.
+    pub fn vanish(&mut self, place: usize) {
+        let wall = self.hosts[place].wall(self.now);
+        if let Some(key) = self.running_container(place) {
+            self.hosts[place].runtime.remove_by_force(&key, wall);
+            self.disturb();
+            self.refresh(place, key.task);
+        }
+    }
+
+    /// The disk is empty, also of how often the agent started.
+    pub fn wipe_disk(&mut self, place: usize) {
+        self.hosts[place].disk = Disk::default();
+        self.hosts[place].incarnation = 0;
+    }
+
+    /// The machine at `place` is made anew, from a copy of the disk of another one.
+    pub fn start_twin(&mut self, place: usize, of: usize) {
+        self.lose_host(place);
+        let (id, saved) = (self.hosts[of].id, self.hosts[of].disk.saved());
+        let fingerprint = self.hosts[place].fingerprint;
+        let boot = self.hosts[place].boot + 1;
+        let mut twin = Host::new(place, &mut self.rng);
+        (twin.id, twin.fingerprint, twin.boot) = (id, fingerprint, boot);
+        twin.runtime = FakeRuntime::new(CLUSTER, id, self.rng.next_u64());
+        twin.disk.persist(saved);
+        twin.is_twin = true;
+        self.hosts[place] = twin;
+        self.checks.on_replaced(place);
+        self.disturb();
+        self.start_agent(place);
+    }
+
+    /// A suspended machine wakes up: nothing that was sent to it meanwhile is there.
+    pub fn wake_up(&mut self, place: usize) {
+        if let Some(frozen) = &mut self.hosts[place].frozen {
+            frozen.inputs.clear();
+        }
+        self.thaw(place);
+    }
+
+    /// Hands a message to an agent as if `from` had said it.
+    pub fn tell(&mut self, from: usize, to: usize, message: Message) {
+        let input = Input::Message {
+            from: self.hosts[from].id,
+            address: self.network.address(from),
+            message,
+        };
+        self.step(to, input);
+    }
+
+    pub fn operator_removes(&mut self, place: usize) {
         let wall = self.hosts[place].wall(self.now);
         let Some(key) = self.running_container(place) else {
             return;

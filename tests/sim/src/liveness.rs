@@ -1,6 +1,7 @@
 //! What must come about once nothing goes wrong any more: exact counts, equal boards, then quiet.
 
 use crate::{
+    checks::Asked,
     cluster::{Cluster, SECOND},
     host::Host,
 };
@@ -18,9 +19,11 @@ use holdfast_core::{
 pub const CONVERGE_MAX: u64 = 150 * SECOND;
 /// For how long nothing may start or stop afterwards.
 pub const QUIET: u64 = 600 * SECOND;
+/// From then on until slots are spread evenly again.
+pub const BALANCE_MAX: u64 = 600 * SECOND;
 /// All must be well for so long before it counts: two rounds of repair.
 const SETTLED: u64 = 3 * SECOND;
-const ANSWER_MAX: u64 = 5 * SECOND;
+pub(crate) const ANSWER_MAX: u64 = 5 * SECOND;
 
 impl Cluster {
     /// Runs until nothing is pending; how long that took.
@@ -50,6 +53,24 @@ impl Cluster {
             }
             self.run_for(SECOND / 10)?;
         }
+    }
+
+    /// Runs until no keeper is about to move a slot for balance, and all is well again.
+    pub fn balance(&mut self, within: u64) -> Result<(), String> {
+        let (began, converged_us) = (self.now, self.stats.converged_us);
+        while self.live_agents().any(|agent| !agent.is_balanced()) {
+            if self.now - began >= within {
+                return Err("keepers still move slots for balance".to_owned());
+            }
+            self.run_for(SECOND)?;
+        }
+        self.converge(CONVERGE_MAX)?;
+        self.stats.converged_us = converged_us;
+        Ok(())
+    }
+
+    fn live_agents(&self) -> impl Iterator<Item = &Agent> {
+        self.hosts.iter().filter_map(|host| host.agent.as_ref())
     }
 
     /// Runs for `micros`, in which nothing may start or stop and messages keep to the idle rate.
@@ -143,7 +164,7 @@ impl Cluster {
             }
             for (other, _) in agents.iter().filter(|(other, _)| other.place != place) {
                 let standing = agent.standing(other.id);
-                if standing != HostStanding::Up {
+                if !matches!(standing, HostStanding::Up | HostStanding::Draining) {
                     return Some(format!(
                         "h{place} sees h{} {}",
                         other.place,
@@ -156,13 +177,13 @@ impl Cluster {
     }
 
     fn pending_answers(&self) -> Option<String> {
-        let late = |at: u64| at + ANSWER_MAX < self.now;
+        let late = |asked: &Asked| asked.at + asked.within < self.now;
         let mut open = self
             .checks
             .asked
             .iter()
             .filter(|(_, asked)| !asked.answered);
-        let (id, asked) = open.find(|(_, asked)| late(asked.at))?;
+        let (id, asked) = open.find(|(_, asked)| late(asked))?;
         Some(format!("command {id} to h{} is not answered", asked.place))
     }
 
@@ -227,8 +248,14 @@ impl Cluster {
         let Some(needs) = definition.map(TaskDefinition::needs) else {
             return true;
         };
+        let boards = self.hosts.iter().filter_map(|host| host.agent.as_ref());
+        let board = boards.map(Agent::board).next();
+        let is_leaving = |host: &Host| board.is_some_and(|board| board.is_leaving(host.id));
         let mut live = self.hosts.iter().filter(|host| !host.lost);
         live.any(|host| {
+            if is_leaving(host) {
+                return false;
+            }
             let holding = host.runtime.containers().map(|(_, there)| there);
             let holding = holding.filter(|c| !matches!(c.status, ObservedStatus::Exited(_)));
             let (cpu, memory) = holding.fold((0, 0), |(cpu, memory), c| {
@@ -263,6 +290,13 @@ impl Cluster {
                     let (place, task) = (host.place, key.task);
                     return Some(format!("h{place} runs a part of task {task} only"));
                 }
+            }
+            let made = host.runtime.containers();
+            let mut made = made.filter(|(_, c)| c.status == ObservedStatus::Created);
+            if let Some((key, _)) = made.find(|(key, _)| board.task_at(host.id, key.task).is_none())
+            {
+                let (place, task) = (host.place, key.task);
+                return Some(format!("h{place} has {} of {task} for nobody", key.name));
             }
         }
         None

@@ -4,6 +4,7 @@ use holdfast_core::rng::Rng;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const PORT: u16 = 7946;
+const NET: u8 = 10;
 
 /// How the whole network behaves; cuts between pairs come on top.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +34,16 @@ impl Weather {
 pub struct Network {
     hosts: usize,
     pub weather: Weather,
+    /// Of all that this host sends or is sent, so much is lost on top.
+    lossy_ppm: Vec<u64>,
     /// How many faults cut this direction at the moment, by `from * hosts + to`.
     cuts: Vec<u8>,
     /// All of them together; zero spares the look-up.
     cuts_total: u32,
     /// How often the pair's streams were broken by a cut, for either direction.
     breaks: Vec<u16>,
+    /// How often the machine at each place was given a new address.
+    moved: Vec<u8>,
     /// When the last message of the stream arrives: the next one may not overtake it.
     stream_at: Vec<u64>,
     rng: Rng,
@@ -56,20 +61,29 @@ impl Network {
         Self {
             hosts,
             weather: Weather::FAIR,
+            lossy_ppm: vec![0; hosts],
             cuts: vec![0; hosts * hosts],
             cuts_total: 0,
             breaks: vec![0; hosts * hosts],
+            moved: vec![0; hosts],
             stream_at: vec![0; hosts * hosts],
             rng: Rng::new(seed),
         }
     }
 
     /// The address of the machine at this place; a host that returns as a new one has it again.
-    pub fn address(place: usize) -> SocketAddr {
-        let [_, a, b, c] = u32::try_from(place + 1)
-            .expect("fewer hosts than addresses")
-            .to_be_bytes();
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, a, b, c)), PORT)
+    pub fn address(&self, place: usize) -> SocketAddr {
+        address(NET + self.moved.get(place).copied().unwrap_or(0), place)
+    }
+
+    /// Where a machine is as long as it was not moved.
+    pub fn first_address(place: usize) -> SocketAddr {
+        address(NET, place)
+    }
+
+    /// The machine gets another address; nobody is at the one it had.
+    pub fn move_host(&mut self, place: usize) {
+        self.moved[place] += 1;
     }
 
     pub fn place(&self, address: SocketAddr) -> Option<usize> {
@@ -78,7 +92,8 @@ impl Network {
         };
         let [net, a, b, c] = ip.octets();
         let place = (u32::from_be_bytes([0, a, b, c]) as usize).checked_sub(1)?;
-        (net == 10 && address.port() == PORT && place < self.hosts).then_some(place)
+        let moved = NET + self.moved.get(place)?;
+        (net == moved && address.port() == PORT).then_some(place)
     }
 
     pub fn datagram(&mut self, now: u64, from: usize, to: usize) -> Option<Arrivals> {
@@ -88,6 +103,10 @@ impl Network {
             ..
         } = self.weather;
         if !self.is_open(from, to) || (loss_ppm > 0 && self.rng.chance_ppm(loss_ppm)) {
+            return None;
+        }
+        let lossy_ppm = self.lossy_ppm[from].max(self.lossy_ppm[to]);
+        if lossy_ppm > 0 && self.rng.chance_ppm(lossy_ppm) {
             return None;
         }
         let first = now + self.delay();
@@ -155,7 +174,13 @@ impl Network {
         }
     }
 
+    /// Of the datagrams to and from this host, so many are lost.
+    pub fn lose_around(&mut self, host: usize, ppm: u64) {
+        self.lossy_ppm[host] = ppm;
+    }
+
     pub fn mend_all(&mut self) {
+        self.lossy_ppm.fill(0);
         self.cuts.fill(0);
         self.cuts_total = 0;
         self.weather = Weather::FAIR;
@@ -185,6 +210,9 @@ impl Network {
     /// Whoever is on one side reaches everyone on it, both ways: only then does "on each connected
     /// side" mean one thing.
     pub fn is_cleanly_split(&self) -> bool {
+        if self.lossy_ppm.iter().any(|ppm| *ppm > 0) {
+            return false;
+        }
         if self.cuts_total == 0 {
             return true;
         }
@@ -205,6 +233,13 @@ pub fn exponential(rng: &mut Rng, mean: u64) -> u64 {
     (u128::from(mean) * u128::from(halvings) * 45_426 / (1 << 32)) as u64
 }
 
+fn address(net: u8, place: usize) -> SocketAddr {
+    let [_, a, b, c] = u32::try_from(place + 1)
+        .expect("fewer hosts than addresses")
+        .to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(net, a, b, c)), PORT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,9 +258,9 @@ mod tests {
     fn addresses_lead_back_to_their_places() {
         let network = Network::new(300, 1);
         for place in [0, 1, 255, 256, 299] {
-            assert_eq!(network.place(Network::address(place)), Some(place));
+            assert_eq!(network.place(network.address(place)), Some(place));
         }
-        assert_eq!(network.place(Network::address(300)), None);
+        assert_eq!(network.place(network.address(300)), None);
     }
 
     #[test]

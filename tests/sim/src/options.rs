@@ -15,6 +15,10 @@ pub struct Options {
     pub trace: TraceMode,
     /// A bug that the checks are to catch.
     pub planted: Option<Planted>,
+    /// Of the faults that the seed draws, only those with these numbers.
+    pub only_faults: Option<Vec<usize>>,
+    /// Of the orders that the seed draws, only those with these numbers.
+    pub only_orders: Option<Vec<usize>>,
 }
 
 impl Options {
@@ -27,6 +31,8 @@ impl Options {
             codec: true,
             trace: TraceMode::Keep,
             planted: None,
+            only_faults: None,
+            only_orders: None,
         }
     }
 
@@ -47,9 +53,20 @@ impl Options {
             seconds,
             ..
         } = self;
+        let faults = only("--only-faults", self.only_faults.as_deref());
+        let orders = only("--only-orders", self.only_orders.as_deref());
         format!(
             "cargo run --release -p sim -- {seed} --agents {agents} --seconds {seconds}\
-             {calm}{codec} --trace"
+             {calm}{codec}{faults}{orders} --trace"
         )
     }
+}
+
+fn only(flag: &str, kept: Option<&[usize]>) -> String {
+    let Some(kept) = kept else {
+        return String::new();
+    };
+    let numbers: Vec<_> = kept.iter().map(ToString::to_string).collect();
+    let none = if numbers.is_empty() { "none" } else { "" };
+    format!(" {flag} {none}{}", numbers.join(","))
 }

@@ -2,17 +2,26 @@
 
 use crate::{
     checks::{Asked, Wanted},
-    cluster::Cluster,
+    cluster::{Cluster, SECOND},
+    liveness::ANSWER_MAX,
     workload::Order,
 };
 use holdfast_core::{
-    cluster::body::HostReport,
+    cluster::body::{Availability, HostReport},
     command::{Command, CommandId, Outcome, Refusal},
     ids::TaskId,
     input::Input,
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    spec::{
+        options::{OptionsChange, ServiceOptions},
+        service::DefinitionRef,
+        task_definition::TaskDefinition,
+    },
     task::status::TaskStatus,
+    time::Span,
 };
+
+/// What leaving takes beyond the time that the others are given: the longest stop.
+const LEAVE_MAX: u64 = 150 * SECOND;
 
 impl Cluster {
     pub(crate) fn give_order(&mut self, number: usize) {
@@ -43,17 +52,20 @@ impl Cluster {
                 name: service,
                 definition: latest(&family),
                 desired,
+                options: ServiceOptions::default(),
                 client_token: String::new(),
             },
             Order::Scale { service, desired } => Command::UpdateService {
                 service,
                 desired: Some(desired),
                 definition: None,
+                options: OptionsChange::default(),
             },
             Order::Update { service, family } => Command::UpdateService {
                 service,
                 desired: None,
                 definition: Some(latest(&family)),
+                options: OptionsChange::default(),
             },
             Order::Delete { service } => Command::DeleteService {
                 service,
@@ -85,6 +97,12 @@ impl Cluster {
             self.definitions
                 .insert(definition.digest(), definition.clone());
         }
+        let within = match &command {
+            Command::Leave { within, .. } => {
+                within.map_or(LEAVE_MAX, |within| within.0 + LEAVE_MAX)
+            }
+            _ => ANSWER_MAX,
+        };
         self.checks.asked.insert(
             id,
             Asked {
@@ -92,6 +110,7 @@ impl Cluster {
                 boot: self.hosts[place].boot,
                 at: self.now,
                 desired,
+                within,
                 answered: false,
             },
         );
@@ -164,7 +183,19 @@ impl Cluster {
             name: service.to_owned(),
             definition: latest(family),
             desired,
+            options: ServiceOptions::default(),
             client_token: String::new(),
+        };
+        self.ask(place, command);
+    }
+
+    /// Changes how a service is held.
+    pub fn choose(&mut self, place: usize, service: &str, options: OptionsChange) {
+        let command = Command::UpdateService {
+            service: service.to_owned(),
+            desired: None,
+            definition: None,
+            options,
         };
         self.ask(place, command);
     }
@@ -174,6 +205,7 @@ impl Cluster {
             service: service.to_owned(),
             desired: Some(desired),
             definition: None,
+            options: OptionsChange::default(),
         };
         self.ask(place, command);
     }
@@ -183,6 +215,7 @@ impl Cluster {
             service: service.to_owned(),
             desired: None,
             definition: Some(latest(family)),
+            options: OptionsChange::default(),
         };
         self.ask(place, command);
     }
@@ -196,6 +229,31 @@ impl Cluster {
                 force: true,
             },
         );
+    }
+
+    pub fn direct(&mut self, place: usize, host: usize, availability: Availability) {
+        let hosts = vec![self.hosts[host].id];
+        self.ask(
+            place,
+            Command::DirectHosts {
+                hosts,
+                availability,
+            },
+        );
+    }
+
+    pub fn forget(&mut self, place: usize, host: usize, force: bool) {
+        let host = self.hosts[host].id;
+        self.ask(place, Command::ForgetHost { host, force });
+    }
+
+    /// The host is to go within so many seconds; with `force` also if nobody takes its tasks over.
+    pub fn leave(&mut self, place: usize, seconds: u64, force: bool) {
+        let within = Some(Span::from_secs(seconds));
+        if force {
+            self.hosts[place].leave_by = Some(self.now + seconds * SECOND);
+        }
+        self.ask(place, Command::Leave { within, force });
     }
 
     /// How many tasks run on this host, in truth.

@@ -1,4 +1,6 @@
-//! Bugs planted at the simulator's boundary, each of which some check must catch.
+//! Bugs to plant, in the core or at the simulator's boundary; some check must catch each of them.
+
+use holdfast_core::planted::Bug;
 
 /// A check that catches nothing is worse than none; a table test plants each of these in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,26 +39,37 @@ pub enum Planted {
     Chatter,
     /// A container is removed by nobody's order and nobody is told.
     VanishQuietly,
+    /// Inside the core.
+    Core(Bug),
 }
 
 impl Planted {
-    pub const ALL: [Self; 17] = [
-        Self::DropPersist,
-        Self::Misdeliver,
-        Self::DoubleStart,
-        Self::IgnoreStop,
-        Self::TouchForeign,
-        Self::StopHealthy,
-        Self::RepeatEvent,
-        Self::SkipEvent,
-        Self::StatusBack,
-        Self::Resurrect,
-        Self::OverPromise,
-        Self::Spin,
-        Self::FatDatagram,
-        Self::LoseReply,
-        Self::DeafToRecords,
-        Self::Chatter,
-        Self::VanishQuietly,
+    /// Those at the boundary, each with a part of what the check says that catches it.
+    pub const AT_BOUNDARY: [(Self, &str); 17] = [
+        (Self::DropPersist, "before it was on its disk"),
+        (Self::Misdeliver, "was handed a message for"),
+        (Self::DoubleStart, ""),
+        (Self::IgnoreStop, ""),
+        (Self::TouchForeign, "which is not ours"),
+        (Self::StopHealthy, "which is healthy and the only copy"),
+        (Self::RepeatEvent, "follows event"),
+        (Self::SkipEvent, "follows event"),
+        (Self::StatusBack, "went from"),
+        (Self::Resurrect, "knows to be deleted"),
+        (Self::OverPromise, "promises"),
+        (Self::Spin, "woken for ever"),
+        (Self::FatDatagram, "sends a datagram of"),
+        (Self::LoseReply, "is not answered"),
+        (Self::DeafToRecords, ""),
+        (Self::Chatter, "messages/s a host when idle"),
+        (Self::VanishQuietly, ""),
     ];
+
+    /// What is to be planted in the cores of the run.
+    pub const fn in_core(self) -> Option<Bug> {
+        match self {
+            Self::Core(bug) => Some(bug),
+            _ => None,
+        }
+    }
 }

@@ -2,15 +2,16 @@
 
 use crate::{
     cluster::{Cluster, SECOND},
-    faults,
-    liveness::{CONVERGE_MAX, QUIET},
+    faults::{self, Fault},
+    liveness::{BALANCE_MAX, CONVERGE_MAX, QUIET},
     options::Options,
     planted::Planted,
     stats::Stats,
-    workload,
+    workload::{self, TimedOrder},
 };
-use holdfast_core::rng::Rng;
+use holdfast_core::{planted, rng::Rng};
 use std::{
+    collections::BTreeSet,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -34,6 +35,27 @@ pub struct Failure {
 
 /// Draws a run from the seed and plays it whole.
 pub fn run(options: Options) -> Result<Report, Box<Failure>> {
+    let (faults, orders) = drawn(&options);
+    let faults = kept(faults, options.only_faults.as_deref());
+    let orders = kept(orders, options.only_orders.as_deref());
+    let kinds: BTreeSet<_> = faults.iter().map(|(_, fault)| fault.kind.word()).collect();
+    let kinds: Vec<_> = kinds.into_iter().collect();
+    let listed = faults
+        .iter()
+        .map(|(number, fault)| format!("{number:>3} {fault}"));
+    let plan = [format!("    of the kinds: {}", kinds.join(", "))];
+    let plan = plan.into_iter().chain(listed).collect();
+    let mut cluster = Cluster::new(options);
+    let bare = |(_, fault)| fault;
+    cluster.schedule(
+        faults.into_iter().map(bare).collect(),
+        orders.into_iter().map(|(_, order)| order).collect(),
+    );
+    watch(cluster, plan, play)
+}
+
+/// The faults and the orders that the seed stands for.
+pub fn drawn(options: &Options) -> (Vec<Fault>, Vec<TimedOrder>) {
     let mut rng = Rng::new(options.seed);
     let faults = if options.calm {
         Vec::new()
@@ -41,16 +63,21 @@ pub fn run(options: Options) -> Result<Report, Box<Failure>> {
         faults::draw(&mut rng, options.agents, options.seconds)
     };
     let orders = workload::draw(&mut rng, options.agents, options.seconds);
-    let plan = faults.iter().map(ToString::to_string).collect();
-    let mut cluster = Cluster::new(options);
-    cluster.schedule(faults, orders);
-    watch(cluster, plan, play)
+    (faults, orders)
+}
+
+/// Those with these numbers, each with its number; all, where none are given.
+fn kept<T>(all: Vec<T>, only: Option<&[usize]>) -> Vec<(usize, T)> {
+    let wanted = |number: &usize| only.is_none_or(|only| only.contains(number));
+    let all = all.into_iter().enumerate();
+    all.filter(|(number, _)| wanted(number)).collect()
 }
 
 fn play(cluster: &mut Cluster) -> Result<(), String> {
     cluster.run_until(cluster.options.seconds * SECOND)?;
     cluster.heal();
     cluster.converge(CONVERGE_MAX)?;
+    cluster.balance(BALANCE_MAX)?;
     if cluster.options.planted == Some(Planted::Resurrect) {
         for service in ["s0", "s1", "s2"] {
             cluster.delete(0, service);
@@ -67,7 +94,10 @@ pub fn watch(
     plan: Vec<String>,
     story: impl FnOnce(&mut Cluster) -> Result<(), String>,
 ) -> Result<Report, Box<Failure>> {
-    let result = catch_unwind(AssertUnwindSafe(|| story(&mut cluster)));
+    let bug = cluster.options.planted.and_then(Planted::in_core);
+    let result = planted::with(bug, || {
+        catch_unwind(AssertUnwindSafe(|| story(&mut cluster)))
+    });
     let what = match result {
         Ok(Ok(())) => {
             return Ok(Report {

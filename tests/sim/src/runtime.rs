@@ -1,6 +1,6 @@
 //! The fake container runtime: keeps the contract of `RuntimeCommand` as Docker does, or fails to.
 
-use crate::silence::time_out;
+use crate::{manners::Manners, silence::time_out};
 use holdfast_core::{
     ids::{HostId, TaskId},
     rng::Rng,
@@ -14,34 +14,6 @@ use holdfast_core::{
 use std::collections::BTreeMap;
 
 pub const VERSION: &str = "fake 1.0";
-
-/// How long what takes, in microseconds, and how often it goes wrong.
-#[derive(Clone, Debug)]
-pub struct Manners {
-    pub create_us: (u64, u64),
-    pub start_us: (u64, u64),
-    /// From SIGTERM to the end of a container that honours it.
-    pub term_us: (u64, u64),
-    pub other_us: (u64, u64),
-    /// Creates and starts that fail; a fifth of them for good.
-    pub fail_ppm: u64,
-    /// Containers that end only when killed.
-    pub stubborn_ppm: u64,
-    /// Containers that end by themselves, within a minute.
-    pub exits_ppm: u64,
-}
-
-impl Manners {
-    pub const GOOD: Self = Self {
-        create_us: (15_000, 40_000),
-        start_us: (150_000, 400_000),
-        term_us: (10_000, 100_000),
-        other_us: (5_000, 20_000),
-        fail_ppm: 0,
-        stubborn_ppm: 0,
-        exits_ppm: 0,
-    };
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerKey {
@@ -78,7 +50,7 @@ pub struct Finished {
     pub then: Option<(u64, Chore)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FakeRuntime {
     cluster: String,
     host: HostId,
@@ -212,6 +184,13 @@ impl FakeRuntime {
                 started
             }
             RuntimeCommand::Stop {
+                task, container, ..
+            } if self.manners.unkillable => RuntimeEvent::StopFailed {
+                task,
+                container,
+                failure: permanent("CannotStopContainerError: it does not end".to_owned()),
+            },
+            RuntimeCommand::Stop {
                 task,
                 container,
                 runtime_id,
@@ -248,7 +227,8 @@ impl FakeRuntime {
                 failure,
             };
         }
-        if make.container.image.starts_with("missing") && !self.has_all_images {
+        let missing = make.container.image.starts_with("missing") && !self.has_all_images;
+        if missing || self.manners.no_images {
             let failure = permanent(format!(
                 "CannotPullContainerError: no such image: {}",
                 make.container.image
@@ -355,10 +335,12 @@ impl FakeRuntime {
     }
 
     pub fn is_bound(&self, protocol: Protocol, host_port: u16) -> bool {
-        self.containers.values().any(|container| {
-            matches!(&container.status, ObservedStatus::Running { ports, .. }
+        let taken = self.manners.ports_taken.contains(&host_port);
+        taken
+            || self.containers.values().any(|container| {
+                matches!(&container.status, ObservedStatus::Running { ports, .. }
                 if ports.iter().any(|p| (p.protocol, p.host_port) == (protocol, host_port)))
-        })
+            })
     }
 
     fn stop(
@@ -412,6 +394,7 @@ impl FakeRuntime {
 
     fn list(&self) -> Vec<Observed> {
         let ours = |labels: &Labels| labels.cluster == self.cluster && labels.host == self.host;
+        let strangers = self.manners.strangers.iter().cloned();
         self.containers
             .values()
             .filter(|container| ours(&container.make.labels))
@@ -420,6 +403,7 @@ impl FakeRuntime {
                 labels: container.make.labels.clone(),
                 status: container.status.clone(),
             })
+            .chain(strangers)
             .collect()
     }
 
@@ -508,6 +492,11 @@ impl FakeRuntime {
     }
 
     fn draw_exit(&mut self, now: u64, task: TaskId, name: &str) -> Option<(u64, Chore)> {
+        if let Some(after) = self.manners.crashes_after_us {
+            let key = key(task, name);
+            let run = self.containers.get(&key)?.run;
+            return Some((now + after, Chore::Exit { key, run, code: 1 }));
+        }
         if self.manners.exits_ppm == 0 || !self.rng.chance_ppm(self.manners.exits_ppm) {
             return None;
         }

@@ -7,7 +7,11 @@ use crate::{
     trace::low,
 };
 use holdfast_core::{
-    cluster::board::Board,
+    cluster::{
+        board::Board,
+        body::{Body, Key},
+        record::Record,
+    },
     ids::{ServiceId, TaskId},
     task::{
         runtime::{CreateContainer, Labels, ObservedStatus, RuntimeCommand, SlotLabel},
@@ -220,6 +224,21 @@ impl Cluster {
         }
     }
 
+    /// A host calls a task STOPPED only when nothing of it runs any more.
+    pub(crate) fn check_stopped(&mut self, place: usize, record: &Record) {
+        let host = &self.hosts[place];
+        let (Key::Task(on, task), Some(Body::Task(report))) = (&record.key, &record.body) else {
+            return;
+        };
+        let ours = *on == host.id && record.version.stamp.author == host.id;
+        let runs = host.runtime.containers_of(*task).any(|c| c.is_running());
+        if ours && runs && report.last == TaskStatus::Stopped {
+            self.fail(format!(
+                "h{place} calls task {task} STOPPED while a container of it runs"
+            ));
+        }
+    }
+
     fn check_labels(&self, place: usize, labels: &Labels) -> Result<(), String> {
         let host = &self.hosts[place];
         if labels.host != host.id || labels.cluster != CLUSTER {
@@ -338,7 +357,8 @@ impl Cluster {
             return Ok(());
         };
         let wanted = board.service(service).map(|service| service.desired);
-        let is_excused = board.is_service_gone(service)
+        let is_excused = self.must_go(place, board)
+            || board.is_service_gone(service)
             || wanted.is_some_and(|desired| index >= desired)
             || board.stop_order(task).is_some()
             || board.slot(service, index).is_some_and(|(_, slot)| {
@@ -369,6 +389,15 @@ impl Cluster {
             "stops task {task}, which is healthy and the only copy of slot {index} of service \
              {service} on its side"
         ))
+    }
+
+    /// It was told to go in any case, and has waited long enough, or there is nobody to wait for.
+    fn must_go(&self, place: usize, board: &Board) -> bool {
+        let id = self.hosts[place].id;
+        let stays = |host| board.is_up(host) && !board.is_leaving(host);
+        self.hosts[place].leave_by.is_some_and(|by| {
+            self.now >= by || !board.hosts().any(|(host, ..)| host != id && stays(host))
+        })
     }
 
     pub(crate) fn board(&self, place: usize) -> Option<&Board> {

@@ -2,7 +2,7 @@
 
 use holdfast_core::{
     cluster::message::Message,
-    rng::mix,
+    rng::{hash_bytes, mix},
     task::runtime::{RuntimeCommand, RuntimeEvent},
 };
 use std::{collections::VecDeque, fmt};
@@ -76,16 +76,18 @@ pub fn message_word(message: &Message) -> u64 {
     match message {
         Message::Probe { sequence } => 1 << 32 | u64::from(*sequence),
         Message::Ack { sequence } => 2 << 32 | u64::from(*sequence),
-        Message::Alarm {
-            subject,
-            incarnation,
-        } => 3 << 32 ^ subject.word() ^ incarnation,
+        Message::Alarm(alarm) => 3 << 32 ^ alarm.subject.word() ^ u64::from(alarm.silent_ms),
         Message::Records(records) => records.iter().fold(4 << 32, |sum, r| mix(sum ^ r.hash())),
         Message::Summary { root } => 5 << 32 ^ root,
-        Message::Buckets(hashes) => hashes.iter().fold(6 << 32, |sum, h| mix(sum ^ h)),
+        Message::Branches(branches) => branches
+            .iter()
+            .flat_map(|(_, hashes)| hashes)
+            .fold(6 << 32, |sum, h| mix(sum ^ h)),
         Message::Holdings { held, .. } => held.iter().fold(7 << 32, |sum, h| mix(sum ^ h.0)),
         Message::Fetch(hashes) => hashes.iter().fold(8 << 32, |sum, h| mix(sum ^ h)),
-        Message::CatchUp => 9 << 32,
+        Message::CatchUp { after } => {
+            9 << 32 ^ after.as_ref().map_or(0, |key| hash_bytes(&key.to_wire().1))
+        }
         Message::Page { records, last } => records
             .iter()
             .fold(10 << 32 | u64::from(*last), |sum, r| mix(sum ^ r.hash())),
@@ -102,13 +104,13 @@ pub const fn message_kind(message: &Message) -> (&'static str, usize) {
     match message {
         Message::Probe { .. } => ("Probe", 0),
         Message::Ack { .. } => ("Ack", 0),
-        Message::Alarm { .. } => ("Alarm", 0),
+        Message::Alarm(_) => ("Alarm", 0),
         Message::Records(records) => ("Records", records.len()),
         Message::Summary { .. } => ("Summary", 0),
-        Message::Buckets(hashes) => ("Buckets", hashes.len()),
+        Message::Branches(branches) => ("Branches", branches.len()),
         Message::Holdings { held, .. } => ("Holdings", held.len()),
         Message::Fetch(hashes) => ("Fetch", hashes.len()),
-        Message::CatchUp => ("CatchUp", 0),
+        Message::CatchUp { .. } => ("CatchUp", 0),
         Message::Page { records, .. } => ("Page", records.len()),
         #[allow(
             unreachable_patterns,

@@ -66,8 +66,8 @@ const BANS: &[Ban] = &[
     only_in(
         "UdpSocket",
         // The probe's is never sent from: it asks the routing table for our address.
-        &["agent/src/gossip", "agent/src/probe"],
-        "datagrams are gossip/'s",
+        &["agent/src/gossip", "agent/src/probe", DNS],
+        "datagrams are gossip/'s, but for questions to DNS",
     ),
     only_in(
         "TcpListener",
@@ -94,7 +94,16 @@ const BANS: &[Ban] = &[
     },
 ];
 
-const STREAMS: &[&str] = &["agent/src/gossip", "agent/src/http", "agent/src/api"];
+const DNS: &str = "agent/src/discovery/srv";
+/// It asks another machine's kernel, and says nothing.
+const KNOCK: &str = "agent/src/knock";
+const STREAMS: &[&str] = &[
+    "agent/src/gossip",
+    "agent/src/http",
+    "agent/src/api",
+    KNOCK,
+    DNS,
+];
 const SLEEP_ADVICE: &str = "wait for what is meant, with a deadline; a poll is excused in allow.rs";
 
 const fn everywhere(

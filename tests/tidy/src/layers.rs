@@ -13,6 +13,8 @@ const ROOT: &str = "agent/core/src/";
 /// Machines (`task`, `host`, `cluster`, `schedule`) do not call one another: `agent` alone composes
 /// them. They meet in what they share: ids, statuses, records and messages.
 const LAYERS: &[(&str, &[&str])] = &[
+    // Bugs for tests to plant, by a macro: nothing of it is in a daemon.
+    ("planted", &[]),
     ("time", &[]),
     ("rng", &[]),
     ("ids", &["rng"]),
@@ -22,10 +24,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The vocabulary: what happened, what is recorded, what travels, what is asked for. Statuses,
     // records and messages are words, and machines of other modules may say them.
     ("event", &["time", "ids", "task::status"]),
-    ("command", &["ids", "spec"]),
+    ("command", &["time", "ids", "spec", "cluster::body"]),
     (
         "input",
-        &["ids", "command", "cluster::message", "task::runtime"],
+        &[
+            "ids",
+            "command",
+            "cluster::keys",
+            "cluster::message",
+            "task::runtime",
+        ],
     ),
     (
         "effect",
@@ -34,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
             "command",
             "event",
+            "cluster::keys",
             "cluster::message",
             "cluster::record",
             "task::runtime",
@@ -75,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rng",
             "ids",
             "limits",
+            "timings",
             "spec",
             "cluster",
             "task::status",

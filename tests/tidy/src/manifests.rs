@@ -3,7 +3,15 @@
 use crate::{Finding, tree::Tree};
 
 const CORE: &str = "agent/core/Cargo.toml";
-const CORE_MAY_USE: &[&str] = &["postcard", "serde", "serde_json", "sha2", "thiserror"];
+const CORE_MAY_USE: &[&str] = &[
+    "equivalent",
+    "imbl",
+    "postcard",
+    "serde",
+    "serde_json",
+    "sha2",
+    "thiserror",
+];
 const SIM: &str = "tests/sim/Cargo.toml";
 const SIM_MAY_NOT_USE: &[&str] = &["tokio", "holdfast"];
 

@@ -7,7 +7,7 @@ use crate::{
     effect::{Effect, Effects},
     ids::{Digest, ServiceId, TaskId},
     limits,
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    spec::{options::OptionsChange, service::DefinitionRef, task_definition::TaskDefinition},
     time::Now,
 };
 
@@ -19,33 +19,39 @@ impl Agent {
         command: Command,
         fx: &mut Effects,
     ) {
-        let result = self.carry_out(now, command, fx);
+        let result = self.carry_out(now, id, command, fx);
         self.persist(fx);
-        fx.push(Effect::Reply { id, result });
+        if let Some(result) = result.transpose() {
+            fx.push(Effect::Reply { id, result });
+        }
     }
 
+    /// No outcome is one that comes later.
     fn carry_out(
         &mut self,
         now: Now,
+        id: CommandId,
         command: Command,
         fx: &mut Effects,
-    ) -> Result<Outcome, Refusal> {
-        if !self.joining.is_done() {
-            let seconds = now.mono.since(self.started.mono).as_ms() / 1_000;
-            return Err(Refusal::NotCaughtUp { seconds });
+    ) -> Result<Option<Outcome>, Refusal> {
+        // Whoever must go, must go, whatever it knows.
+        if !matches!(command, Command::Leave { force: true, .. }) {
+            self.check_caught_up(now)?;
         }
-        match command {
+        let done = match command {
             Command::RegisterTaskDefinition(definition) => Ok(self.register(now, definition, fx)),
             Command::CreateService {
                 name,
                 definition,
                 desired,
+                options,
                 client_token,
             } => {
                 let asked = ServiceSettings {
                     name,
                     created_at: now.wall,
                     client_token,
+                    options,
                 };
                 self.create_service(now, asked, &definition, desired, fx)
             }
@@ -53,12 +59,37 @@ impl Agent {
                 service,
                 desired,
                 definition,
-            } => self.update_service(now, &service, desired, definition.as_ref(), fx),
+                options,
+            } => {
+                let change = (desired, definition.as_ref(), options);
+                self.update_service(now, &service, change, fx)
+            }
             Command::DeleteService { service, force } => {
                 self.delete_service(now, &service, force, fx)
             }
             Command::StopTask { task, reason } => self.stop_task(now, task, reason, fx),
+            Command::DirectHosts {
+                hosts,
+                availability,
+            } => self.direct(now, hosts, availability, fx),
+            Command::ForgetHost { host, force } => self.forget_on_command(now, host, force, fx),
+            Command::Leave { within, force } => {
+                self.leave(now, id, (within, force), fx)?;
+                return Ok(None);
+            }
+            Command::InstallKey { key, secret } => self.install_key(now, (key, secret), fx),
+            Command::UseKey { key, force } => self.use_key(now, key, force, fx),
+            Command::RemoveKey { key, force } => self.remove_key(now, key, force, fx),
+        };
+        done.map(Some)
+    }
+
+    fn check_caught_up(&self, now: Now) -> Result<(), Refusal> {
+        if self.joining.is_done() {
+            return Ok(());
         }
+        let seconds = now.mono.since(self.started.mono).as_ms() / 1_000;
+        Err(Refusal::NotCaughtUp { seconds })
     }
 
     fn register(&mut self, now: Now, definition: TaskDefinition, fx: &mut Effects) -> Outcome {
@@ -153,8 +184,7 @@ impl Agent {
         &mut self,
         now: Now,
         name: &str,
-        desired: Option<u32>,
-        definition: Option<&DefinitionRef>,
+        (desired, definition, options): (Option<u32>, Option<&DefinitionRef>, OptionsChange),
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let (id, _) = self.find_service(name)?;
@@ -165,6 +195,15 @@ impl Agent {
         }
         if let Some(revision) = revision {
             self.write_revision(now, id, revision, fx);
+        }
+        let settings = self
+            .board
+            .service(id)
+            .map(|service| service.settings.clone());
+        if let Some(mut settings) = settings.filter(|_| !options.is_empty()) {
+            settings.options = options.of(settings.options);
+            let body = Body::ServiceSettings(settings);
+            self.write(now, Key::ServiceSettings(id), 0, Some(body), fx);
         }
         Ok(Outcome::Updated(id))
     }
@@ -196,8 +235,6 @@ impl Agent {
         ] {
             self.write(now, key, 1, None, fx);
         }
-        // The settings are no longer there to say which service changed.
-        self.dirty.insert(id);
     }
 
     fn stop_task(

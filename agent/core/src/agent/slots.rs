@@ -7,7 +7,7 @@ use crate::{
     ids::{Generation, ServiceId, SlotIndex, TaskId},
     schedule::{
         copy::{Fate, fate, serves},
-        keeper::keeper_of,
+        keeper::{Scope, Sight},
     },
     task::{
         runtime::SlotLabel,
@@ -41,7 +41,7 @@ impl Agent {
     }
 
     /// Does with this host's copies of a service what its slots say, and takes up new offers.
-    pub(super) fn serve(&mut self, now: Now, service: ServiceId, fx: &mut Effects) {
+    pub(super) fn serve(&mut self, now: Now, service: ServiceId, scope: &Scope, fx: &mut Effects) {
         if !self.may_speak() {
             return;
         }
@@ -50,10 +50,10 @@ impl Agent {
             .iter()
             .filter(|task| !task.is_stopping())
             .filter_map(|task| Some((task.id, task.report.slot.clone()?)))
-            .filter(|(_, label)| label.service == service)
+            .filter(|(_, label)| label.service == service && scope.covers(label.index))
             .collect();
         for (task, label) in mine {
-            let fate = fate(&self.board, self.config.host, task, &label);
+            let fate = fate(&self.board, &self.index, (self.config.host, task), &label);
             if !matches!(fate, Fate::GiveWay { .. }) {
                 self.giving_way.remove(&task);
             }
@@ -74,7 +74,7 @@ impl Agent {
         let able = self.status == HostStatus::Active
             && matches!(self.runtime, RuntimeStatus::Available { .. });
         if able {
-            for offer in self.offers(service) {
+            for offer in self.offers(service, scope) {
                 self.take_up(now, service, offer, fx);
             }
         }
@@ -106,7 +106,8 @@ impl Agent {
             .giving_way
             .values()
             .filter(|(_, since)| now.mono >= *since + CONFIRMED_AFTER);
-        self.dirty.extend(due.map(|(service, _)| *service));
+        let services = due.map(|(service, _)| *service);
+        self.dirty.services.extend(services);
     }
 
     fn mark(&mut self, task: TaskId, generation: Generation, replaced: bool) {
@@ -125,26 +126,29 @@ impl Agent {
         }
     }
 
-    fn offers(&self, id: ServiceId) -> Vec<Offer> {
+    fn offers(&self, id: ServiceId, scope: &Scope) -> Vec<Offer> {
         let Some(service) = self.board.service(id) else {
             return Vec::new();
         };
         let me = self.config.host;
-        let served = |index: SlotIndex, generation: Generation, slot: &Slot| {
-            self.board.tasks_of(id).any(|(on, task, report)| {
+        let naming_me = self
+            .index
+            .slots_naming(me, id)
+            .filter(|index| *index < service.desired && scope.covers(*index));
+        let offer = |index| {
+            let (generation, slot) = self.board.slot(id, index)?;
+            let mut copies = self.index.copies(&self.board, id, index);
+            let is_served = copies.any(|(on, task, report)| {
                 on == me && (slot.adopted == Some(task) || serves(report, index, generation))
+            });
+            (!is_served).then(|| Offer {
+                index,
+                generation,
+                slot: slot.clone(),
+                service_name: service.settings.name.clone(),
             })
         };
-        let open = self.board.slots(id).filter(|(index, generation, slot)| {
-            slot.host == Some(me) && *index < service.desired && !served(*index, *generation, slot)
-        });
-        let offer = |(index, generation, slot): (SlotIndex, Generation, &Slot)| Offer {
-            index,
-            generation,
-            slot: slot.clone(),
-            service_name: service.settings.name.clone(),
-        };
-        open.map(offer).collect()
+        naming_me.filter_map(offer).collect()
     }
 
     /// The host has the last word: it starts the task, or says why not.
@@ -232,22 +236,26 @@ impl Agent {
     }
 
     /// If this host is the service's keeper: writes what its plan decides.
-    pub(super) fn keep(&mut self, now: Now, id: ServiceId, fx: &mut Effects) {
-        let mine = self.joining.is_done() && keeper_of(&self.board, id) == Some(self.config.host);
+    pub(super) fn keep(&mut self, now: Now, id: ServiceId, scope: &Scope, fx: &mut Effects) {
+        let keeper = self.index.keeper_of(id);
+        let mine = self.joining.is_done() && keeper == Some(self.config.host);
         let Some(service) = self.board.service(id).filter(|_| mine) else {
             if mine && self.board.shadowed_services().any(|other| other == id) {
                 // Two sides created a service of one name: the earlier one stays.
                 self.delete_records(now, id, fx);
             }
-            if self.board.is_service_gone(id) {
-                self.keeper.bury(id);
-            } else {
-                self.keeper.forget(id);
-            }
+            self.keeper.forget(id);
             return;
         };
-        let returning = self.membership.returning(now);
-        for decision in self.keeper.plan(now, &self.board, service, &returning) {
+        let mut returning = self.membership.returning(now);
+        // What was just heard of a host that has gone was its goodbye.
+        returning.retain(|host| self.board.status(*host) != Some(HostStatus::Left));
+        let sight = Sight {
+            board: &self.board,
+            index: &mut self.index,
+            returning: &returning,
+        };
+        for decision in self.keeper.plan(now, sight, service, scope) {
             let key = Key::Slot(decision.service, decision.index);
             self.tell_decision(now, &decision, fx);
             self.write(
@@ -258,5 +266,17 @@ impl Agent {
                 fx,
             );
         }
+    }
+
+    /// This host's own tasks, and the slots that name it, are to be looked at again.
+    pub(super) fn touch_own(&mut self) {
+        self.dirty
+            .slots
+            .extend(self.index.all_naming(self.config.host));
+        let mine = self.roster.iter().filter_map(|task| {
+            let label = task.report.slot.as_ref()?;
+            Some((label.service, label.index))
+        });
+        self.dirty.slots.extend(mine);
     }
 }

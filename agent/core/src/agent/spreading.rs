@@ -1,20 +1,24 @@
 //! How a step ends: what changed is settled, remembered, and sent on.
 
-use super::{Agent, via};
+use super::Agent;
 use crate::{
     cluster::{
         body::{Body, Key},
         message::Message,
+        outbox::Change,
         record::Record,
         repair,
     },
     effect::{Effect, Effects},
-    ids::HostId,
+    ids::{HostId, ServiceId},
     limits,
-    schedule::keeper::keeper_of,
+    schedule::{index::Touched, keeper::Scope},
     time::Now,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Rounds of settling in one step. Each one only follows from what the one before wrote, and a
 /// chain is never that long: offer, refusal, next offer, and so on for one host.
@@ -32,17 +36,18 @@ impl Agent {
             }
             let mut dirty = std::mem::take(&mut self.dirty);
             if std::mem::take(&mut self.all_dirty) {
-                dirty.extend(self.every_service());
+                dirty.services.extend(self.every_service());
             }
-            for service in dirty {
-                self.serve(now, service, fx);
+            for (service, scope) in scopes(dirty) {
+                self.serve(now, service, &scope, fx);
                 self.publish_tasks(now, fx);
                 self.save(fx);
-                self.keep(now, service, fx);
+                self.keep(now, service, &scope, fx);
             }
         }
         self.save(fx);
-        self.spread(fx);
+        self.order_keys(fx);
+        self.spread(now, fx);
     }
 
     /// Pushes what changed to the disk's queue; the caller decides if anything waits for it.
@@ -54,51 +59,47 @@ impl Agent {
 
     /// Pushes what changed so far to the disk; what follows waits until it is there.
     pub(super) fn persist(&mut self, fx: &mut Effects) {
-        if !self.unsaved.is_empty() {
+        if !self.unsaved.is_empty() && !planted!(AnswersBeforeDisk) {
             fx.push(Effect::Persist(std::mem::take(&mut self.unsaved)));
         }
     }
 
-    /// Sends what changed to a few random peers, and straight to those whom it concerns.
-    fn spread(&mut self, fx: &mut Effects) {
-        if self.outbox.is_empty() {
-            return;
+    /// Sends what changed to a few peers, and what was written here straight to whom it concerns.
+    fn spread(&mut self, now: Now, fx: &mut Effects) {
+        let mut parcels: BTreeMap<HostId, BTreeMap<u64, Arc<Record>>> = BTreeMap::new();
+        let mut add = |target: HostId, record: &Arc<Record>| {
+            let parcel = parcels.entry(target).or_default();
+            parcel.insert(record.key_hash, Arc::clone(record));
+        };
+        for record in self.outbox.take_fresh() {
+            for target in self.concerned(&record) {
+                add(target, &record);
+            }
         }
-        let outbox = std::mem::take(&mut self.outbox);
-        let authored = self.sample(limits::FANOUT_AUTHOR);
-        let forwarded = self.sample(limits::FANOUT_FORWARD);
-        let mut parcels: BTreeMap<HostId, Vec<Arc<Record>>> = BTreeMap::new();
-        for (record, from) in outbox {
-            let random = if from.is_none() {
-                &authored
-            } else {
-                &forwarded
-            };
-            let mut targets = random.clone();
-            targets.extend(self.concerned(&record));
-            targets.sort_unstable();
-            targets.dedup();
-            let author = record.version.stamp.author;
-            for target in targets {
-                let knows = Some(target) == from || target == author;
-                if target != self.config.host && !knows {
-                    parcels.entry(target).or_default().push(Arc::clone(&record));
+        let changes = self.outbox.flush(now.mono);
+        if !changes.is_empty() {
+            let peers = self.sample(limits::FANOUT_AUTHOR);
+            for Change { record, from } in changes {
+                if planted!(TellsOnlyItsOwn) && from.is_some() {
+                    continue;
+                }
+                let author = record.version.stamp.author;
+                let fanout = match from {
+                    None => limits::FANOUT_AUTHOR,
+                    Some(_) => limits::FANOUT_FORWARD,
+                };
+                for target in peers.iter().take(fanout) {
+                    if Some(*target) != from && *target != author {
+                        add(*target, &record);
+                    }
                 }
             }
         }
+        parcels.remove(&self.config.host);
         for (peer, records) in parcels {
-            let Some(to) = self.membership.address(peer) else {
-                continue;
-            };
-            for message in repair::pack(records) {
-                let via = via(&message);
-                let host = Some(peer);
-                fx.push(Effect::Send(crate::effect::Send {
-                    to,
-                    host,
-                    via,
-                    message,
-                }));
+            let records: Vec<_> = records.into_values().collect();
+            for records in repair::chunks(records, limits::DATAGRAM_MESSAGE_BYTES_MAX) {
+                self.send_to(peer, Message::Records(records), fx);
             }
         }
     }
@@ -118,7 +119,7 @@ impl Agent {
                 };
                 let slot = self.board.slot(label.service, label.index);
                 let superseded = slot.into_iter().flat_map(|(_, slot)| &slot.superseded);
-                let keeper = keeper_of(&self.board, label.service);
+                let keeper = self.index.keeper_of(label.service);
                 superseded.map(|at| at.host).chain(keeper).collect()
             }
             (Key::StopOrder(task), _) => self
@@ -127,42 +128,40 @@ impl Agent {
                 .map(|(host, _)| host)
                 .into_iter()
                 .collect(),
-            (Key::Verdict(host), _) => vec![*host],
+            // Its other observers are about to write the same.
+            (Key::Verdict(host), Some(Body::Verdict(verdict))) => {
+                verdict.votes.iter().copied().chain([*host]).collect()
+            }
             _ => Vec::new(),
         }
     }
 
+    /// The next peer in the order of ids, then random ones.
     fn sample(&mut self, count: usize) -> Vec<HostId> {
-        let mut peers = self.membership.up().to_vec();
-        if peers.len() <= count {
-            return peers;
+        let up = self.membership.up();
+        let next = up.partition_point(|peer| *peer < self.config.host);
+        let mut places: Vec<usize> = (next..up.len()).chain(0..next).take(1).collect();
+        while places.len() < count.min(up.len()) {
+            let place = self.rng.index(up.len()).expect("there are peers");
+            if !places.contains(&place) {
+                places.push(place);
+            }
         }
-        for place in 0..count {
-            let other = place
-                + self
-                    .rng
-                    .index(peers.len() - place)
-                    .expect("more than count");
-            peers.swap(place, other);
-        }
-        peers.truncate(count);
-        peers
+        places.into_iter().map(|place| up[place]).collect()
     }
+}
 
-    /// Answers a host that asks for the whole board.
-    pub(super) fn pages(&self) -> Vec<Message> {
-        let records: Vec<Arc<Record>> = self.board.records().cloned().collect();
-        let mut chunks = repair::chunks(records, limits::PAGE_BYTES_MAX);
-        let last = chunks.pop().unwrap_or_default();
-        let first = chunks.into_iter().map(|records| Message::Page {
-            records,
-            last: false,
-        });
-        first
-            .chain([Message::Page {
-                records: last,
-                last: true,
-            }])
-            .collect()
+/// Service by service: all of it, or the slots that were touched.
+fn scopes(dirty: Touched) -> BTreeMap<ServiceId, Scope> {
+    let mut scopes = BTreeMap::new();
+    for (service, index) in dirty.slots {
+        let scope = scopes
+            .entry(service)
+            .or_insert_with(|| Scope::Slots(BTreeSet::new()));
+        if let Scope::Slots(slots) = scope {
+            slots.insert(index);
+        }
     }
+    scopes.extend(dirty.services.into_iter().map(|s| (s, Scope::Whole)));
+    scopes
 }

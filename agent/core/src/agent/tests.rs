@@ -1,17 +1,25 @@
 //! A whole agent, told what others say: what it takes, keeps and passes on, and what it refuses.
 
+mod hosts;
+mod joining;
+
 use super::{Agent, AgentConfig, Timings};
 use crate::{
     cluster::{
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, StopOrder},
+        board::Board,
+        body::{
+            Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, StopOrder,
+            Verdict,
+        },
         message::Message,
         record::{Record, Stamp, Version},
     },
     effect::{Effect, Effects},
+    event::Happening,
     ids::{HostId, TaskId},
     input::Input,
     limits,
-    time::{Mono, Now, Wall},
+    time::{Mono, Now, Span, Wall},
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -50,6 +58,7 @@ fn host(host: HostId) -> Arc<Record> {
             version: "28".to_owned(),
         },
         fingerprint: 2,
+        keys: Default::default(),
         agent_version: String::new(),
         registered_at: NOW.wall,
         started_at: NOW.wall,
@@ -67,24 +76,29 @@ fn order(wall: Wall) -> Arc<Record> {
     Record::new(Key::StopOrder(TaskId(7)), version, Some(body))
 }
 
-/// An agent that has started alone, and then heard of two peers.
-fn agent() -> Agent {
-    let config = AgentConfig {
+fn config() -> AgentConfig {
+    AgentConfig {
         host: ME,
         incarnation: 1,
         cluster: "test".to_owned(),
         name: "me".to_owned(),
         address: address(ME),
         seeds: vec![],
+        seeds_expected: false,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
         fingerprint: 1,
+        keys: Default::default(),
         agent_version: String::new(),
         timings: Timings::default(),
-    };
+    }
+}
+
+/// An agent that has started alone, and then heard of two peers.
+fn agent() -> Agent {
     let mut fx = Effects::new();
-    let mut agent = Agent::resume(config, vec![], 1, NOW, &mut fx);
+    let mut agent = Agent::resume(config(), Board::default(), 1, NOW, &mut fx);
     fx.drain().for_each(drop);
     tell(&mut agent, vec![host(PEER), host(OTHER)]);
     agent
@@ -103,6 +117,14 @@ fn tell(agent: &mut Agent, records: Vec<Arc<Record>>) -> Vec<Effect> {
         },
         &mut fx,
     );
+    fx.drain().collect()
+}
+
+/// What the agent does when it is woken so much later.
+fn wait(agent: &mut Agent, span: Span) -> Vec<Effect> {
+    let mut fx = Effects::new();
+    let mono = NOW.mono + span;
+    agent.step(Now { mono, ..NOW }, Input::Wake, &mut fx);
     fx.drain().collect()
 }
 
@@ -131,11 +153,56 @@ fn a_stamp_from_the_future_is_refused_and_one_just_before_it_is_taken() {
     let effects = tell(&mut agent, vec![future.clone()]);
     assert_eq!(passed_on(&effects, &future), (vec![], false));
     assert_eq!(agent.board().root(), root, "the board is as before");
+    assert_eq!(
+        clock_events(&effects),
+        [(OTHER, true)],
+        "people are told, and who sent it"
+    );
+    let again = tell(&mut agent, vec![future.clone()]);
+    assert_eq!(clock_events(&again), [], "not for every record");
 
     let just = order(Wall(limit));
     let (_, saved) = passed_on(&tell(&mut agent, vec![just.clone()]), &just);
     assert!(saved);
     assert_eq!(agent.board().record(&just.key), Some(&just));
+}
+
+/// Of whose clock people were told, and whether a peer was, too.
+fn clock_events(effects: &[Effect]) -> Vec<(HostId, bool)> {
+    let is_told = |effect: &Effect| match effect {
+        Effect::Send(send) => matches!(send.message, Message::Ahead { .. }),
+        _ => false,
+    };
+    let peer_is_told = effects.iter().any(is_told);
+    let events = effects.iter().filter_map(|effect| match effect {
+        Effect::Emit(event) => match &event.what {
+            Happening::Host(change) if change.reason.contains("clock") => {
+                Some((change.host, peer_is_told))
+            }
+            _ => None,
+        },
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn a_host_whose_word_is_not_taken_for_its_clock_says_so() {
+    let mut agent = agent();
+    let mut told = || {
+        let mut fx = Effects::new();
+        let (from, address) = (PEER, address(PEER));
+        let message = Message::Ahead { ms: 3_600_000 };
+        let input = Input::Message {
+            from,
+            address,
+            message,
+        };
+        agent.step(NOW, input, &mut fx);
+        clock_events(&fx.drain().collect::<Vec<_>>())
+    };
+    assert_eq!(told(), [(ME, false)]);
+    assert_eq!(told(), []);
 }
 
 #[test]
@@ -151,7 +218,8 @@ fn a_record_of_a_later_kind_is_kept_saved_and_passed_on_as_it_came() {
     let body = (Some([0xff_u8; 9].as_slice()), [0xaa_u8; 64].as_slice());
     let bytes = postcard::to_allocvec(&(wire, body)).expect("it encodes");
     let record = Record::decode(&bytes).expect("it is a record");
-    let effects = tell(&mut agent, vec![record.clone()]);
+    let mut effects = tell(&mut agent, vec![record.clone()]);
+    effects.extend(wait(&mut agent, Span::from_ms(10)));
     assert_eq!(
         passed_on(&effects, &record),
         (vec![OTHER], true),
@@ -204,7 +272,8 @@ fn a_verdict_of_the_last_incarnation_does_not_end_the_agent() {
         counter: 0,
         author: PEER,
     };
-    let body = Body::Verdict(crate::cluster::body::Verdict {
+    let body = Body::Verdict(Verdict {
+        standing: Standing::Down,
         votes: vec![],
         silent_ms: 0,
     });
@@ -337,7 +406,7 @@ fn an_adopted_task_is_not_called_stopped_while_its_container_runs() {
         stopped_at: None,
         containers: vec![],
     };
-    let mut task = Task::from_labels(TaskId(7), report, &Timings::default());
+    let mut task = Task::remembered(TaskId(7), report, None, &Timings::default());
     task.stop(
         NOW,
         StopCode::ServiceSchedulerInitiated,

@@ -4,18 +4,22 @@ use super::Agent;
 use crate::{
     cluster::{
         board::Merge,
-        body::{Body, HostReport, HostStatus, Key},
+        body::{Body, HostReport, Key, Standing, Verdict},
         clock::Clock,
+        membership::Turn,
+        message::Message,
         record::{Record, Version},
     },
     effect::{Effect, Effects},
-    ids::{HostId, Incarnation},
+    ids::{HostId, Incarnation, TaskId},
     limits,
-    schedule::keeper::keeper_of,
     task::status::{StopCode, TaskStatus},
     time::Now,
 };
 use std::sync::Arc;
+
+/// After this time a host says again that it is there.
+const SIGN_LIFE_MS: u64 = limits::TOMBSTONE_MS / 6;
 
 impl Agent {
     /// Writes a record of our own: later than whatever we know.
@@ -35,7 +39,7 @@ impl Agent {
         match self.board.merge(&record) {
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(&record));
-                self.outbox.push((Arc::clone(&record), None));
+                self.outbox.push(&record, None);
                 self.on_change(now, replaced.as_deref(), &record, fx);
             }
             // A newer epoch came from elsewhere in this very step: theirs stands.
@@ -54,22 +58,64 @@ impl Agent {
     ) {
         let version = record.version;
         let author_is_me = version.stamp.author == self.config.host;
-        if Clock::is_from_the_future(version.stamp, now.wall) && !author_is_me {
+        let wall = self.clock.steady(now);
+        if Clock::is_from_the_future(version.stamp, wall) && !author_is_me {
+            self.on_stamp_ahead(now, version.stamp, from, fx);
             return;
         }
         if !self.is_credible(now, record) {
             return;
         }
-        let known = self.board.record(&record.key).is_some();
+        let ours = self.board.record(&record.key);
+        let own = |ours: &Arc<Record>| ours.version.stamp.author == self.config.host;
+        if planted!(KeepsItsOwnWord) && !author_is_me && ours.is_some_and(own) {
+            return;
+        }
+        let known = ours.is_some();
         if !known && self.board.len() >= limits::RECORDS_MAX {
             return;
         }
-        self.clock.observe(version.stamp);
+        if !self.is_believed(now, record, fx) {
+            return;
+        }
+        self.merge(now, record, from, fx);
+        let me = self.config.host;
+        if let (true, Some(from)) = (record.key == Key::Verdict(me), from) {
+            // Whoever accuses us sees at once that we are there, be it news to us or not.
+            let ours = [Key::Host(me), Key::Verdict(me)];
+            let ours = ours.iter().filter_map(|key| self.board.record(key));
+            let message = Message::Records(ours.cloned().collect());
+            self.send_to(from, message, fx);
+        }
+    }
+
+    /// A verdict may be doubted. An agent that has no board of its own yet has no doubts.
+    fn is_believed(&mut self, now: Now, record: &Arc<Record>, fx: &mut Effects) -> bool {
+        let mut turn = Turn {
+            now,
+            board: &self.board,
+            fx,
+            findings: &mut Vec::new(),
+        };
+        !self.joining.is_done() || self.membership.weigh(&mut turn, record)
+    }
+
+    pub(super) fn merge(
+        &mut self,
+        now: Now,
+        record: &Arc<Record>,
+        from: Option<HostId>,
+        fx: &mut Effects,
+    ) {
+        self.clock.observe(record.version.stamp);
         match self.board.merge(record) {
             Merge::Known | Merge::Older { .. } => {}
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(record));
-                self.outbox.push((Arc::clone(record), from));
+                // Whoever is still catching up takes what the others have already.
+                if self.joining.is_done() {
+                    self.outbox.push(record, from);
+                }
                 self.on_change(now, replaced.as_deref(), record, fx);
             }
         }
@@ -78,8 +124,16 @@ impl Agent {
     /// No honest host writes such an epoch: following it would leave no higher one to write. And a
     /// tombstone that has had its time is not dug out again.
     fn is_credible(&self, now: Now, record: &Record) -> bool {
+        if planted!(BelievesAnyEpoch) {
+            return true;
+        }
         let epoch = record.version.epoch;
-        let told_in_time = now.wall.ms_since(record.version.stamp.wall) <= limits::TOMBSTONE_MS;
+        let age_ms = now.wall.ms_since(record.version.stamp.wall);
+        // It is still of use to whoever holds what it buries.
+        let is_of_use = record.body.is_some()
+            || age_ms <= limits::TOMBSTONE_MS
+            || self.board.record(&record.key).is_some()
+            || age_ms <= self.board.tombstone_ms();
         let credible = match &record.key {
             Key::Host(_) | Key::Task(..) | Key::Verdict(_) => {
                 epoch <= now.wall.0 + limits::EPOCH_AHEAD_MAX
@@ -92,54 +146,55 @@ impl Agent {
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
             Key::ServiceCount(_) | Key::ServiceRevision(_) | Key::ServiceSettings(_) => epoch <= 1,
-            Key::Definition(_) | Key::StopOrder(_) => epoch == 0,
-            Key::Label { .. } | Key::Unknown { .. } => true,
+            Key::Definition(_)
+            | Key::StopOrder(_)
+            | Key::Directive(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse => epoch == 0,
+            Key::Label { .. } => true,
+            Key::Unknown { .. } => !planted!(DropsTheUnknown),
         };
-        credible && (record.body.is_some() || told_in_time)
+        credible && is_of_use
     }
 
     /// What follows for the machines from a record that changed.
-    fn on_change(&mut self, now: Now, old: Option<&Record>, new: &Record, fx: &mut Effects) {
+    pub(super) fn on_change(
+        &mut self,
+        now: Now,
+        old: Option<&Record>,
+        new: &Record,
+        fx: &mut Effects,
+    ) {
         self.tell_change(now, old, new, fx);
+        let touched = self.index.on_record(&self.board, old, new);
+        if touched.more_room {
+            self.keeper.on_more_room(now);
+        }
+        self.dirty.absorb(touched);
         match &new.key {
             Key::Host(host) => {
+                self.on_standing(now, *host);
                 if *host == self.config.host {
                     self.on_own_host(now, new, fx);
                 } else {
                     self.membership.on_board(now, &self.board, *host);
                 }
-                self.all_dirty |= differs_for_placing(old, new);
             }
             Key::Verdict(host) => {
+                self.on_standing(now, *host);
                 self.membership.on_board(now, &self.board, *host);
-                self.all_dirty = true;
-                if *host == self.config.host && new.version.epoch >= self.incarnation {
-                    // We are not down: a new incarnation says so to everybody.
-                    self.begin_incarnation(now, new.version.epoch + 1, fx);
+                if *host == self.config.host && !planted!(DoesNotRefute) {
+                    self.on_accused(now, new, fx);
                 }
             }
             Key::Slot(service, index) => {
-                self.keeper.on_slot(now, *service, *index);
-                self.dirty.insert(*service);
-            }
-            Key::ServiceCount(service) | Key::ServiceRevision(service) => {
-                self.dirty.insert(*service);
-            }
-            Key::ServiceSettings(_) => self.all_dirty = true,
-            Key::Task(host, task) => {
-                let body = new
-                    .body
-                    .as_ref()
-                    .or_else(|| old.and_then(|old| old.body.as_ref()));
-                if let Some(Body::Task(report)) = body
-                    && let Some(slot) = &report.slot
-                {
-                    self.dirty.insert(slot.service);
+                if old.is_none_or(|old| old.version.epoch != new.version.epoch) {
+                    self.keeper.on_slot(now, *service, *index);
                 }
-                if *host == self.config.host
-                    && let Some(Body::Task(report)) = &new.body
-                {
-                    self.roster.on_own_report(now, *task, report, fx);
+            }
+            Key::Task(host, task) => {
+                if *host == self.config.host {
+                    self.on_own_task(now, *task, (old, new), fx);
                 }
             }
             Key::Definition(_) => self.on_definition(new),
@@ -151,13 +206,69 @@ impl Agent {
                 }
             }
             Key::Label { family, .. } => self.on_label(now, family, old, new, fx),
-            Key::Unknown { .. } => {}
+            Key::ServiceCount(_)
+            | Key::ServiceRevision(_)
+            | Key::ServiceSettings(_)
+            | Key::Unknown { .. } => {}
+            Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
+            Key::Directive(host) => self.on_standing(now, *host),
+        }
+    }
+
+    /// What is said of a host has changed. What a starting agent reads is old: it says nothing of
+    /// how many hosts were lost within the last seconds.
+    fn on_standing(&mut self, now: Now, host: HostId) {
+        if self.joining.is_done() {
+            self.keeper.on_host(now, &self.index, host);
+        }
+    }
+
+    /// Our own word of a task is on the board, or was taken off it: by us, or by those who forgot
+    /// this host, and then it is to be said again.
+    fn on_own_task(
+        &mut self,
+        now: Now,
+        task: TaskId,
+        (old, new): (Option<&Record>, &Record),
+        fx: &mut Effects,
+    ) {
+        match &new.body {
+            Some(Body::Task(report)) => self.roster.on_own_report(now, task, report, fx),
+            Some(_) => {}
+            None if new.version.stamp.author == self.config.host => {}
+            None => {
+                if let Some(Body::Task(said)) = old.and_then(|old| old.body.as_ref())
+                    && self.roster.say_again(task)
+                {
+                    self.unsaid.insert(task, said.last);
+                }
+            }
+        }
+    }
+
+    /// We are judged, and are there.
+    fn on_accused(&mut self, now: Now, record: &Record, fx: &mut Effects) {
+        let (Some(Body::Verdict(verdict)), epoch) = (&record.body, record.version.epoch) else {
+            return;
+        };
+        match verdict.standing {
+            _ if epoch < self.incarnation => {}
+            Standing::Cleared => {}
+            Standing::Suspect | Standing::Impaired => {
+                let body = Body::Verdict(Verdict {
+                    standing: Standing::Cleared,
+                    votes: Vec::new(),
+                    silent_ms: 0,
+                });
+                self.write(now, record.key.clone(), epoch, Some(body), fx);
+            }
+            // A new incarnation says so to everybody.
+            Standing::Down => self.begin_incarnation(now, epoch + 1, fx),
         }
     }
 
     /// A definition has come: tasks that were adopted without it can be accounted for.
     fn on_definition(&mut self, record: &Record) {
-        self.all_dirty = true;
         let (Key::Definition(digest), Some(Body::Definition(definition))) =
             (&record.key, &record.body)
         else {
@@ -206,8 +317,10 @@ impl Agent {
     /// Our own host record came back from elsewhere, newer than ours: an earlier life's, or a
     /// clone's.
     fn on_own_host(&mut self, now: Now, record: &Record, fx: &mut Effects) {
-        let Some(Body::Host(report)) = &record.body else {
-            return;
+        let report = match &record.body {
+            Some(Body::Host(report)) => report,
+            Some(_) => return,
+            None => return self.on_forgotten(now, record.version, fx),
         };
         let ours =
             report.address == self.config.address && report.fingerprint == self.config.fingerprint;
@@ -216,7 +329,8 @@ impl Agent {
         }
         let written_since = record.version.stamp.wall > self.started.wall;
         let elder = (report.registered_at, report.started_at);
-        if !ours && written_since && elder < (self.registered_at, self.started.wall) {
+        let twin = !ours && !planted!(ToleratesATwin);
+        if twin && written_since && elder < (self.registered_at, self.started.wall) {
             let reason = format!(
                 "another agent, at {}, has this host's id {}: this machine was cloned with its \
                  state; remove the state directory of the clone, so that it makes an id of its own",
@@ -225,12 +339,15 @@ impl Agent {
             fx.push(Effect::Fatal { reason });
             return;
         }
+        if planted!(IgnoresItsPast) {
+            return;
+        }
         let next = self.incarnation.max(record.version.epoch) + 1;
         self.begin_incarnation(now, next, fx);
     }
 
     /// Says that this host is there, and says again, as of now, what it says of its tasks.
-    fn begin_incarnation(&mut self, now: Now, next: Incarnation, fx: &mut Effects) {
+    pub(super) fn begin_incarnation(&mut self, now: Now, next: Incarnation, fx: &mut Effects) {
         self.incarnation = next;
         self.publish_host(now, fx);
         self.roster.change_all();
@@ -251,6 +368,7 @@ impl Agent {
             caught_up: self.joining.is_done(),
             runtime: self.runtime.clone(),
             fingerprint: self.config.fingerprint,
+            keys: self.config.keys.clone(),
             agent_version: self.config.agent_version.clone(),
             registered_at: self.registered_at,
             started_at: self.started.wall,
@@ -266,12 +384,31 @@ impl Agent {
         }
     }
 
+    /// Where nothing happens, the newest stamp on the board would not tell a host that comes back
+    /// how long it was away.
+    fn sign_life(&mut self, now: Now, fx: &mut Effects) {
+        let key = Key::Host(self.config.host);
+        let own = self.board.record(&key);
+        let old = |own: &&Arc<Record>| now.wall.ms_since(own.version.stamp.wall) > SIGN_LIFE_MS;
+        if let Some(body) = own.filter(old).and_then(|own| own.body.clone()) {
+            self.write(now, key, self.incarnation, Some(body), fx);
+        }
+    }
+
     /// Buries old tombstones, lets stopped tasks go after an hour, and clears up after deletions.
     pub(super) fn keep_house(&mut self, now: Now, fx: &mut Effects) {
-        let buried = self.board.bury(now.wall);
-        if !buried.is_empty() {
-            fx.push(Effect::Forget(buried));
+        self.reap(now, fx);
+        self.call_unknown_peer(fx);
+        // A driver that could not save its keys is asked once more.
+        self.keys_dirty = true;
+        self.sign_life(now, fx);
+        if now.mono >= self.bury_from {
+            let buried = self.board.bury(now.wall);
+            if !buried.is_empty() {
+                fx.push(Effect::Forget(buried));
+            }
         }
+        self.keeper.tidy(now);
         let me = self.config.host;
         let old = self.board.tasks_on(me).filter(|(task, report)| {
             let stopped_at = report.stopped_at.unwrap_or(now.wall);
@@ -288,7 +425,7 @@ impl Agent {
         }
         let orphaned = self.board.all_slots().filter(|(service, ..)| {
             self.board.is_service_gone(*service)
-                && keeper_of(&self.board, *service) == Some(me)
+                && self.index.keeper_of(*service) == Some(me)
                 && !self
                     .board
                     .tasks_of(*service)
@@ -301,21 +438,4 @@ impl Agent {
             self.write(now, Key::Slot(service, index), generation + 1, None, fx);
         }
     }
-}
-
-/// Whether a host's report says anything new to a keeper; what it has promised is known from its
-/// tasks already.
-fn differs_for_placing(old: Option<&Record>, new: &Record) -> bool {
-    if old.is_none_or(|old| old.version.epoch != new.version.epoch) {
-        // What it said of its tasks before no longer counts.
-        return true;
-    }
-    let (Some(Body::Host(old)), Some(Body::Host(new))) =
-        (old.and_then(|old| old.body.as_ref()), &new.body)
-    else {
-        return true;
-    };
-    let same_status = old.status == new.status && old.caught_up == new.caught_up;
-    !(same_status && old.runtime == new.runtime && old.capacity == new.capacity)
-        || new.status == HostStatus::Restarting
 }

@@ -1,38 +1,40 @@
-//! The board: a full copy of the records, what they mean together, and their bucket hashes.
+//! The board: a full copy of the records, what they mean together, and their hash tree.
 
 use crate::{
     cluster::{
         body::{
-            Body, HostReport, Key, Label, RuntimeStatus, ServiceRevision, ServiceSettings, Slot,
-            TaskReport,
+            Availability, Body, HostReport, HostStatus, Key, Label, RuntimeStatus, ServiceRevision,
+            ServiceSettings, Slot, Standing, TaskReport,
         },
-        record::Record,
+        hash_tree::HashTree,
+        record::{Record, Version},
     },
+    event::HostStanding,
     ids::{Digest, Generation, HostId, Incarnation, ServiceId, SlotIndex, TaskId},
     limits,
     spec::{service::DefinitionRef, task_definition::TaskDefinition},
     time::Wall,
 };
+use entry::{ByKey, ByService, ByTask, TasksOf};
+use imbl::{OrdMap, OrdSet};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    ops::{Bound, RangeBounds},
     sync::Arc,
 };
 
-#[derive(Clone, Debug)]
-pub struct Board {
-    records: BTreeMap<Key, Arc<Record>>,
-    buckets: Vec<Bucket>,
-    root: u64,
-    /// Services with live settings by name; the earliest of a name is the one that counts.
-    names: BTreeMap<String, BTreeSet<(Wall, ServiceId)>>,
-    service_tasks: BTreeMap<ServiceId, BTreeSet<(HostId, TaskId)>>,
-    task_hosts: BTreeMap<TaskId, HostId>,
-}
+mod entry;
 
+/// A clone costs nothing and shares all that is equal: whoever reads gets a consistent picture
+/// without stopping who writes.
 #[derive(Clone, Debug, Default)]
-struct Bucket {
-    hash: u64,
-    records: BTreeMap<u64, Arc<Record>>,
+pub struct Board {
+    records: OrdSet<ByKey>,
+    tree: HashTree,
+    /// Services with live settings by name; the earliest of a name is the one that counts.
+    names: OrdMap<String, OrdSet<(Wall, ServiceId)>>,
+    /// Task reports with a slot.
+    service_tasks: OrdSet<ByService>,
+    tasks: OrdSet<ByTask>,
 }
 
 /// What merging one record did.
@@ -55,35 +57,31 @@ pub struct Service<'a> {
     pub desired: u32,
 }
 
-impl Default for Board {
-    fn default() -> Self {
-        Self {
-            records: BTreeMap::new(),
-            buckets: vec![Bucket::default(); limits::BUCKETS],
-            root: 0,
-            names: BTreeMap::new(),
-            service_tasks: BTreeMap::new(),
-            task_hosts: BTreeMap::new(),
-        }
-    }
-}
-
 // Writing.
 impl Board {
+    pub fn from_records(records: impl IntoIterator<Item = Arc<Record>>) -> Self {
+        let mut board = Self::default();
+        for record in records {
+            board.merge(&record);
+        }
+        board
+    }
+
     /// The one rule: the higher version wins, always, for every kind.
     pub fn merge(&mut self, record: &Arc<Record>) -> Merge {
-        if let Some(ours) = self.records.get(&record.key) {
+        if let Some(ours) = self.record(&record.key) {
             match record.version.cmp(&ours.version) {
-                std::cmp::Ordering::Less => {
+                std::cmp::Ordering::Less if !planted!(LastWordWins) => {
                     return Merge::Older {
                         ours: Arc::clone(ours),
                     };
                 }
                 std::cmp::Ordering::Equal => return Merge::Known,
-                std::cmp::Ordering::Greater => {}
+                std::cmp::Ordering::Less | std::cmp::Ordering::Greater => {}
             }
         }
-        let replaced = self.records.insert(record.key.clone(), Arc::clone(record));
+        let replaced = self.records.insert(ByKey(Arc::clone(record)));
+        let replaced = replaced.map(|ByKey(old)| old);
         if let Some(old) = &replaced {
             self.unindex(old);
         }
@@ -91,25 +89,36 @@ impl Board {
         Merge::Taken { replaced }
     }
 
+    /// How long tombstones are kept: while a host is down, longer, so that it hears of them.
+    pub fn tombstone_ms(&self) -> u64 {
+        let mut hosts = self.hosts();
+        if hosts.any(|(host, ..)| self.is_down(host)) {
+            limits::TOMBSTONE_FOR_ABSENT_MS
+        } else {
+            limits::TOMBSTONE_MS
+        }
+    }
+
     /// Takes tombstones away that every host has had the time to see; returns them.
     pub fn bury(&mut self, now: Wall) -> Vec<Arc<Record>> {
-        let old = |r: &&Arc<Record>| {
-            r.body.is_none() && now.ms_since(r.version.stamp.wall) > limits::TOMBSTONE_MS
-        };
-        let buried: Vec<_> = self.records.values().filter(old).cloned().collect();
+        let kept_ms = self.tombstone_ms();
+        let old =
+            |r: &&Arc<Record>| r.body.is_none() && now.ms_since(r.version.stamp.wall) > kept_ms;
+        let buried: Vec<_> = self.records().filter(old).cloned().collect();
         for record in &buried {
-            self.records.remove(&record.key);
-            self.unindex(record);
+            self.remove(record);
         }
         buried
     }
 
+    /// Takes a record away that the board holds, in this version.
+    pub fn remove(&mut self, record: &Arc<Record>) {
+        self.records.remove(&record.key);
+        self.unindex(record);
+    }
+
     fn index(&mut self, record: &Arc<Record>) {
-        let hash = record.hash();
-        let bucket = &mut self.buckets[bucket_of(record.key_hash)];
-        bucket.records.insert(record.key_hash, Arc::clone(record));
-        bucket.hash ^= hash;
-        self.root ^= hash;
+        self.tree.insert(record);
         match (&record.key, &record.body) {
             (Key::ServiceSettings(id), Some(Body::ServiceSettings(s))) => {
                 self.names
@@ -117,13 +126,10 @@ impl Board {
                     .or_default()
                     .insert((s.created_at, *id));
             }
-            (Key::Task(host, task), Some(Body::Task(report))) => {
-                self.task_hosts.insert(*task, *host);
-                if let Some(slot) = &report.slot {
-                    self.service_tasks
-                        .entry(slot.service)
-                        .or_default()
-                        .insert((*host, *task));
+            (Key::Task(..), Some(Body::Task(report))) => {
+                self.tasks.insert(ByTask(Arc::clone(record)));
+                if report.slot.is_some() {
+                    self.service_tasks.insert(ByService(Arc::clone(record)));
                 }
             }
             _ => {}
@@ -131,11 +137,7 @@ impl Board {
     }
 
     fn unindex(&mut self, record: &Arc<Record>) {
-        let hash = record.hash();
-        let bucket = &mut self.buckets[bucket_of(record.key_hash)];
-        bucket.records.remove(&record.key_hash);
-        bucket.hash ^= hash;
-        self.root ^= hash;
+        self.tree.remove(record);
         match (&record.key, &record.body) {
             (Key::ServiceSettings(id), Some(Body::ServiceSettings(s))) => {
                 if let Some(ids) = self.names.get_mut(&s.name) {
@@ -145,17 +147,10 @@ impl Board {
                     }
                 }
             }
-            (Key::Task(host, task), Some(Body::Task(report))) => {
-                if self.task_hosts.get(task) == Some(host) {
-                    self.task_hosts.remove(task);
-                }
-                if let Some(slot) = &report.slot
-                    && let Some(tasks) = self.service_tasks.get_mut(&slot.service)
-                {
-                    tasks.remove(&(*host, *task));
-                    if tasks.is_empty() {
-                        self.service_tasks.remove(&slot.service);
-                    }
+            (Key::Task(..), Some(Body::Task(report))) => {
+                self.tasks.remove(&ByTask(Arc::clone(record)));
+                if report.slot.is_some() {
+                    self.service_tasks.remove(&ByService(Arc::clone(record)));
                 }
             }
             _ => {}
@@ -175,40 +170,46 @@ impl Board {
 
     /// The XOR of all record hashes: equal boards have equal roots.
     pub const fn root(&self) -> u64 {
-        self.root
+        self.tree.root()
     }
 
-    pub fn bucket_hashes(&self) -> Vec<u64> {
-        self.buckets.iter().map(|bucket| bucket.hash).collect()
-    }
-
-    /// The records of one bucket by the hash of their key.
-    pub fn bucket(&self, number: usize) -> impl Iterator<Item = (u64, &Arc<Record>)> {
-        let bucket = self.buckets.get(number).into_iter();
-        bucket.flat_map(|b| b.records.iter().map(|(hash, record)| (*hash, record)))
+    pub const fn tree(&self) -> &HashTree {
+        &self.tree
     }
 
     pub fn by_key_hash(&self, key_hash: u64) -> Option<&Arc<Record>> {
-        self.buckets[bucket_of(key_hash)].records.get(&key_hash)
+        self.tree.get(key_hash)
     }
 
+    /// All records in order of their keys.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.records.values()
+        self.records.iter().map(|ByKey(record)| record)
     }
 
     pub fn record(&self, key: &Key) -> Option<&Arc<Record>> {
-        self.records.get(key)
+        self.records.get(key).map(|ByKey(record)| record)
+    }
+
+    /// Those whose keys come after this one, or all.
+    pub fn records_after(&self, after: Option<&Key>) -> impl Iterator<Item = &Arc<Record>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.records.range::<_, Key>((from, Bound::Unbounded));
+        range.map(|ByKey(record)| record)
+    }
+
+    pub(super) fn range(
+        &self,
+        keys: impl RangeBounds<Key>,
+    ) -> impl DoubleEndedIterator<Item = &Record> {
+        let range = self.records.range::<_, Key>(keys);
+        range.map(|ByKey(record)| record.as_ref())
     }
 }
 
 /// Reads the body of one kind of record, with its version.
 macro_rules! body {
     ($board:expr, $key:expr, $kind:ident) => {
-        match $board
-            .records
-            .get(&$key)
-            .map(|r| (r.version, r.body.as_ref()))
-        {
+        match $board.record(&$key).map(|r| (r.version, r.body.as_ref())) {
             Some((version, Some(Body::$kind(body)))) => Some((version, body)),
             _ => None,
         }
@@ -223,9 +224,8 @@ impl Board {
 
     pub fn hosts(&self) -> impl Iterator<Item = (HostId, Incarnation, &HostReport)> {
         let range = Key::Host(HostId(0))..=Key::Host(HostId(u128::MAX));
-        self.records
-            .range(range)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Host(host), Some(Body::Host(report))) => {
                     Some((*host, record.version.epoch, report))
                 }
@@ -233,18 +233,99 @@ impl Board {
             })
     }
 
-    /// Judged down by its observers, and not heard of again since.
-    pub fn is_down(&self, host: HostId) -> bool {
-        let Some((judged, _)) = body!(self, Key::Verdict(host), Verdict) else {
-            return false;
-        };
-        self.host(host)
-            .is_some_and(|(incarnation, _)| incarnation <= judged.epoch)
+    /// What its observers agree on about the host as it is now, if they ever said anything.
+    pub fn judged(&self, host: HostId) -> Option<Standing> {
+        let (judged, verdict) = body!(self, Key::Verdict(host), Verdict)?;
+        let (incarnation, _) = self.host(host)?;
+        (incarnation <= judged.epoch).then_some(verdict.standing)
     }
 
-    /// Neither judged down nor unknown.
+    /// Judged down by its observers and not heard of again since, or gone by its own word.
+    pub fn is_down(&self, host: HostId) -> bool {
+        self.down_since(host).is_some()
+    }
+
+    /// Neither its agent nor its machine answers its observers at the moment.
+    pub fn is_suspect(&self, host: HostId) -> bool {
+        self.judged(host) == Some(Standing::Suspect)
+    }
+
+    /// Its agent does not answer its observers at the moment, its machine does.
+    pub fn is_impaired(&self, host: HostId) -> bool {
+        self.judged(host) == Some(Standing::Impaired)
+    }
+
+    /// Not down, and not known to answer either.
+    pub fn is_in_doubt(&self, host: HostId) -> bool {
+        self.is_suspect(host) || self.is_impaired(host)
+    }
+
+    /// How long the host had been silent when it was last judged.
+    pub fn silent_ms(&self, host: HostId) -> u64 {
+        body!(self, Key::Verdict(host), Verdict).map_or(0, |(_, verdict)| verdict.silent_ms)
+    }
+
+    /// When a host that is down was judged, or said that it goes.
+    pub fn down_since(&self, host: HostId) -> Option<Wall> {
+        let report = self.record(&Key::Host(host))?;
+        match &report.body {
+            Some(Body::Host(said)) if said.status == HostStatus::Left => {
+                return Some(report.version.stamp.wall);
+            }
+            Some(_) => {}
+            None => return None,
+        }
+        let (judged, verdict) = body!(self, Key::Verdict(host), Verdict)?;
+        let stands = verdict.standing == Standing::Down && report.version.epoch <= judged.epoch;
+        stands.then_some(judged.stamp.wall)
+    }
+
+    /// Neither down nor unknown nor forgotten.
     pub fn is_up(&self, host: HostId) -> bool {
-        self.records.contains_key(&Key::Host(host)) && !self.is_down(host)
+        self.host(host).is_some() && !self.is_down(host)
+    }
+
+    /// Its tasks are to be moved away, and it is given no more.
+    pub fn is_leaving(&self, host: HostId) -> bool {
+        self.availability(host) == Availability::Drain
+            || self.status(host) == Some(HostStatus::Leaving)
+    }
+
+    /// What the host says that it is about to do.
+    pub fn status(&self, host: HostId) -> Option<HostStatus> {
+        self.host(host).map(|(_, report)| report.status)
+    }
+
+    /// What people want of the host.
+    pub fn availability(&self, host: HostId) -> Availability {
+        let directive = body!(self, Key::Directive(host), Directive);
+        directive.map_or(Availability::Active, |(_, directive)| {
+            directive.availability
+        })
+    }
+
+    /// What people are told of a host that an agent sees as `seen`: its own word and what is wanted
+    /// of it say more than that it answers.
+    pub fn standing(&self, host: HostId, seen: HostStanding) -> HostStanding {
+        match (self.status(host), seen) {
+            (Some(HostStatus::Left), _) => HostStanding::Left,
+            (Some(HostStatus::Leaving), HostStanding::Up) => HostStanding::Leaving,
+            _ if self.is_down(host) => HostStanding::Down,
+            (_, HostStanding::Up) if self.availability(host) == Availability::Drain => {
+                HostStanding::Draining
+            }
+            _ => seen,
+        }
+    }
+
+    /// Hosts whose records were removed, and the version of the tombstone.
+    pub fn forgotten_hosts(&self) -> impl Iterator<Item = (HostId, Version)> {
+        let range = Key::Host(HostId(0))..=Key::Host(HostId(u128::MAX));
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
+                (Key::Host(host), None) => Some((*host, record.version)),
+                _ => None,
+            })
     }
 
     /// The host can vouch for what it says of the task: it is fresh, and its container runtime
@@ -277,9 +358,8 @@ impl Board {
             revision: 0,
         };
         let range = first..Key::ServiceCount(ServiceId(0));
-        self.records
-            .range(range)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Label { family, revision }, Some(Body::Label(label))) => {
                     Some((family.as_str(), *revision, label))
                 }
@@ -292,10 +372,10 @@ impl Board {
             family: family.to_owned(),
             revision,
         };
-        let mut range = self.records.range(key(0)..=key(u32::MAX));
+        let mut range = self.range(key(0)..=key(u32::MAX));
         range
-            .rfind(|(_, record)| record.body.is_some())
-            .and_then(|(key, _)| match key {
+            .rfind(|record| record.body.is_some())
+            .and_then(|record| match &record.key {
                 Key::Label { revision, .. } => Some(*revision),
                 _ => None,
             })
@@ -340,6 +420,15 @@ impl Board {
             .filter_map(|name| self.service_named(name))
     }
 
+    /// Every living service of that name, the one that counts first.
+    pub fn services_called(&self, name: &str) -> impl Iterator<Item = ServiceId> {
+        self.names
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(|(_, id)| *id)
+    }
+
     /// Services whose name an earlier one has.
     pub fn shadowed_services(&self) -> impl Iterator<Item = ServiceId> {
         self.names
@@ -350,7 +439,7 @@ impl Board {
     /// We know that the service was deleted (or lost its name to an earlier one); not knowing a
     /// service at all is something else.
     pub fn is_service_gone(&self, id: ServiceId) -> bool {
-        match self.records.get(&Key::ServiceSettings(id)).map(|r| &r.body) {
+        match self.record(&Key::ServiceSettings(id)).map(|r| &r.body) {
             None => false,
             Some(Some(Body::ServiceSettings(s))) => self.service_id_named(&s.name) != Some(id),
             Some(_) => true,
@@ -358,7 +447,7 @@ impl Board {
     }
 
     fn service_id_named(&self, name: &str) -> Option<ServiceId> {
-        self.names.get(name)?.first().map(|(_, id)| *id)
+        self.names.get(name)?.get_min().map(|(_, id)| *id)
     }
 
     pub fn slot(&self, service: ServiceId, index: SlotIndex) -> Option<(Generation, &Slot)> {
@@ -370,9 +459,8 @@ impl Board {
         service: ServiceId,
     ) -> impl Iterator<Item = (SlotIndex, Generation, &Slot)> {
         let range = Key::Slot(service, 0)..=Key::Slot(service, SlotIndex::MAX);
-        self.records
-            .range(range)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Slot(_, index), Some(Body::Slot(slot))) => {
                     Some((*index, record.version.epoch, slot))
                 }
@@ -384,9 +472,8 @@ impl Board {
     pub fn all_slots(&self) -> impl Iterator<Item = (ServiceId, SlotIndex, Generation, &Slot)> {
         let first = Key::Slot(ServiceId(0), 0);
         let last = Key::Slot(ServiceId(u128::MAX), SlotIndex::MAX);
-        self.records
-            .range(first..=last)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(first..=last)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Slot(service, index), Some(Body::Slot(slot))) => {
                     Some((*service, *index, record.version.epoch, slot))
                 }
@@ -395,8 +482,11 @@ impl Board {
     }
 
     pub fn task(&self, task: TaskId) -> Option<(HostId, &TaskReport)> {
-        let host = *self.task_hosts.get(&task)?;
-        self.task_at(host, task).map(|report| (host, report))
+        let record = self.tasks.get_next(&task)?;
+        record
+            .report()
+            .filter(|(_, id, _)| *id == task)
+            .map(|(host, _, report)| (host, report))
     }
 
     pub fn task_at(&self, host: HostId, task: TaskId) -> Option<&TaskReport> {
@@ -407,8 +497,7 @@ impl Board {
     /// falsely judged: whatever is older may be from before a loss of power.
     pub fn is_fresh(&self, host: HostId, task: TaskId) -> bool {
         let written = self
-            .records
-            .get(&Key::Task(host, task))
+            .record(&Key::Task(host, task))
             .map(|record| record.version.epoch);
         let now = self.host(host).map(|(incarnation, _)| incarnation);
         self.is_up(host) && written.is_some() && written >= now
@@ -429,9 +518,8 @@ impl Board {
         last: HostId,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
         let range = Key::Task(first, TaskId(0))..=Key::Task(last, TaskId(u128::MAX));
-        self.records
-            .range(range)
-            .filter_map(|(key, record)| match (key, &record.body) {
+        self.range(range)
+            .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Task(host, task), Some(Body::Task(report))) => Some((*host, *task, report)),
                 _ => None,
             })
@@ -442,21 +530,13 @@ impl Board {
         &self,
         service: ServiceId,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
-        self.service_tasks
-            .get(&service)
-            .into_iter()
-            .flatten()
-            .filter_map(|&(host, task)| self.task_at(host, task).map(|report| (host, task, report)))
+        let range = self
+            .service_tasks
+            .range(TasksOf::Begin(service)..TasksOf::End(service));
+        range.filter_map(|ByService(record)| entry::report(record))
     }
 
     pub fn stop_order(&self, task: TaskId) -> Option<&str> {
         body!(self, Key::StopOrder(task), StopOrder).map(|(_, order)| order.reason.as_str())
     }
 }
-
-const fn bucket_of(key_hash: u64) -> usize {
-    // The top bits: the low ones order the records within a bucket.
-    (key_hash >> 58) as usize
-}
-
-const _: () = assert!(limits::BUCKETS == 1 << (64 - 58));

@@ -1,8 +1,9 @@
 //! What the records say: keys, and a body for each kind.
 
 use crate::{
-    ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::TaskDefinition,
+    cluster::keys::KeyReport,
+    ids::{Digest, HostId, KeyId, Secret, ServiceId, SlotIndex, TaskId},
+    spec::{options::ServiceOptions, task_definition::TaskDefinition},
     task::{
         runtime::{PortBinding, SlotLabel},
         status::{Health, StopCode, TaskStatus},
@@ -37,6 +38,12 @@ pub enum Key {
     Verdict(HostId),
     /// The service's keeper; epoch is the generation.
     Slot(ServiceId, SlotIndex),
+    /// Anyone; epoch 0. What people want of a host.
+    Directive(HostId),
+    /// Anyone; epoch 0. A key that all hosts are to have; its tombstone takes it away again.
+    ClusterKey(KeyId),
+    /// Anyone; epoch 0. Which key everybody is to seal with.
+    KeyInUse,
     /// Of a later version of Holdfast: kept and passed on, not understood.
     Unknown { kind: u8, key: Vec<u8> },
 }
@@ -53,6 +60,9 @@ pub enum Body {
     StopOrder(StopOrder),
     Verdict(Verdict),
     Slot(Slot),
+    Directive(Directive),
+    ClusterKey(ClusterKey),
+    KeyInUse(KeyInUse),
     Unknown(Vec<u8>),
 }
 
@@ -82,6 +92,7 @@ pub struct ServiceSettings {
     pub created_at: Wall,
     /// Makes a repeated `CreateService` harmless; empty where the client gave none.
     pub client_token: String,
+    pub options: ServiceOptions,
 }
 
 /// What a host says of itself.
@@ -99,6 +110,8 @@ pub struct HostReport {
     pub runtime: RuntimeStatus,
     /// Tells two machines apart that were started from one image with one identity.
     pub fingerprint: u64,
+    /// Which cluster keys it has, and which it seals with.
+    pub keys: KeyReport,
     pub agent_version: String,
     pub registered_at: Wall,
     /// When its agent started; of two agents with one identity the later one is the clone.
@@ -117,6 +130,10 @@ pub enum HostStatus {
     Active,
     /// The agent was asked to stop and left its tasks running; it is expected back.
     Restarting,
+    /// The host is about to go for good: its tasks are moved first.
+    Leaving,
+    /// The host has gone, by its own word: it is down at once, and nobody has to find that out.
+    Left,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,16 +186,53 @@ pub enum ContainerStatus {
     Stopped,
 }
 
+/// What people want of a host; without one it is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directive {
+    pub availability: Availability,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Availability {
+    Active,
+    /// It takes no new tasks, and those that it has are moved, start-first.
+    Drain,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterKey {
+    pub secret: Secret,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInUse {
+    pub key: KeyId,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopOrder {
     pub reason: String,
 }
 
-/// "This host, at this incarnation, is down", agreed by its observers.
+/// What its observers agree on about this host at this incarnation; the later word counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
+    pub standing: Standing,
     pub votes: Vec<HostId>,
     pub silent_ms: u64,
+}
+
+/// From the least to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Standing {
+    /// It answers again.
+    Cleared,
+    /// It does not answer: nothing is sent its way, and nothing is moved.
+    Suspect,
+    /// Its agent does not answer, its machine does: nothing is moved for a while.
+    Impaired,
+    /// Its tasks are replaced. Only its next incarnation refutes that.
+    Down,
 }
 
 /// Who runs a slot. The generation is the epoch of the record's version.
@@ -289,4 +343,7 @@ kinds! {
     9 Verdict Self::Verdict(host) => host, HostId => Self::Verdict;
     10 Slot Self::Slot(service, index) => (service, index),
         (ServiceId, SlotIndex) => |(service, index)| Self::Slot(service, index);
+    11 Directive Self::Directive(host) => host, HostId => Self::Directive;
+    16 ClusterKey Self::ClusterKey(key) => key, KeyId => Self::ClusterKey;
+    17 KeyInUse Self::KeyInUse => (), () => |()| Self::KeyInUse;
 }

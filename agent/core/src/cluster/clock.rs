@@ -1,12 +1,19 @@
 //! The hybrid logical clock that stamps records: it follows the wall clock and never goes back.
 
-use crate::{cluster::record::Stamp, ids::HostId, limits, time::Wall};
+use crate::{
+    cluster::record::Stamp,
+    ids::HostId,
+    limits,
+    time::{Mono, Now, Wall},
+};
 
 #[derive(Clone, Debug)]
 pub struct Clock {
     author: HostId,
     wall: Wall,
     counter: u32,
+    /// The latest time that our own clock showed, and when that was.
+    shown: Now,
 }
 
 impl Clock {
@@ -15,12 +22,26 @@ impl Clock {
             author,
             wall: Wall(0),
             counter: 0,
+            shown: Now {
+                mono: Mono(0),
+                wall: Wall(0),
+            },
         }
+    }
+
+    /// The wall clock, had it never jumped back: by it the others' stamps are judged.
+    pub fn steady(&mut self, now: Now) -> Wall {
+        let passed_ms = now.mono.since(self.shown.mono).as_ms();
+        let steady = Wall(self.shown.wall.0.saturating_add(passed_ms)).max(now.wall);
+        if now.wall >= steady {
+            self.shown = now;
+        }
+        steady
     }
 
     /// A stamp later than every one that was made or observed here.
     pub fn stamp(&mut self, wall: Wall) -> Stamp {
-        if wall > self.wall {
+        if wall > self.wall || planted!(FollowsTheWallClock) {
             (self.wall, self.counter) = (wall, 0);
         } else if let Some(counter) = self.counter.checked_add(1) {
             self.counter = counter;
@@ -60,6 +81,19 @@ mod tests {
             assert!(next > last, "{next:?} after {last:?}");
             last = next;
         }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_does_not_make_strangers_of_the_others() {
+        let mut clock = Clock::new(HostId(1));
+        let now = |seconds: u64, wall| Now {
+            mono: Mono(seconds * 1_000_000),
+            wall: Wall(wall),
+        };
+        assert_eq!(clock.steady(now(1, 5_000_000)), Wall(5_000_000));
+        assert_eq!(clock.steady(now(2, 1_000_000)), Wall(5_001_000));
+        assert_eq!(clock.steady(now(602, 1_600_000)), Wall(5_601_000));
+        assert_eq!(clock.steady(now(603, 5_700_000)), Wall(5_700_000));
     }
 
     #[test]

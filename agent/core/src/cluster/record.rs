@@ -37,7 +37,7 @@ pub struct Record {
     pub body: Option<Body>,
     /// Room for the author's signature; empty until hosts have key pairs.
     pub signature: Vec<u8>,
-    /// Hash of the key alone; says which bucket the record is in.
+    /// Hash of the key alone; says where in the hash tree the record is.
     pub key_hash: u64,
     /// Length of the wire form in bytes.
     pub bytes: u32,
@@ -94,7 +94,7 @@ impl Record {
         Arc::new(record)
     }
 
-    /// What the record adds to its bucket's XOR-hash: key and version, since one decides the body.
+    /// What the record adds to the XOR-hashes above it: key and version; one decides the body.
     pub fn hash(&self) -> u64 {
         let Stamp {
             wall,

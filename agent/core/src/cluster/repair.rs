@@ -1,18 +1,25 @@
 //! Repair: two boards find out what differs by comparing hashes, and only that travels.
 //!
-//! One asks with its root; where roots differ the other answers with its bucket hashes; the first
-//! lists what it holds in the buckets that differ; the other sends what is newer and fetches what
-//! it lacks. In sync it costs one small datagram.
+//! One asks with its root. Where roots differ the other answers with the hashes one level below,
+//! and so they descend in turn to the prefixes that differ, until few records are left below one:
+//! these are listed with their versions. Whoever reads the list sends what is newer and fetches
+//! what it lacks. In sync it costs one small datagram, else a few for each record that differs.
+//! What is too much for one round is left to the next.
 
 use crate::{
     cluster::{
         board::Board,
+        body::Key,
+        hash_tree::{FAN, Prefix},
         message::Message,
         record::{Record, Version},
     },
     limits,
 };
 use std::{collections::BTreeMap, sync::Arc};
+
+/// So few records below a prefix are listed, not compared further; they fit into a datagram.
+const LISTED_MAX: usize = 16;
 
 /// What the answer to a list of holdings is: records to send, and key hashes to ask for.
 #[derive(Debug, Default)]
@@ -21,59 +28,121 @@ pub struct Difference {
     pub lacking: Vec<u64>,
 }
 
-/// Answers a peer's root: nothing where the boards are equal.
-pub fn answer_summary(board: &Board, root: u64) -> Option<Message> {
-    (root != board.root()).then(|| Message::Buckets(board.bucket_hashes()))
+/// What one step of the descent is about to say.
+#[derive(Debug, Default)]
+struct Descent {
+    branches: Vec<(Prefix, [u64; FAN])>,
+    listed: Vec<Prefix>,
+    held: Vec<(u64, Version)>,
 }
 
-/// Answers a peer's bucket hashes with what we hold in the buckets that differ, as many of them as
-/// fit; the next round takes the rest.
-pub fn answer_buckets(board: &Board, theirs: &[u64]) -> Option<Message> {
-    let ours = board.bucket_hashes();
-    if theirs.len() != ours.len() {
-        return None;
+impl Descent {
+    /// Says that there is no room for more.
+    fn add(&mut self, board: &Board, prefix: Prefix) -> bool {
+        let tree = board.tree();
+        let count = tree.count(prefix);
+        if count > LISTED_MAX && prefix.kid(0).is_some() {
+            self.branches.push((prefix, tree.kids(prefix)));
+        } else {
+            self.listed.push(prefix);
+            let held = tree.records(prefix).map(|r| (r.key_hash, r.version));
+            self.held.extend(held.take(limits::HOLDINGS_MAX));
+        }
+        self.branches.len() >= limits::BRANCHES_MAX
+            || self.listed.len() >= limits::BRANCHES_MAX * FAN
+            || self.held.len() >= limits::HOLDINGS_MAX
     }
-    let (mut buckets, mut held) = (Vec::new(), Vec::new());
-    for number in (0..ours.len()).filter(|&number| ours[number] != theirs[number]) {
-        let before = held.len();
-        held.extend(
-            board
-                .bucket(number)
-                .map(|(hash, record)| (hash, record.version)),
-        );
-        if held.len() > limits::HOLDINGS_MAX && before > 0 {
-            held.truncate(before);
+
+    fn messages(self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        if !self.branches.is_empty() {
+            messages.push(Message::Branches(self.branches));
+        }
+        if !self.listed.is_empty() {
+            messages.push(Message::Holdings {
+                prefixes: self.listed,
+                held: self.held,
+            });
+        }
+        messages
+    }
+}
+
+/// Answers a peer's root: nothing where the boards are equal.
+pub fn answer_summary(board: &Board, root: u64) -> Vec<Message> {
+    let mut descent = Descent::default();
+    if root != board.root() {
+        descent.add(board, Prefix::ROOT);
+    }
+    descent.messages()
+}
+
+/// Answers a peer's hashes below some prefixes with what we have below those that differ.
+pub fn answer_branches(board: &Board, theirs: &[(Prefix, [u64; FAN])]) -> Vec<Message> {
+    let mut descent = Descent::default();
+    for (prefix, theirs) in theirs {
+        let ours = board.tree().kids(*prefix);
+        let differing = (0..FAN).filter(|&digit| ours[digit] != theirs[digit]);
+        let mut kids = differing.filter_map(|digit| prefix.kid(digit));
+        if kids.any(|kid| descent.add(board, kid)) {
             break;
         }
-        buckets.push(u8::try_from(number).expect("there are at most 256 buckets"));
     }
-    (!buckets.is_empty()).then_some(Message::Holdings { buckets, held })
+    descent.messages()
 }
 
-/// Compares what a peer holds in some buckets with what we hold in them.
-pub fn compare(board: &Board, buckets: &[u8], held: &[(u64, Version)]) -> Difference {
+/// Compares what a peer holds below some prefixes with what we hold there; as much as is sent in
+/// one round.
+pub fn compare(board: &Board, prefixes: &[Prefix], held: &[(u64, Version)]) -> Difference {
     let theirs: BTreeMap<u64, Version> = held.iter().copied().collect();
-    let mut difference = Difference::default();
-    for (hash, record) in buckets
+    let ours = prefixes
         .iter()
-        .flat_map(|&number| board.bucket(usize::from(number)))
-    {
-        if theirs
-            .get(&hash)
-            .is_none_or(|version| *version < record.version)
-        {
-            difference.newer.push(Arc::clone(record));
-        }
+        .flat_map(|&prefix| board.tree().records(prefix));
+    let newer = ours.filter(|record| {
+        let theirs = theirs.get(&record.key_hash);
+        theirs.is_none_or(|version| *version < record.version)
+    });
+    let lacks = |(&hash, &version): (&u64, &Version)| {
+        let ours = board.by_key_hash(hash);
+        ours.is_none_or(|record| record.version < version)
+            .then_some(hash)
+    };
+    Difference {
+        newer: bounded(newer),
+        lacking: theirs.iter().filter_map(lacks).collect(),
     }
-    for (&hash, &version) in &theirs {
-        if board
-            .by_key_hash(hash)
-            .is_none_or(|record| record.version < version)
-        {
-            difference.lacking.push(hash);
+}
+
+/// As many records as one round may cost the network.
+pub fn bounded<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> Vec<Arc<Record>> {
+    let mut bytes = 0;
+    records
+        .take_while(|record| {
+            bytes += record.bytes as usize;
+            bytes <= limits::REPAIR_BYTES_MAX
+        })
+        .cloned()
+        .collect()
+}
+
+/// One page of the board, for a host that has all up to a key.
+pub fn page(board: &Board, after: Option<&Key>) -> Message {
+    // Version byte, message tag, count and whether it is the last.
+    let mut filled = 16;
+    let mut rest = board.records_after(after).peekable();
+    let mut records = Vec::new();
+    while let Some(record) = rest.peek() {
+        // Each record travels behind its length, of at most three bytes.
+        filled += record.bytes as usize + 3;
+        let full =
+            filled > limits::PAGE_BYTES_MAX || records.len() == limits::RECORDS_PER_MESSAGE_MAX;
+        if full && !records.is_empty() {
+            break;
         }
+        records.extend(rest.next().cloned());
     }
-    difference
+    let last = rest.peek().is_none();
+    Message::Page { records, last }
 }
 
 /// Cuts records into messages: datagrams where they are few, pages for a stream where they are
@@ -120,12 +189,15 @@ pub fn fits_datagram(message: &Message) -> bool {
         | Message::Ack { .. }
         | Message::Alarm { .. }
         | Message::Alive { .. }
+        | Message::Ahead { .. }
         | Message::Summary { .. } => return true,
         // Whole boards want an answer that is not lost on the way.
-        Message::CatchUp | Message::Blank | Message::Page { .. } => return false,
+        Message::CatchUp { .. } | Message::Blank | Message::Behind | Message::Page { .. } => {
+            return false;
+        }
         Message::Records(records) => records.iter().map(|r| r.bytes as usize + 3).sum(),
-        Message::Buckets(hashes) => hashes.len() * 10,
-        Message::Holdings { buckets, held } => buckets.len() * 2 + held.len() * 54,
+        Message::Branches(branches) => branches.len() * (10 + FAN * 10),
+        Message::Holdings { prefixes, held } => prefixes.len() * 10 + held.len() * 54,
         Message::Fetch(hashes) => hashes.len() * 10,
     };
     bytes + 8 <= limits::DATAGRAM_MESSAGE_BYTES_MAX

@@ -3,19 +3,21 @@
 mod board;
 mod membership;
 mod message;
+mod outbox;
 mod repair;
 
 use super::{
     body::{
-        Body, Capacity, HandOver, HostReport, HostStatus, Key, Label, Placement, RuntimeStatus,
-        ServiceCount, ServiceRevision, ServiceSettings, Slot, StopOrder, TaskReport, Verdict,
+        Availability, Body, Capacity, ClusterKey, Directive, HandOver, HostReport, HostStatus, Key,
+        KeyInUse, Label, Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings,
+        Slot, Standing, StopOrder, TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
 };
 use crate::{
-    ids::{Digest, HostId, ServiceId, TaskId},
+    ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
     rng::Rng,
-    spec::task_definition::TaskDefinition,
+    spec::{options::ServiceOptions, task_definition::TaskDefinition},
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -65,7 +67,7 @@ fn generated_key(rng: &mut Rng) -> Key {
     let service = ServiceId(u128::from(rng.below(4)));
     let host = host_id(rng.below(3));
     let task = TaskId(host.0 | u128::from(rng.below(3)));
-    match rng.below(11) {
+    match rng.below(12) {
         0 => Key::Definition(Digest([rng.below(3) as u8; 32])),
         1 => Key::Label {
             family: NAMES[rng.below(2) as usize].to_owned(),
@@ -79,6 +81,7 @@ fn generated_key(rng: &mut Rng) -> Key {
         7 => Key::StopOrder(task),
         8 => Key::Verdict(host),
         9 => Key::Slot(service, rng.below(3) as u32),
+        10 => Key::Directive(host),
         _ => Key::Unknown {
             kind: 200,
             key: vec![rng.below(3) as u8],
@@ -107,11 +110,13 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             name,
             created_at: Wall(rng.below(3)),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         }),
         Key::Host(_) => Body::Host(host_report(&name)),
         Key::Task(..) => Body::Task(task_report(rng)),
         Key::StopOrder(_) => Body::StopOrder(StopOrder { reason: name }),
         Key::Verdict(_) => Body::Verdict(Verdict {
+            standing: [Standing::Suspect, Standing::Down][rng.below(2) as usize],
             votes: vec![host_id(rng.below(3))],
             silent_ms: rng.below(5_000),
         }),
@@ -126,6 +131,15 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             order: HandOver::StartFirst,
             failures: rng.below(3) as u32,
             reason: name,
+        }),
+        Key::Directive(_) => Body::Directive(Directive {
+            availability: Availability::Drain,
+        }),
+        Key::ClusterKey(_) => Body::ClusterKey(ClusterKey {
+            secret: Secret([rng.below(3) as u8; 32]),
+        }),
+        Key::KeyInUse => Body::KeyInUse(KeyInUse {
+            key: KeyId([rng.below(3) as u8; 4]),
         }),
         Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
     }
@@ -156,6 +170,7 @@ fn host_report(name: &str) -> HostReport {
             version: "28".to_owned(),
         },
         fingerprint: 7,
+        keys: Default::default(),
         agent_version: "0.1.0".to_owned(),
         registered_at: Wall(1),
         started_at: Wall(1),

@@ -9,6 +9,7 @@ use crate::{
         body::{HandOver, Slot, TaskReport},
     },
     ids::{Generation, HostId, SlotIndex, TaskId},
+    schedule::index::Index,
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -34,7 +35,12 @@ pub enum Fate {
 }
 
 /// Decides about the copy `task` of `host`, which serves the slot as `label` says.
-pub fn fate(board: &Board, host: HostId, task: TaskId, label: &SlotLabel) -> Fate {
+pub fn fate(
+    board: &Board,
+    index: &Index,
+    (host, task): (HostId, TaskId),
+    label: &SlotLabel,
+) -> Fate {
     let Some(service) = board.service(label.service) else {
         // Not to know a service is no reason to stop its tasks; to know that it is gone is one.
         return if board.is_service_gone(label.service) {
@@ -70,7 +76,7 @@ pub fn fate(board: &Board, host: HostId, task: TaskId, label: &SlotLabel) -> Fat
     let reason = slot.reason.clone();
     match slot.order {
         HandOver::StopFirst => Fate::Stop { reason },
-        HandOver::StartFirst if has_successor(board, generation, slot, label) => {
+        HandOver::StartFirst if has_successor(board, index, (generation, slot), label) => {
             Fate::GiveWay { reason }
         }
         HandOver::StartFirst => Fate::Serve,
@@ -78,9 +84,15 @@ pub fn fate(board: &Board, host: HostId, task: TaskId, label: &SlotLabel) -> Fat
 }
 
 /// The host that the slot names has itself reported a healthy task at this generation.
-fn has_successor(board: &Board, generation: Generation, slot: &Slot, label: &SlotLabel) -> bool {
+fn has_successor(
+    board: &Board,
+    index: &Index,
+    (generation, slot): (Generation, &Slot),
+    label: &SlotLabel,
+) -> bool {
     let Some(host) = slot.host else { return false };
-    board.tasks_of(label.service).any(|(on, task, report)| {
+    let mut copies = index.copies(board, label.service, label.index);
+    copies.any(|(on, task, report)| {
         let serving = serves(report, label.index, generation) && is_healthy(report);
         on == host && serving && board.is_vouched(on, task)
     })

@@ -5,41 +5,47 @@ use crate::{
         board::{Board, Service},
         body::TaskReport,
     },
-    schedule::copy::{is_healthy, serves},
+    ids::SlotIndex,
+    schedule::{
+        copy::{is_healthy, serves},
+        index::Index,
+    },
     task::status::StopCode,
     time::Span,
 };
 
-/// A task that ran this long was no crash at start: its failures are counted anew.
+/// A first task that ran this long has shown that it can; after each failure in a row it takes
+/// twice as long, so that whoever crashes again and again after a while is slowed down as well.
 const RAN_WELL_MS: u64 = 10_000;
+const RAN_WELL_MS_MAX: u64 = 600_000;
 
 /// How many more hand-overs to another definition may be under way at once: a quarter of the count,
 /// at least one. A slot whose holder does not run yet, or has a predecessor, is under way.
-pub(super) fn hand_over_room(board: &Board, service: Service<'_>) -> u32 {
+pub(super) fn hand_over_room(board: &Board, index: &Index, service: Service<'_>) -> u32 {
     let surge = (service.desired / 4).max(1);
-    let under_way = (0..service.desired).filter(|&index| {
-        let Some((generation, slot)) = board.slot(service.id, index) else {
-            return true;
-        };
-        if slot.host.is_none() {
-            // It will begin with the new definition, whenever it can.
-            return false;
-        }
-        let mut running = false;
-        for (host, task, report) in board.tasks_of(service.id) {
-            if slot.superseded.iter().any(|at| at.task == task)
-                && report.last.is_live()
-                && board.is_up(host)
-            {
-                return true;
-            }
-            running |= slot.host == Some(host)
-                && is_healthy(report)
-                && (slot.adopted == Some(task) || serves(report, index, generation));
-        }
-        !running
-    });
+    let under_way = (0..service.desired).filter(|&slot| is_under_way(board, index, service, slot));
     surge.saturating_sub(u32::try_from(under_way.count()).unwrap_or(u32::MAX))
+}
+
+fn is_under_way(board: &Board, index: &Index, service: Service<'_>, number: SlotIndex) -> bool {
+    let Some((generation, slot)) = board.slot(service.id, number) else {
+        return true;
+    };
+    if slot.host.is_none() {
+        // It will begin with the new definition, whenever it can.
+        return false;
+    }
+    let mut running = false;
+    for (host, task, report) in index.copies(board, service.id, number) {
+        let is_superseded = slot.superseded.iter().any(|at| at.task == task);
+        if is_superseded && report.last.is_live() && board.is_up(host) {
+            return true;
+        }
+        running |= slot.host == Some(host)
+            && is_healthy(report)
+            && (slot.adopted == Some(task) || serves(report, number, generation));
+    }
+    !running
 }
 
 /// Failures in a row, after this one.
@@ -49,7 +55,7 @@ pub(super) fn failures_after(before: u32, report: &TaskReport) -> u32 {
         _ => 0,
     };
     match report.stop_code {
-        Some(StopCode::EssentialContainerExited) if ran_ms >= RAN_WELL_MS => 1,
+        Some(StopCode::EssentialContainerExited) if ran_ms >= ran_well_ms(before) => 1,
         Some(StopCode::EssentialContainerExited | StopCode::TaskFailedToStart) => {
             before.saturating_add(1)
         }
@@ -57,9 +63,15 @@ pub(super) fn failures_after(before: u32, report: &TaskReport) -> u32 {
     }
 }
 
+/// How long a task must have run for its failures to be counted anew.
+fn ran_well_ms(failures_before: u32) -> u64 {
+    (RAN_WELL_MS << failures_before.min(16)).min(RAN_WELL_MS_MAX)
+}
+
 /// The first failure is made good at once; then after 1 s, doubling up to five minutes.
 pub(super) fn back_off(failures: u32) -> Span {
     match failures {
+        _ if planted!(NeverBacksOff) => Span::ZERO,
         0 | 1 => Span::ZERO,
         more => Span::from_secs((1 << (more - 2).min(9)).min(300)),
     }

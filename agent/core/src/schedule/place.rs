@@ -1,41 +1,20 @@
 //! Placement: which hosts can run one more task, which of them should, and why the others cannot.
 
 use crate::{
-    cluster::{
-        board::Board,
-        body::{Capacity, HostReport, HostStatus, RuntimeStatus},
-    },
+    cluster::body::Capacity,
     ids::{HostId, ServiceId, SlotIndex},
     rng,
-    spec::task_definition::{Protocol, Resources},
-    task::status::TaskStatus,
+    schedule::load::{HostLoad, Load, Standing, Zone},
+    spec::task_definition::Resources,
 };
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
-
-/// What each host has promised already, as far as the board tells; kept up to date while a plan is
-/// made, so that a hundred decisions in one plan do not all choose the same host.
-#[derive(Debug, Default)]
-pub struct Load {
-    hosts: BTreeMap<HostId, HostLoad>,
-}
-
-#[derive(Debug, Default)]
-struct HostLoad {
-    used: Capacity,
-    ports: BTreeSet<(Protocol, u16)>,
-    tasks: u32,
-    of_service: BTreeMap<ServiceId, u32>,
-}
+use std::{collections::BTreeMap, fmt};
 
 /// How many hosts each filter refused; the answer to "why is this pending?".
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
     hosts: u32,
     down: u32,
+    leaving: u32,
     restarting: u32,
     catching_up: u32,
     no_runtime: u32,
@@ -46,116 +25,126 @@ pub struct Refusals {
     free_most: Capacity,
 }
 
-impl Load {
-    /// Counts every live task on hosts that are up, and every slot whose host has not started yet.
-    pub fn of(board: &Board) -> Self {
-        let mut load = Self::default();
-        for (host, _, report) in board.tasks() {
-            if report.last.is_live() && board.is_up(host) {
-                let service = report.slot.as_ref().map(|slot| slot.service);
-                let needs = board.definition(report.definition).map(|d| d.needs());
-                load.add(host, service, &needs.unwrap_or_default());
-            }
-        }
-        for (service, index, generation, slot) in board.all_slots() {
-            let Some(host) = slot.host else { continue };
-            let wanted = board.service(service).is_some_and(|s| index < s.desired);
-            let reported = board.tasks_of(service).any(|(on, task, report)| {
-                let adopted = slot.adopted == Some(task) && report.last < TaskStatus::Stopped;
-                on == host && (adopted || super::copy::serves(report, index, generation))
-            });
-            if wanted && !reported {
-                let needs = board
-                    .definition(slot.revision.definition)
-                    .map(|d| d.needs());
-                load.add(host, Some(service), &needs.unwrap_or_default());
-            }
-        }
-        load
-    }
+/// Smaller is better: failures there, copies of the service on the host and in its zone, tasks, and
+/// the way around the ring from where the slot begins.
+type Rank = (u32, u32, u32, u32, u64);
 
-    pub fn add(&mut self, host: HostId, service: Option<ServiceId>, needs: &Resources) {
-        let load = self.hosts.entry(host).or_default();
-        load.used.cpu = load.used.cpu.saturating_add(needs.cpu);
-        load.used.memory_mib = load.used.memory_mib.saturating_add(needs.memory_mib);
-        load.ports.extend(&needs.ports);
-        load.tasks += 1;
-        if let Some(service) = service {
-            *load.of_service.entry(service).or_default() += 1;
-        }
-    }
+/// What is to be placed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub service: ServiceId,
+    pub index: SlotIndex,
+    pub needs: &'a Resources,
+    /// How often each host has refused it or failed to start it lately.
+    pub failed: &'a BTreeMap<HostId, u32>,
 }
 
 /// Chooses the host for one slot: of those that can run it the one that has refused it or failed to
-/// start it least often, then with the fewest tasks of the service, then with the fewest tasks.
-pub fn choose(
-    board: &Board,
-    load: &Load,
-    slot: (ServiceId, SlotIndex),
-    needs: &Resources,
-    failed: &BTreeMap<HostId, u32>,
-) -> Result<HostId, Refusals> {
-    let none = HostLoad::default();
+/// start it least often, then with the fewest tasks of the service, then in the zone with the
+/// fewest of them, then with the fewest tasks.
+pub fn choose(load: &Load, wanted: Wanted<'_>) -> Result<HostId, Refusals> {
+    let best = load
+        .zones()
+        .filter_map(|(id, zone)| best_in(load, id, zone, wanted))
+        .min();
+    let best = best.or_else(|| {
+        let failed = wanted.failed.iter().filter(|(_, times)| **times > 0);
+        failed
+            .filter_map(|(host, times)| {
+                let there = load.host(*host)?;
+                let (in_zone, _) = load.spread(wanted.service, there.facts.zone);
+                let fits = there.facts.standing == Standing::Open && fits(there, wanted.needs);
+                fits.then(|| (wanted.rank(*host, there, in_zone, *times), *host))
+            })
+            .min()
+    });
+    best.map(|(_, host)| host)
+        .ok_or_else(|| refusals(load, wanted.needs))
+}
+
+/// The best host of a zone that has not failed. The zone's hosts are walked in order of their
+/// tasks, so the first one with as few copies as any has is the best.
+fn best_in(load: &Load, id: u64, zone: &Zone, wanted: Wanted<'_>) -> Option<(Rank, HostId)> {
+    let (in_zone, fewest) = load.spread(wanted.service, id);
+    let mut best: Option<(Rank, HostId)> = None;
+    for ring in zone.by_tasks.values() {
+        let from = (wanted.start(), HostId(0));
+        for ((_, host), free) in ring.range(from..).chain(ring.range(..from)) {
+            if !holds(*free, wanted.needs) {
+                continue;
+            }
+            let there = load.host(*host)?;
+            let copies = there.copies_of(wanted.service);
+            if best.is_some_and(|((_, least, ..), _)| least <= copies)
+                || wanted.failed.get(host).is_some_and(|times| *times > 0)
+                || wanted.needs.ports.iter().any(|port| there.has_port(port))
+            {
+                continue;
+            }
+            best = Some((wanted.rank(*host, there, in_zone, 0), *host));
+            if copies <= fewest {
+                return best;
+            }
+        }
+    }
+    best
+}
+
+impl Wanted<'_> {
+    /// Where on the ring of hosts this slot begins to look: keepers that place at the same time
+    /// must not all come to the same host.
+    const fn start(&self) -> u64 {
+        rng::mix(self.service.word() ^ rng::mix(self.index as u64))
+    }
+
+    fn rank(&self, host: HostId, there: &HostLoad, in_zone: u32, failed: u32) -> Rank {
+        let way = host.word().wrapping_sub(self.start());
+        let copies = there.copies_of(self.service);
+        (failed, copies, in_zone, there.tasks, way)
+    }
+}
+
+const fn holds(free: Capacity, needs: &Resources) -> bool {
+    free.cpu >= needs.cpu && free.memory_mib >= needs.memory_mib
+}
+
+fn fits(there: &HostLoad, needs: &Resources) -> bool {
+    holds(there.free(), needs) && !needs.ports.iter().any(|port| there.has_port(port))
+}
+
+/// Why no host can run it, counted host by host.
+fn refusals(load: &Load, needs: &Resources) -> Refusals {
     let mut refusals = Refusals {
         needs: needs.clone(),
         ..Refusals::default()
     };
-    let (service, index) = slot;
-    let subject = service.word() ^ rng::mix(u64::from(index));
-    let fitting = board.hosts().filter(|(host, _, report)| {
-        let load = load.hosts.get(host).unwrap_or(&none);
-        refusals.admit(board.is_down(*host), report, load)
-    });
-    let rank = |host: HostId| {
-        let load = load.hosts.get(&host).unwrap_or(&none);
-        let failed = failed.get(&host).copied().unwrap_or(0);
-        let of_service = load.of_service.get(&service).copied().unwrap_or(0);
-        (
-            failed,
-            of_service,
-            load.tasks,
-            Reverse(rng::score(subject, host.word())),
-        )
-    };
-    let best = fitting
-        .map(|(host, _, _)| host)
-        .min_by_key(|host| rank(*host));
-    best.ok_or(refusals)
+    load.hosts().for_each(|(_, there)| refusals.count(there));
+    refusals
 }
 
 impl Refusals {
-    /// Puts one host through the filters; counts the first that refuses it.
-    fn admit(&mut self, down: bool, report: &HostReport, load: &HostLoad) -> bool {
-        self.hosts += 1;
-        let free = report.capacity.less(load.used);
-        let refused_by = if down {
-            &mut self.down
-        } else if report.status == HostStatus::Restarting {
-            &mut self.restarting
-        } else if !report.caught_up {
-            &mut self.catching_up
-        } else if matches!(report.runtime, RuntimeStatus::Unavailable { .. }) {
-            &mut self.no_runtime
-        } else {
-            if free.cpu < self.needs.cpu {
+    /// Counts the first filter that refuses the host.
+    fn count(&mut self, there: &HostLoad) {
+        let free = there.free();
+        let refused_by = match there.facts.standing {
+            Standing::Unknown => return,
+            Standing::Down => &mut self.down,
+            Standing::Leaving => &mut self.leaving,
+            Standing::Restarting => &mut self.restarting,
+            Standing::CatchingUp => &mut self.catching_up,
+            Standing::NoRuntime => &mut self.no_runtime,
+            Standing::Open if free.cpu < self.needs.cpu => {
                 self.free_most.cpu = self.free_most.cpu.max(free.cpu);
                 &mut self.cpu
-            } else if free.memory_mib < self.needs.memory_mib {
+            }
+            Standing::Open if free.memory_mib < self.needs.memory_mib => {
                 self.free_most.memory_mib = self.free_most.memory_mib.max(free.memory_mib);
                 &mut self.memory
-            } else if self
-                .needs
-                .ports
-                .iter()
-                .any(|port| load.ports.contains(port))
-            {
-                &mut self.ports
-            } else {
-                return true;
             }
+            Standing::Open => &mut self.ports,
         };
         *refused_by += 1;
-        false
+        self.hosts += 1;
     }
 }
 
@@ -174,6 +163,7 @@ impl fmt::Display for Refusals {
         };
         let reasons = [
             (self.down, "down".to_owned()),
+            (self.leaving, "leaving".to_owned()),
             (self.restarting, "restarting".to_owned()),
             (self.catching_up, "still reading the board".to_owned()),
             (

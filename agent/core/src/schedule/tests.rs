@@ -3,25 +3,29 @@
 mod copy;
 mod place;
 mod keeper;
+mod index;
 
 use crate::{
     cluster::{
-        board::{Board, Service},
+        board::{Board, Merge, Service},
         body::{
             Body, Capacity, HandOver, HostReport, HostStatus, Key, Placement, RuntimeStatus,
-            ServiceCount, ServiceRevision, ServiceSettings, Slot, TaskReport, Verdict,
+            ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
     ids::{Digest, Generation, HostId, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    spec::{
+        options::ServiceOptions,
+        task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    },
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
     },
     time::Wall,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 const SERVICE: ServiceId = ServiceId(5);
 
@@ -29,6 +33,8 @@ const SERVICE: ServiceId = ServiceId(5);
 struct Scene {
     board: Board,
     written: u64,
+    /// The record that was taken last, and what it replaced; `None` if it was too old.
+    taken: Option<(Option<Arc<Record>>, Arc<Record>)>,
 }
 
 fn host_id(number: u64) -> HostId {
@@ -84,8 +90,11 @@ impl Scene {
             wall: Wall(self.written),
             ..Stamp::default()
         };
-        self.board
-            .merge(&Record::new(key, Version { epoch, stamp }, body));
+        let record = Record::new(key, Version { epoch, stamp }, body);
+        self.taken = match self.board.merge(&record) {
+            Merge::Taken { replaced } => Some((replaced, record)),
+            Merge::Known | Merge::Older { .. } => None,
+        };
     }
 
     fn host(&mut self, number: u64) {
@@ -93,6 +102,11 @@ impl Scene {
     }
 
     fn host_with(&mut self, number: u64, change: impl FnOnce(&mut HostReport)) {
+        self.host_in(number, 1, change);
+    }
+
+    /// In its incarnation of that number.
+    fn host_in(&mut self, number: u64, incarnation: u64, change: impl FnOnce(&mut HostReport)) {
         let mut report = HostReport {
             name: format!("h{number}"),
             address: "10.0.0.1:7400".parse().expect("it is an address"),
@@ -109,16 +123,19 @@ impl Scene {
                 version: "28".to_owned(),
             },
             fingerprint: 0,
+            keys: Default::default(),
             agent_version: String::new(),
             registered_at: Wall(0),
             started_at: Wall(0),
         };
         change(&mut report);
-        self.put(Key::Host(host_id(number)), 1, Some(Body::Host(report)));
+        let key = Key::Host(host_id(number));
+        self.put(key, incarnation, Some(Body::Host(report)));
     }
 
     fn down(&mut self, number: u64) {
         let body = Body::Verdict(Verdict {
+            standing: Standing::Down,
             votes: vec![],
             silent_ms: 2_000,
         });
@@ -138,6 +155,7 @@ impl Scene {
             name: "web".to_owned(),
             created_at: Wall(0),
             client_token: String::new(),
+            options: ServiceOptions::default(),
         };
         let revision = revision(digest, number);
         self.put(

@@ -5,9 +5,12 @@ use crate::{
         board::{Board, Service},
         body::{HandOver, Placement, ServiceRevision, Slot, TaskReport},
     },
-    ids::{Generation, HostId, SlotIndex},
+    ids::{Generation, HostId, ServiceId, SlotIndex, TaskId},
     limits,
-    schedule::copy::{is_healthy, serves},
+    schedule::{
+        copy::{is_healthy, serves},
+        index::Index,
+    },
     task::status::{StopCode, TaskStatus},
 };
 use std::{cmp::Reverse, collections::BTreeMap};
@@ -26,28 +29,36 @@ pub(super) struct SlotView<'a> {
     pub(super) index: SlotIndex,
     /// The highest generation that anybody has heard of.
     pub(super) generation: Generation,
+    /// Whatever was reported of the slot, also what has ended.
+    pub(super) reported: Vec<(HostId, TaskId, &'a TaskReport)>,
     pub(super) copies: Vec<Copy<'a>>,
     /// Copies whose host has come back and has not yet said that they still run.
     pub(super) unconfirmed: Vec<Copy<'a>>,
 }
 
 impl<'a> SlotView<'a> {
-    pub(super) fn of(board: &'a Board, service: Service<'a>, index: SlotIndex) -> Self {
+    pub(super) fn of(
+        board: &'a Board,
+        known: &Index,
+        service: Service<'a>,
+        index: SlotIndex,
+    ) -> Self {
         let mut generation = board
             .slot(service.id, index)
             .map_or(0, |(generation, _)| generation);
         let (mut copies, mut unconfirmed) = (Vec::new(), Vec::new());
-        for (host, task, report) in board.tasks_of(service.id) {
-            let Some(label) = report.slot.as_ref().filter(|l| l.index == index) else {
-                continue;
-            };
-            generation = generation.max(label.generation);
+        let mut reported = Vec::new();
+        for (host, task, report) in known.copies(board, service.id, index) {
+            reported.push((host, task, report));
+            let label = report.slot.as_ref();
+            generation = generation.max(label.map_or(0, |label| label.generation));
             let live = report.last.is_live() && report.desired == TaskStatus::Running;
             let copy = Copy {
                 at: Placement { host, task },
                 report,
             };
-            if live && board.is_fresh(host, task) {
+            let hangs = planted!(MovesFromAHungRuntime) && !board.is_vouched(host, task);
+            if live && board.is_fresh(host, task) && !hangs {
                 copies.push(copy);
             } else if live && board.is_up(host) {
                 unconfirmed.push(copy);
@@ -58,9 +69,20 @@ impl<'a> SlotView<'a> {
             service,
             index,
             generation,
+            reported,
             copies,
             unconfirmed,
         }
+    }
+
+    pub(super) const fn key(&self) -> (ServiceId, SlotIndex) {
+        (self.service.id, self.index)
+    }
+
+    /// The generation of the slot's record; that of the latest copy where there is none.
+    pub(super) fn held_generation(&self) -> Generation {
+        let held = self.board.slot(self.service.id, self.index);
+        held.map_or(self.generation, |(generation, _)| generation)
     }
 
     /// The copy that serves the slot as it is now.
@@ -144,7 +166,10 @@ impl<'a> SlotView<'a> {
     pub(super) fn failed_to_start(&self, failures: u32) -> BTreeMap<HostId, u32> {
         let after = self.generation.saturating_sub(u64::from(failures));
         let mut failed = BTreeMap::new();
-        for (host, _, report) in self.board.tasks_of(self.service.id) {
+        if planted!(TriesTheSameHostForEver) {
+            return failed;
+        }
+        for &(host, _, report) in &self.reported {
             let recent = serves(report, self.index, after + 1);
             if recent && report.stop_code == Some(StopCode::TaskFailedToStart) {
                 *failed.entry(host).or_default() += 1;

@@ -86,6 +86,15 @@ pub const UPDATE_SERVICE: &[&str] = &[
     "monitoring",
 ];
 
+/// The input of `TagResource`.
+pub const TAG_RESOURCE: &[&str] = &["resourceArn", "tags"];
+
+/// The input of `UntagResource`.
+pub const UNTAG_RESOURCE: &[&str] = &["resourceArn", "tagKeys"];
+
+/// The input of `ListTagsForResource`.
+pub const LIST_TAGS_FOR_RESOURCE: &[&str] = &["resourceArn"];
+
 /// The input of `DescribeTaskDefinition`.
 pub const DESCRIBE_TASK_DEFINITION: &[&str] = &["taskDefinition", "include"];
 
@@ -135,6 +144,12 @@ pub const LIST_CONTAINER_INSTANCES: &[&str] =
 
 /// The input of `DescribeContainerInstances`.
 pub const DESCRIBE_CONTAINER_INSTANCES: &[&str] = &["cluster", "containerInstances", "include"];
+
+/// The input of `UpdateContainerInstancesState`.
+pub const UPDATE_CONTAINER_INSTANCES_STATE: &[&str] = &["cluster", "containerInstances", "status"];
+
+/// The input of `DeregisterContainerInstance`.
+pub const DEREGISTER_CONTAINER_INSTANCE: &[&str] = &["cluster", "containerInstance", "force"];
 
 /// The shape `ContainerDefinition`.
 pub const CONTAINER_DEFINITION: &[&str] = &[

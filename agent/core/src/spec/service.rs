@@ -3,7 +3,9 @@
 use super::{
     ecs_fields,
     error::{Faults, SpecError, SpecErrors, shown},
+    options::{OptionsChange, ServiceOptions},
     read::{Choice, Fields, NAME, Range, RefError, Rule, is_name},
+    tags::read_tags,
 };
 use crate::limits;
 use serde_json::Value;
@@ -19,6 +21,7 @@ pub struct CreateService {
     pub cluster: Option<String>,
     /// The same token twice means the same request twice.
     pub client_token: Option<String>,
+    pub options: ServiceOptions,
 }
 
 /// What is to change; whatever is absent stays as it is.
@@ -28,6 +31,7 @@ pub struct UpdateService {
     pub service: String,
     pub desired_count: Option<u32>,
     pub definition: Option<DefinitionRef>,
+    pub options: OptionsChange,
     /// The cluster's name, from `cluster` or from the service's ARN; the agent's own where absent.
     pub cluster: Option<String>,
 }
@@ -65,6 +69,10 @@ pub fn parse_create_service(json: &Value) -> Result<CreateService, SpecErrors> {
     let desired_count = faults.keep(count);
     let cluster = faults.keep(fields.reference("cluster", cluster_name));
     let client_token = faults.keep(fields.text("clientToken", &CLIENT_TOKEN));
+    let options = OptionsChange {
+        rebalance: faults.keep(rebalance(&fields)),
+        ..read_tags(&fields, &mut faults)
+    };
     faults.keep(fields.choice("schedulingStrategy", &SCHEDULING_STRATEGY));
     faults.keep(fields.choice("launchType", &LAUNCH_TYPE));
     fields.check(
@@ -76,6 +84,8 @@ pub fn parse_create_service(json: &Value) -> Result<CreateService, SpecErrors> {
             "clientToken",
             "schedulingStrategy",
             "launchType",
+            "availabilityZoneRebalancing",
+            "tags",
         ],
         ecs_fields::CREATE_SERVICE,
         &mut faults,
@@ -87,6 +97,7 @@ pub fn parse_create_service(json: &Value) -> Result<CreateService, SpecErrors> {
         desired_count,
         cluster,
         client_token,
+        options: options.of(ServiceOptions::default()),
     })
 }
 
@@ -99,8 +110,18 @@ pub fn parse_update_service(json: &Value) -> Result<UpdateService, SpecErrors> {
     let desired_count = faults.keep(fields.number("desiredCount", &COUNT));
     let definition = faults.keep(fields.reference("taskDefinition", DefinitionRef::from_str));
     let cluster = faults.keep(fields.reference("cluster", cluster_name));
+    let options = OptionsChange {
+        rebalance: faults.keep(rebalance(&fields)),
+        ..OptionsChange::default()
+    };
     fields.check(
-        &["service", "desiredCount", "taskDefinition", "cluster"],
+        &[
+            "service",
+            "desiredCount",
+            "taskDefinition",
+            "cluster",
+            "availabilityZoneRebalancing",
+        ],
         ecs_fields::UPDATE_SERVICE,
         &mut faults,
     );
@@ -111,8 +132,14 @@ pub fn parse_update_service(json: &Value) -> Result<UpdateService, SpecErrors> {
         service: service.name,
         desired_count,
         definition,
+        options,
         cluster,
     })
+}
+
+fn rebalance(fields: &Fields<'_>) -> Result<Option<bool>, SpecError> {
+    let chosen = fields.choice("availabilityZoneRebalancing", &REBALANCING)?;
+    Ok(chosen.map(|chosen| chosen == "ENABLED"))
 }
 
 impl ServiceRef {
@@ -229,6 +256,12 @@ const SCHEDULING_STRATEGY: Choice = Choice {
     served: &["REPLICA"],
     refused: &["DAEMON"],
     wanted: "\"REPLICA\": desiredCount tasks, wherever there is room",
+};
+
+const REBALANCING: Choice = Choice {
+    served: &["ENABLED", "DISABLED"],
+    refused: &[],
+    wanted: "\"ENABLED\" or \"DISABLED\"",
 };
 
 const LAUNCH_TYPE: Choice = Choice {

@@ -17,7 +17,7 @@ use crate::{
     timings::Timings,
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Task {
     pub id: TaskId,
     /// What the board is told; always true of the containers when a step ends.
@@ -89,11 +89,6 @@ impl Task {
         task
     }
 
-    /// A task of which only containers are known.
-    pub fn from_labels(id: TaskId, report: TaskReport, timings: &Timings) -> Self {
-        Self::empty(id, report, timings)
-    }
-
     fn empty(id: TaskId, report: TaskReport, timings: &Timings) -> Self {
         let retention = timings.container_retention;
         Self {
@@ -119,6 +114,11 @@ impl Task {
     pub fn is_gone(&self) -> bool {
         self.report.last == TaskStatus::Stopped
             && self.containers.iter().all(|c| c.phase == Phase::Gone)
+    }
+
+    /// Something of it ran and was missed by the last comparison.
+    pub fn is_in_doubt(&self) -> bool {
+        self.containers.iter().any(Container::is_in_doubt)
     }
 
     pub fn deadline(&self) -> Option<Mono> {
@@ -248,7 +248,7 @@ impl Task {
             return;
         }
         container.runtime_id = runtime_id;
-        if stopping {
+        if stopping && !planted!(StartsWhatWasStopped) {
             container.enter(Phase::Stopped);
         } else {
             container.enter(Phase::Starting);
@@ -322,7 +322,7 @@ impl Task {
             describe(&exit)
         );
         container.exit = Some(exit);
-        if essential {
+        if essential && !planted!(IgnoresTheEssential) {
             self.stop(now, StopCode::EssentialContainerExited, &reason, fx);
         }
         self.sync(now);
@@ -338,6 +338,9 @@ impl Task {
         let Some(container) = self.find(name) else {
             return;
         };
+        if planted!(IgnoresRemovals) {
+            return;
+        }
         if !container.is_over() {
             // Somebody removed it behind our back.
             let exit = Exit {
@@ -392,6 +395,7 @@ impl Task {
             fx.push(Effect::Runtime(command));
         }
         match observed.status {
+            _ if planted!(TrustsOnlyAnswers) => {}
             ObservedStatus::Created => {
                 self.on_created(now, &name, observed.runtime_id, fx);
             }
@@ -408,6 +412,7 @@ impl Task {
                     fx,
                 );
             }
+            ObservedStatus::Exited(_) if planted!(TakesExitedForRunning) => {}
             ObservedStatus::Exited(exit) => self.on_exited(now, &name, exit, fx),
         }
     }

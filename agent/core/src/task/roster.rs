@@ -15,7 +15,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Roster {
     cluster: String,
     host: HostId,
@@ -63,6 +63,11 @@ impl Roster {
         self.compared
     }
 
+    /// The last comparison missed something that ran; the next one decides.
+    pub fn is_in_doubt(&self) -> bool {
+        self.tasks.values().any(Task::is_in_doubt)
+    }
+
     pub fn has_changed(&self) -> bool {
         !self.changed.is_empty()
     }
@@ -70,6 +75,15 @@ impl Roster {
     /// All that this host says of its tasks is to be said again, in its new incarnation.
     pub fn change_all(&mut self) {
         self.changed.extend(self.tasks.keys());
+    }
+
+    /// What this host says of the task is no longer on the board. Whether there is such a task.
+    pub fn say_again(&mut self, task: TaskId) -> bool {
+        let known = self.tasks.contains_key(&task);
+        if known {
+            self.changed.insert(task);
+        }
+        known
     }
 
     /// Takes the tasks that changed since it was last asked.
@@ -98,15 +112,20 @@ impl Roster {
 
     /// A task that the disk remembers from before a restart.
     pub fn remember(&mut self, id: TaskId, report: TaskReport, definition: Option<TaskDefinition>) {
+        if planted!(ForgetsItsTasks) {
+            return;
+        }
         self.tasks
             .insert(id, Task::remembered(id, report, definition, &self.timings));
     }
 
-    /// A task of ours that only its container's labels tell of.
-    pub fn adopt(&mut self, now: Now, labels: &Labels) {
-        if labels.cluster == self.cluster && labels.host == self.host {
+    /// A task of ours that only its container's labels tell of. With its definition it is known
+    /// which containers it lacks.
+    pub fn adopt(&mut self, now: Now, labels: &Labels, definition: Option<TaskDefinition>) {
+        let ours = labels.cluster == self.cluster || planted!(TakesAnothersContainers);
+        if ours && labels.host == self.host && !planted!(LeavesStrangersRunning) {
             let report = adopted_report(now, labels);
-            let task = Task::from_labels(labels.task, report, &self.timings);
+            let task = Task::remembered(labels.task, report, definition, &self.timings);
             self.tasks.insert(labels.task, task);
             self.changed.insert(labels.task);
         }
@@ -229,7 +248,8 @@ impl Roster {
         let mut found: BTreeMap<TaskId, Vec<Observed>> = BTreeMap::new();
         for one in observed {
             // The runtime filters by labels already; what is not ours must not be touched.
-            if one.labels.cluster == self.cluster && one.labels.host == self.host {
+            let ours = one.labels.cluster == self.cluster || planted!(TakesAnothersContainers);
+            if ours && one.labels.host == self.host {
                 found.entry(one.labels.task).or_default().push(one);
             }
         }

@@ -7,13 +7,13 @@ use holdfast_core::{
         body::{
             Body, Capacity, ContainerReport, ContainerStatus, HandOver, HostReport, HostStatus,
             Key, Label, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot,
-            TaskReport, Verdict,
+            Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
     event::HostStanding,
     ids::{Digest, HostId, ServiceId, TaskId},
-    spec::{parse_task_definition, task_definition::Protocol},
+    spec::{options::ServiceOptions, parse_task_definition, task_definition::Protocol},
     task::{
         runtime::{PortBinding, SlotLabel},
         status::{Health, TaskStatus},
@@ -70,6 +70,7 @@ pub(crate) fn host(name: &str, last: u8) -> HostReport {
             version: "28.0.1".to_owned(),
         },
         fingerprint: 7,
+        keys: Default::default(),
         agent_version: "0.1.0".to_owned(),
         registered_at: T0,
         started_at: T0,
@@ -167,6 +168,7 @@ pub(crate) fn records() -> Vec<Arc<Record>> {
         name: "web".to_owned(),
         created_at: T0,
         client_token: String::new(),
+        options: ServiceOptions::default(),
     };
     let waits = "no host can run it: of 2 hosts 2 refused by port (8080/tcp is taken)";
     [
@@ -237,6 +239,7 @@ pub(crate) fn put(board: &mut Board, key: Key, epoch: u64, body: Body) {
 
 pub(crate) fn condemn(board: &mut Board, host: HostId) {
     let verdict = Verdict {
+        standing: Standing::Down,
         votes: vec![A],
         silent_ms: 2_000,
     };
@@ -269,6 +272,7 @@ pub(crate) fn with_view<T>(board: &Board, look: impl FnOnce(&View<'_>) -> T) -> 
         caught_up: true,
         standing: &|_| HostStanding::Up,
         keeper: &|_| Some(A),
+        better_placed: &|_| None,
     };
     look(&view)
 }

@@ -7,9 +7,14 @@ use super::board::{
 use crate::api::{Operation, TARGET, answer, definitions, error::ApiError};
 use expect_test::{ExpectFile, expect, expect_file};
 use holdfast_core::{
-    cluster::body::{Body, Key, Label, ServiceCount, ServiceRevision, ServiceSettings, StopOrder},
+    cluster::body::{
+        Availability, Body, Directive, Key, Label, ServiceCount, ServiceRevision, ServiceSettings,
+        StopOrder,
+    },
     command::{Outcome, Refusal},
+    event::HostStanding,
     ids::{Digest, ServiceId},
+    spec::options::ServiceOptions,
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
@@ -191,6 +196,67 @@ fn hosts_are_described_as_container_instances() {
 }
 
 #[test]
+fn hosts_are_drained_by_id_arn_or_name_and_those_that_are_not_there_are_named() {
+    let arn = context().host_arn(B);
+    let hosts = json!(["alpha", arn, A.to_string(), "gamma", "ffffffff"]);
+    check(
+        Operation::UpdateContainerInstancesState,
+        json!({"containerInstances": hosts, "status": "DRAINING"}),
+        expect_file!["snapshots/drain.txt"],
+    );
+    let nobody = json!({"containerInstances": ["gamma"], "status": "ACTIVE"});
+    expect![[r#"
+        {
+          "containerInstances": [],
+          "failures": [
+            {
+              "arn": "gamma",
+              "reason": "MISSING"
+            }
+          ]
+        }"#]]
+    .assert_eq(&call(
+        &board(),
+        Operation::UpdateContainerInstancesState,
+        &nobody,
+    ));
+}
+
+#[test]
+fn a_drained_host_is_draining_wherever_it_is_shown() {
+    let mut board = board();
+    let drain = Directive {
+        availability: Availability::Drain,
+    };
+    put(&mut board, Key::Directive(B), 0, Body::Directive(drain));
+    let listed = |status: &str| {
+        let body = json!({"status": status});
+        let answer = call(&board, Operation::ListContainerInstances, &body);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["containerInstanceArns"].clone()
+    };
+    assert_eq!(listed("DRAINING"), json!([context().host_arn(B)]));
+    assert_eq!(listed("ACTIVE"), json!([context().host_arn(A)]));
+    let body = json!({"containerInstances": [B.to_string()]});
+    let described = call(&board, Operation::DescribeContainerInstances, &body);
+    let described: Value = serde_json::from_str(&described).unwrap();
+    let host = &described["containerInstances"][0];
+    assert_eq!(host["status"], json!("DRAINING"));
+    assert_eq!(host["agentConnected"], json!(true));
+    let standing = with_view(&board, |view| view.standing_of(B));
+    assert_eq!(standing, HostStanding::Draining);
+}
+
+#[test]
+fn a_host_is_deregistered_by_id_arn_or_name() {
+    check(
+        Operation::DeregisterContainerInstance,
+        json!({"containerInstance": "beta", "force": true}),
+        expect_file!["snapshots/deregister.txt"],
+    );
+}
+
+#[test]
 fn a_definition_is_described_by_family_revision_or_arn() {
     let arn = context().definition_arn("web", 1);
     let by = |text: &str| {
@@ -280,6 +346,18 @@ fn what_cannot_be_done_is_refused_with_what_to_do_instead() {
             Operation::StopTask,
             json!({"task": "arn:aws:ecs:r:1:task/other/00"}),
         ),
+        (
+            Operation::UpdateContainerInstancesState,
+            json!({"containerInstances": ["alpha"]}),
+        ),
+        (
+            Operation::UpdateContainerInstancesState,
+            json!({"containerInstances": ["alpha"], "status": "INACTIVE"}),
+        ),
+        (
+            Operation::DeregisterContainerInstance,
+            json!({"containerInstance": "gamma"}),
+        ),
     ];
     let told: Vec<_> = errors
         .iter()
@@ -312,6 +390,13 @@ fn refusals_of_the_core_have_ecs_types() {
             max: 5_000,
         },
         Refusal::NotCaughtUp { seconds: 2 },
+        Refusal::NoSuchHost(A),
+        Refusal::HostIsUp {
+            name: "alpha".to_owned(),
+            tasks: 3,
+        },
+        Refusal::ForgetsItself,
+        Refusal::LastHost { tasks: 3 },
     ];
     let kinds: Vec<_> = refusals
         .into_iter()
@@ -324,7 +409,11 @@ fn refusals_of_the_core_have_ecs_types() {
         InvalidParameterException
         InvalidParameterException
         LimitExceededException
-        ServerException"#]]
+        ServerException
+        InvalidParameterException
+        InvalidParameterException
+        InvalidParameterException
+        InvalidParameterException"#]]
     .assert_eq(&kinds.join("\n"));
 }
 
@@ -337,6 +426,7 @@ fn lists_go_on_where_they_were_whatever_has_changed_in_between() {
             name: name.to_owned(),
             created_at: T0,
             client_token: String::new(),
+            options: ServiceOptions::default(),
         };
         put(
             &mut board,

@@ -191,7 +191,9 @@ async fn connections_that_are_too_many_are_refused_until_others_end() {
 #[tokio::test]
 async fn garbage_on_a_connection_gets_no_answer() {
     let b = start(config(B)).await;
-    let (mut rng, ours) = (Rng::new(2), seal::preamble(&b.transport.shared.secrets));
+    let secrets = b.transport.shared.secrets();
+    let mut rng = Rng::new(2);
+    let ours = seal::preamble(&secrets, secrets.primary());
     for len in [1, 10, 11, 12, 100, 101, 102, 500, 70_000] {
         for known in [0, ours.len().min(len)] {
             let mut bytes: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
@@ -253,7 +255,8 @@ async fn a_member_that_breaks_the_rules_of_frames_is_cut() {
             boot: 1,
             listens: b.at,
         };
-        let mut link = Link::dialed(stream, &b.transport.shared.secrets, us)
+        let secrets = b.transport.shared.secrets();
+        let mut link = Link::dialed(stream, (&secrets, secrets.primary()), us)
             .await
             .ok()
             .unwrap();
@@ -266,7 +269,12 @@ async fn a_member_that_breaks_the_rules_of_frames_is_cut() {
         b.until_dropped(cause, 1).await;
         assert!(b.inbox.is_empty());
     };
-    let header = |len: usize| [&(len as u32).to_be_bytes()[..], &[0; 16]].concat();
+    let header = |len: usize| {
+        let len = (len as u32).to_be_bytes();
+        [&len[..], &len, &[0; 16]].concat()
+    };
+    let bomb = [&[0, 0, 0, 9, 0, 15, 0, 0][..], &[0; 16 + 9]].concat();
+    check(&[&bomb], Cause::Garbage).await;
     check(&[&header(FRAME_BYTES_MAX + 1)], Cause::Oversize).await;
     check(&[&header(u32::MAX as usize)], Cause::Oversize).await;
     check(&[&header(10)[..19]], Cause::Garbage).await;
@@ -274,4 +282,23 @@ async fn a_member_that_breaks_the_rules_of_frames_is_cut() {
     check(&[header(2).as_slice(), &[0; 3]], Cause::Garbage).await;
     check(&[header(2).as_slice(), &[]], Cause::Garbage).await;
     check(&[header(2).as_slice(), &[0]], Cause::TooSlow).await;
+}
+
+/// Peers see by them that the machine is there while the agent is stalled: an agent that was frozen
+/// for 40 s was held for dead, since knocks had filled the queue.
+#[tokio::test]
+async fn connections_of_the_minute_that_a_stalled_agent_is_given_are_all_answered() {
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let room: u32 = somaxconn.trim().parse().unwrap();
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (listener, _socket) = listen(anywhere).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    for number in 0..room.min(600) {
+        let answer = tokio::time::timeout(Duration::from_millis(400), TcpStream::connect(address));
+        let answer = answer.await;
+        assert!(
+            matches!(answer, Ok(Ok(_))),
+            "connection {number}: {answer:?}"
+        );
+    }
 }

@@ -69,6 +69,14 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => ExitCode::SUCCESS,
         ["--write", path] => {
+            // What the simulator wrote stays.
+            let old = fs::read_to_string(path).unwrap_or_default();
+            let kept = old.find("<!-- simulator").map_or("", |at| &old[at..]);
+            let page = if kept.is_empty() {
+                page
+            } else {
+                format!("{page}\n{kept}")
+            };
             fs::write(path, page).unwrap_or_else(|err| panic!("write {path}: {err}"));
             ExitCode::SUCCESS
         }

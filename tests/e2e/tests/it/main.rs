@@ -2,6 +2,7 @@
 
 mod counts;
 mod agents;
+mod hosts;
 mod docker;
 mod refusals;
 mod strangers;

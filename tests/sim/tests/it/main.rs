@@ -1,7 +1,13 @@
 //! The simulator's own tests: seeds, stories, the contract on the fake, and planted bugs.
 
+mod absence;
+mod clocks;
 mod contract;
+mod floods;
 mod planted;
 mod regressions;
+mod hosts;
+mod keys;
+mod membership;
 mod scenarios;
 mod seeds;

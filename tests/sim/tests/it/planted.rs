@@ -1,38 +1,13 @@
-//! Every planted bug is caught by some check, so that no check can be silently dead.
+//! Every bug that can be planted belongs to a case; `sim planted` shows that it is caught.
 
-use sim::{options::Options, planted::Planted, run::run};
+use holdfast_core::planted::Bug;
+use sim::{cases::cases, planted::Planted};
 
 #[test]
-fn every_planted_bug_is_caught() {
-    let caught_by = |planted: Planted| match planted {
-        Planted::DropPersist => "before it was on its disk",
-        Planted::Misdeliver => "was handed a message for",
-        Planted::DoubleStart | Planted::VanishQuietly | Planted::IgnoreStop => "",
-        Planted::TouchForeign => "which is not ours",
-        Planted::StopHealthy => "which is healthy and the only copy",
-        Planted::RepeatEvent | Planted::SkipEvent => "follows event",
-        Planted::StatusBack => "went from",
-        Planted::Resurrect => "knows to be deleted",
-        Planted::OverPromise => "promises",
-        Planted::Spin => "woken for ever",
-        Planted::FatDatagram => "sends a datagram of",
-        Planted::LoseReply => "is not answered",
-        Planted::DeafToRecords => "",
-        Planted::Chatter => "messages/s a host when idle",
-    };
-    for planted in Planted::ALL {
-        let seeds = 0..4;
-        let failures: Vec<String> = seeds
-            .filter_map(|seed| {
-                let mut options = Options::calm(seed, 5);
-                options.planted = Some(planted);
-                run(options).err().map(|failure| failure.what)
-            })
-            .collect();
-        let expected = caught_by(planted);
-        assert!(
-            failures.iter().any(|what| what.contains(expected)),
-            "{planted:?} was not caught: {failures:?}"
-        );
+fn every_bug_of_the_core_is_planted_by_some_case() {
+    let planted: Vec<_> = cases().into_iter().map(|case| case.bug).collect();
+    for bug in Bug::ALL {
+        let belongs = planted.contains(&Planted::Core(*bug));
+        assert!(belongs, "no case plants the bug that {}", bug.says());
     }
 }

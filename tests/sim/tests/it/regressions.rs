@@ -34,6 +34,25 @@ fn a_start_that_is_due_again_is_not_made_for_a_deleted_service() {
     check(42, 17);
 }
 
+/// An agent that had lost what it wrote of a task took it for whole with the one container of two
+/// that it found, and the other copy gave way.
+#[test]
+fn a_task_that_lacks_a_container_is_not_whole() {
+    check(201, 14);
+}
+
+/// A comparison from before a start was made again counted as the first of two that missed it, so
+/// that it was made twice at once: one failed and ended the task, the other one ran on.
+#[test]
+fn a_start_is_not_made_again_while_it_is_under_way() {
+    let mut options = Options::new(25, 10);
+    options.seconds = 1_800;
+    options.codec = false;
+    options.only_faults = Some(vec![1, 2, 3, 4]);
+    options.only_orders = Some(vec![0, 1, 2, 3, 4]);
+    run(options).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 fn check(seed: u64, agents: usize) {
     if let Err(failure) = run(Options::new(seed, agents)) {
         panic!("{failure}");

@@ -2,7 +2,7 @@
 
 use sim::{
     cluster::Cluster,
-    liveness::CONVERGE_MAX,
+    liveness::{BALANCE_MAX, CONVERGE_MAX},
     options::Options,
     run::{run, watch},
     workload::definition,
@@ -72,6 +72,7 @@ fn two_hundred_agents_lose_hosts_and_some_are_cut_off() {
         cluster.run_for(10 * SECOND)?;
         cluster.mend_network();
         cluster.converge(CONVERGE_MAX)?;
+        cluster.balance(BALANCE_MAX)?;
         cluster.quiet(30 * SECOND)
     });
     if let Err(failure) = result {

@@ -5,6 +5,7 @@ use crate::{
     cluster::{
         board::{Board, Merge},
         body::{Body, Key},
+        hash_tree::{FAN, HashTree, Prefix},
         record::{Record, Stamp, Version},
     },
     ids::{HostId, ServiceId, TaskId},
@@ -36,9 +37,9 @@ fn union(one: &Board, other: &Board) -> Board {
 }
 
 /// All that a board holds, and all by which boards are compared.
-fn contents(board: &Board) -> (Vec<Vec<u8>>, u64, Vec<u64>) {
+fn contents(board: &Board) -> (Vec<Vec<u8>>, u64, [u64; FAN]) {
     let records = board.records().map(|record| record.encode()).collect();
-    (records, board.root(), board.bucket_hashes())
+    (records, board.root(), board.tree().kids(Prefix::ROOT))
 }
 
 #[test]
@@ -96,17 +97,88 @@ fn hashes_are_equal_where_contents_are_and_nowhere_else() {
         other.merge(&generated(rng));
         let same = contents(&one).0 == contents(&other).0;
         assert_eq!(one.root() == other.root(), same);
-        for number in 0..limits::BUCKETS {
-            let bucket = |board: &Board| -> Vec<_> {
-                board
-                    .bucket(number)
-                    .map(|(hash, r)| (hash, r.encode()))
-                    .collect()
+        for prefix in every_prefix(2) {
+            let below = |board: &Board| -> Vec<_> {
+                let records = board.tree().records(prefix);
+                records.map(|r| (r.key_hash, r.encode())).collect()
             };
-            let hashes = [&one, &other].map(|board| board.bucket_hashes()[number]);
-            let same = bucket(&one) == bucket(&other);
-            assert_eq!(hashes[0] == hashes[1], same, "bucket {number}");
+            let hashes = [&one, &other].map(|board| board.tree().kids(prefix));
+            let same = below(&one) == below(&other);
+            assert_eq!(hashes[0] == hashes[1], same, "{prefix:?}");
         }
+    });
+}
+
+/// All prefixes of at most so many digits.
+fn every_prefix(digits: u32) -> Vec<Prefix> {
+    let (mut all, mut last) = (vec![Prefix::ROOT], vec![Prefix::ROOT]);
+    for _ in 0..digits {
+        let kids = |prefix: Prefix| (0..FAN).map(move |digit| prefix.kid(digit));
+        last = last.into_iter().flat_map(kids).flatten().collect();
+        all.extend(&last);
+    }
+    all
+}
+
+/// Records enough for branches, made and taken away again, against a plain list.
+#[test]
+fn the_hash_tree_says_what_a_look_at_every_record_says_whatever_its_shape() {
+    let mut rng = Rng::new(1);
+    let mut tree = HashTree::default();
+    let mut records: Vec<Arc<Record>> = Vec::new();
+    for round in 0..4_000_u64 {
+        let shrinks = round >= 2_000 && rng.below(4) > 0;
+        if let Some(place) = rng.index(records.len()).filter(|_| shrinks) {
+            tree.remove(&records.swap_remove(place));
+        } else {
+            let task = TaskId(u128::from(round));
+            let record = Record::new(Key::StopOrder(task), Version::default(), None);
+            tree.insert(&record);
+            records.push(record);
+        }
+        if round % 250 == 0 {
+            records.sort_unstable_by_key(|record| record.key_hash);
+            check_tree(&tree, &records);
+        }
+    }
+    assert!(records.len() < 1_500, "the tree has shrunk, too");
+}
+
+fn check_tree(tree: &HashTree, records: &[Arc<Record>]) {
+    let xor = |records: &mut dyn Iterator<Item = &Arc<Record>>| {
+        records.fold(0, |sum, record| sum ^ record.hash())
+    };
+    assert_eq!(tree.root(), xor(&mut records.iter()));
+    for prefix in every_prefix(2) {
+        let number = u64::from(prefix);
+        let free = number.leading_zeros() + 1;
+        let is_below = |r: &&Arc<Record>| {
+            free == 64 || r.key_hash >> free == number & !(1 << (63 - number.leading_zeros()))
+        };
+        let below: Vec<_> = records.iter().filter(is_below).collect();
+        assert_eq!(tree.count(prefix), below.len(), "{prefix:?}");
+        assert!(tree.records(prefix).eq(below.iter().copied()), "{prefix:?}");
+        for (digit, hash) in tree.kids(prefix).into_iter().enumerate() {
+            let kid = prefix.kid(digit).expect("there are fifteen digits");
+            assert_eq!(hash, xor(&mut tree.records(kid)), "{kid:?}");
+        }
+    }
+    for record in records {
+        assert_eq!(tree.get(record.key_hash), Some(record));
+    }
+    assert_eq!(tree.get(7), None);
+}
+
+#[test]
+fn a_clone_stays_as_it_was_while_the_board_goes_on() {
+    with_seeds(|rng| {
+        let mut board = board(&generated_records(rng, 150));
+        let (clone, before) = (board.clone(), contents(&board));
+        merge_all(&mut board, &generated_records(rng, 150));
+        board.bury(Wall(u64::MAX));
+        assert_eq!(contents(&clone), before);
+        check_indexes(&clone);
+        check_indexes(&board);
     });
 }
 
@@ -134,7 +206,7 @@ fn when_all_is_deleted_and_buried_nothing_is_left_not_even_in_the_hashes() {
         );
         let buried = board.bury(Wall(wall.0 + limits::TOMBSTONE_MS + 1));
         assert_eq!(buried.len(), keys.len());
-        assert_eq!(contents(&board), (vec![], 0, vec![0; limits::BUCKETS]));
+        assert_eq!(contents(&board), (vec![], 0, [0; FAN]));
         check_indexes(&board);
     });
 }

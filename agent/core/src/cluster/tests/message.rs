@@ -5,7 +5,8 @@ use crate::{
     cluster::{
         board::Board,
         body::{Body, Key},
-        message::{Message, WIRE_VERSION},
+        hash_tree::{FAN, Prefix},
+        message::{Alarm, Message, WIRE_VERSION},
         record::{Record, RecordError, Stamp, Version},
     },
     ids::{Digest, ServiceId, TaskId},
@@ -51,13 +52,17 @@ fn records() -> Vec<Arc<Record>> {
 
 fn messages() -> Vec<Message> {
     let (subject, incarnation) = (host_id(1), 300);
+    let prefix = Prefix::ROOT.kid(15).expect("there are fifteen digits");
     vec![
         Message::Probe { sequence: 1 },
         Message::Ack { sequence: u32::MAX },
-        Message::Alarm {
+        Message::Alarm(Alarm {
             subject,
             incarnation,
-        },
+            silent_ms: 600,
+            patience_ms: 0,
+            kernel_answers: true,
+        }),
         Message::Alive {
             subject,
             incarnation,
@@ -66,14 +71,19 @@ fn messages() -> Vec<Message> {
         Message::Summary {
             root: 0x1234_5678_9abc_def0,
         },
-        Message::Buckets((0..limits::BUCKETS as u64).collect()),
+        Message::Branches(vec![(Prefix::ROOT, [7; FAN]), (prefix, [u64::MAX; FAN])]),
         Message::Holdings {
-            buckets: vec![0, 63],
+            prefixes: vec![prefix],
             held: vec![(9, VERSION), (10, VERSION)],
         },
         Message::Fetch(vec![0, 1, u64::MAX]),
-        Message::CatchUp,
+        Message::CatchUp { after: None },
+        Message::CatchUp {
+            after: Some(Key::StopOrder(TaskId(7))),
+        },
         Message::Blank,
+        Message::Behind,
+        Message::Ahead { ms: 3_600_000 },
         Message::Page {
             records: records(),
             last: true,
@@ -86,15 +96,17 @@ fn name(message: &Message) -> &'static str {
     match message {
         Message::Probe { .. } => "probe",
         Message::Ack { .. } => "ack",
-        Message::Alarm { .. } => "alarm",
+        Message::Alarm(_) => "alarm",
         Message::Alive { .. } => "alive",
         Message::Records(_) => "records",
         Message::Summary { .. } => "summary",
-        Message::Buckets(_) => "buckets",
+        Message::Branches(_) => "branches",
         Message::Holdings { .. } => "holdings",
         Message::Fetch(_) => "fetch",
-        Message::CatchUp => "catch up",
+        Message::CatchUp { .. } => "catch up",
         Message::Blank => "blank",
+        Message::Behind => "behind",
+        Message::Ahead { .. } => "ahead",
         Message::Page { .. } => "page",
     }
 }
@@ -188,13 +200,14 @@ fn no_bytes_at_all_make_a_reader_panic() {
 fn a_refusal_says_what_was_too_much() {
     let small = Record::new(Key::StopOrder(TaskId(1)), VERSION, None);
     let many = vec![small; limits::RECORDS_PER_MESSAGE_MAX + 1];
-    let buckets = vec![0; limits::BUCKETS + 1];
-    let mut other_version = Message::CatchUp.encode();
+    let branches = vec![(Prefix::ROOT, [0; FAN]); limits::BRANCHES_MAX + 1];
+    let prefixes = vec![Prefix::ROOT; limits::BRANCHES_MAX * FAN + 1];
+    let mut other_version = Message::CatchUp { after: None }.encode();
     other_version[0] = 99;
     let refused = [
-        Message::Buckets(vec![0; limits::BUCKETS + 1]).encode(),
+        Message::Branches(branches).encode(),
         Message::Holdings {
-            buckets,
+            prefixes,
             held: vec![],
         }
         .encode(),
@@ -213,8 +226,8 @@ fn a_refusal_says_what_was_too_much() {
         Err(err) => err.to_string(),
     });
     expect![[r#"
-        a message with 65 entries is over the limit of 64
-        a message with 65 entries is over the limit of 64
+        a message with 257 entries is over the limit of 256
+        a message with 4097 entries is over the limit of 4096
         a message with 4097 entries is over the limit of 4096
         a message with 4097 entries is over the limit of 4096
         a message of wire version 99; this agent speaks 1

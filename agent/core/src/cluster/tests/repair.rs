@@ -7,7 +7,7 @@ use crate::{
         body::{Body, Key, StopOrder},
         message::Message,
         record::{Record, Stamp, Version},
-        repair::{self, answer_buckets, answer_summary, compare, fits_datagram, pack},
+        repair::{self, answer_branches, answer_summary, bounded, compare, fits_datagram, pack},
     },
     ids::TaskId,
     limits,
@@ -20,22 +20,22 @@ use std::{collections::VecDeque, sync::Arc};
 struct Cost {
     messages: usize,
     records: usize,
+    bytes: usize,
 }
 
 fn answer(board: &mut Board, message: Message, cost: &mut Cost) -> Vec<Message> {
     match message {
-        Message::Summary { root } => answer_summary(board, root).into_iter().collect(),
-        Message::Buckets(theirs) => answer_buckets(board, &theirs).into_iter().collect(),
-        Message::Holdings { buckets, held } => {
-            assert!(held.len() <= limits::HOLDINGS_MAX);
-            let difference = compare(board, &buckets, &held);
+        Message::Summary { root } => answer_summary(board, root),
+        Message::Branches(theirs) => answer_branches(board, &theirs),
+        Message::Holdings { prefixes, held } => {
+            let difference = compare(board, &prefixes, &held);
             let fetch = (!difference.lacking.is_empty()).then_some(difference.lacking);
             let fetch = fetch.map(Message::Fetch);
             fetch.into_iter().chain(pack(difference.newer)).collect()
         }
         Message::Fetch(hashes) => {
             let found = hashes.iter().filter_map(|hash| board.by_key_hash(*hash));
-            pack(found.cloned().collect())
+            pack(bounded(found))
         }
         Message::Records(records) => {
             for record in records {
@@ -56,6 +56,7 @@ fn round(boards: &mut [Board; 2]) -> Cost {
     while let Some((to, message)) = queue.pop_front() {
         cost.messages += 1;
         let bytes = message.encode();
+        cost.bytes += bytes.len();
         if fits_datagram(&message) {
             assert!(
                 bytes.len() <= limits::DATAGRAM_MESSAGE_BYTES_MAX,
@@ -97,15 +98,9 @@ fn one_round_makes_two_boards_equal_and_moves_only_what_differs() {
         assert_eq!(round(&mut boards).records, differing);
         assert_eq!(boards[0].root(), boards[1].root());
         assert_eq!(boards[0].len(), boards[1].len());
-        let in_sync = Cost {
-            messages: 1,
-            records: 0,
-        };
-        assert_eq!(
-            round(&mut boards),
-            in_sync,
-            "in sync it costs one small datagram"
-        );
+        let in_sync = round(&mut boards);
+        assert_eq!((in_sync.messages, in_sync.records), (1, 0));
+        assert!(in_sync.bytes < 20, "one small datagram: {in_sync:?}");
     });
 }
 
@@ -130,8 +125,31 @@ fn order(number: u64) -> Arc<Record> {
 }
 
 #[test]
-fn boards_too_large_to_compare_at_once_are_equal_after_a_few_rounds() {
-    let count = limits::HOLDINGS_MAX as u64 * 2;
+fn one_record_among_a_hundred_thousand_costs_two_kilobytes_to_find() {
+    let mut one = Board::from_records((0..100_000).map(order));
+    let other = one.clone();
+    for number in [3, 70_000, 100_001] {
+        let before = one.clone();
+        let wall = Wall(2);
+        let stamp = Stamp {
+            wall,
+            ..Stamp::default()
+        };
+        let key = Key::StopOrder(TaskId(number));
+        one.merge(&Record::new(key, Version { epoch: 0, stamp }, None));
+        for mut boards in [[one.clone(), before.clone()], [before, one.clone()]] {
+            let cost = round(&mut boards);
+            assert_eq!(boards[0].root(), boards[1].root());
+            assert_eq!(cost.records, 1);
+            assert!(cost.bytes < 2_000 && cost.messages <= 8, "{cost:?}");
+        }
+    }
+    assert_eq!(other.len(), 100_000);
+}
+
+#[test]
+fn boards_too_different_for_one_round_are_equal_after_a_few_of_bounded_cost() {
+    let count = 40_000;
     let mut boards = [Board::default(), Board::default()];
     for number in 0..count {
         let record = order(number);
@@ -146,19 +164,30 @@ fn boards_too_large_to_compare_at_once_are_equal_after_a_few_rounds() {
     let mut rounds = 0;
     while boards[0].root() != boards[1].root() {
         rounds += 1;
-        assert!(rounds <= 4, "not equal after {rounds} rounds");
-        round(&mut boards);
+        assert!(rounds <= 6, "not equal after {rounds} rounds");
+        let cost = round(&mut boards);
+        assert!(cost.bytes < 6 * limits::REPAIR_BYTES_MAX, "{cost:?}");
     }
+    assert!(rounds > 1, "it was too much for one");
     let held = (0..count).filter(|n| n % 2 == 0 || n % 3 == 0).count();
     assert_eq!([boards[0].len(), boards[1].len()], [held; 2]);
 }
 
 #[test]
-fn a_peer_of_another_number_of_buckets_is_not_answered() {
-    let mut board = Board::default();
-    board.merge(&order(1));
-    assert_eq!(answer_buckets(&board, &[0; limits::BUCKETS - 1]), None);
-    assert!(answer_buckets(&board, &[0; limits::BUCKETS]).is_some());
+fn whoever_lacks_everything_gets_it_round_by_round() {
+    let mut boards = [
+        Board::default(),
+        Board::from_records((0..20_000).map(order)),
+    ];
+    let mut rounds = 0;
+    while boards[0].len() < boards[1].len() {
+        let before = boards[0].len();
+        round(&mut boards);
+        assert!(boards[0].len() > before, "nothing came in round {rounds}");
+        rounds += 1;
+    }
+    assert!((2..12).contains(&rounds), "{rounds} rounds");
+    assert_eq!(boards[0].root(), boards[1].root());
 }
 
 #[test]
@@ -175,4 +204,31 @@ fn packing_loses_nothing_keeps_the_order_and_fills_no_message_over_its_room() {
             }
         }
     });
+}
+
+#[test]
+fn pages_one_after_the_other_are_the_whole_board_and_none_is_over_its_room() {
+    let board = Board::from_records((0..5_000).map(order));
+    let (mut after, mut taken, mut pages) = (None, Vec::new(), 0);
+    loop {
+        let message = repair::page(&board, after.as_ref());
+        assert!(message.encode().len() <= limits::PAGE_BYTES_MAX);
+        let Message::Page { records, last } = message else {
+            panic!("it is a page");
+        };
+        pages += 1;
+        after = records.last().map(|record| record.key.clone());
+        taken.extend(records);
+        if last {
+            break;
+        }
+    }
+    assert!(pages > 2, "{pages} pages");
+    assert!(board.records().eq(taken.iter()));
+    let past = repair::page(&board, after.as_ref());
+    let none = Message::Page {
+        records: Vec::new(),
+        last: true,
+    };
+    assert_eq!(past, none);
 }

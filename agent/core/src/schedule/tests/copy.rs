@@ -4,7 +4,10 @@ use super::{SERVICE, Scene, host_id, label, revision, slot_on, task_id};
 use crate::{
     cluster::body::{HandOver, Key, Placement, RuntimeStatus, Slot},
     ids::{Digest, TaskId},
-    schedule::copy::{Fate, fate},
+    schedule::{
+        copy::{Fate, fate},
+        index::Index,
+    },
     task::status::{Health, TaskStatus},
 };
 
@@ -43,7 +46,8 @@ fn successor() -> Slot {
 fn check(case: &str, arrange: impl FnOnce(&mut Scene), expected: &str) {
     let mut scene = scene();
     arrange(&mut scene);
-    let told = match fate(&scene.board, host_id(1), us(), &label(0, MINE)) {
+    let index = Index::of(&scene.board);
+    let told = match fate(&scene.board, &index, (host_id(1), us()), &label(0, MINE)) {
         Fate::Serve => "serve".to_owned(),
         Fate::TakeOver(generation) => format!("take over {generation}"),
         Fate::Replaced => "replaced".to_owned(),

@@ -4,7 +4,10 @@ use super::{SERVICE, Scene, host_id, label, revision, slot_on};
 use crate::{
     cluster::body::{Capacity, HostStatus, RuntimeStatus},
     ids::HostId,
-    schedule::place::{Load, choose},
+    schedule::{
+        index::Index,
+        place::{Wanted, choose},
+    },
 };
 use expect_test::{Expect, expect};
 use std::collections::BTreeMap;
@@ -16,8 +19,14 @@ fn place(scene: &Scene, failed: &BTreeMap<HostId, u32>) -> Result<u64, String> {
         .definition(definition)
         .expect("it is there")
         .needs();
-    let load = Load::of(&scene.board);
-    choose(&scene.board, &load, (SERVICE, 0), &needs, failed)
+    let index = Index::of(&scene.board);
+    let wanted = Wanted {
+        service: SERVICE,
+        index: 0,
+        needs: &needs,
+        failed,
+    };
+    choose(&index.load, wanted)
         .map(|host| (host.0 >> 96) as u64)
         .map_err(|refusals| refusals.to_string())
 }

@@ -46,6 +46,11 @@ fn a_service_is_created_from_a_name_a_definition_and_a_count() {
                 client_token: Some(
                     "7d444840-9dc0-11d1-b245-5ffdce74fad2",
                 ),
+                options: ServiceOptions {
+                    replace_after: Down,
+                    partition: Fill,
+                    rebalance: true,
+                },
             }
         "#]],
     );
@@ -112,6 +117,11 @@ fn a_service_is_updated_in_what_is_given() {
                 service: "web",
                 desired_count: None,
                 definition: None,
+                options: OptionsChange {
+                    replace_after: None,
+                    partition: None,
+                    rebalance: None,
+                },
                 cluster: None,
             }
         "#]],
@@ -137,6 +147,11 @@ fn a_service_is_updated_in_what_is_given() {
                         ),
                     },
                 ),
+                options: OptionsChange {
+                    replace_after: None,
+                    partition: None,
+                    rebalance: None,
+                },
                 cluster: Some(
                     "lab",
                 ),

@@ -103,7 +103,9 @@ impl Story {
                 task
             }
             Origin::Disk(last) => Task::remembered(TASK, report(last), Some(definition), &timings),
-            Origin::Labels => Task::from_labels(TASK, report(TaskStatus::Provisioning), &timings),
+            Origin::Labels => {
+                Task::remembered(TASK, report(TaskStatus::Provisioning), None, &timings)
+            }
         };
         let mut story = Self {
             task,

@@ -1,0 +1,151 @@
+//! The outbox: changed records that wait to be spread, within a budget and fair in a flood.
+//!
+//! What comes into a quiet outbox leaves at once; what follows within a few milliseconds leaves
+//! together, so that datagrams are full. Verdicts, slots and the like do not wait for that, and a
+//! flood of others cannot hold them up. Of either sort the newest and the oldest share what may be
+//! sent, so that news is news and everything has its turn. What is too much is left to repair.
+
+use crate::{
+    cluster::{body::Key, record::Record},
+    ids::HostId,
+    limits,
+    time::{Mono, Span},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Between two flushes of what can wait.
+const FLUSH_INTERVAL: Span = Span::from_ms(10);
+
+#[derive(Clone, Debug, Default)]
+pub struct Outbox {
+    urgent: Queue,
+    rest: Queue,
+    /// By key hash, so that a later version takes the place of the one that waits.
+    places: BTreeMap<u64, u64>,
+    pushed: u64,
+    /// Our own of this step, which also go straight to whom they concern.
+    fresh: Vec<Arc<Record>>,
+    next_flush: Mono,
+    /// What may still be sent to each peer before `next_flush`.
+    budget: usize,
+}
+
+/// A changed record, and who sent it if it was not written here.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub record: Arc<Record>,
+    pub from: Option<HostId>,
+}
+
+/// In the order in which they came.
+type Queue = BTreeMap<u64, Change>;
+
+impl Outbox {
+    pub fn push(&mut self, record: &Arc<Record>, from: Option<HostId>) {
+        if from.is_none() {
+            self.fresh.push(Arc::clone(record));
+        }
+        self.pushed += 1;
+        if let Some(place) = self.places.insert(record.key_hash, self.pushed) {
+            self.urgent.remove(&place);
+            self.rest.remove(&place);
+        }
+        let change = Change {
+            record: Arc::clone(record),
+            from,
+        };
+        let queue = if is_urgent(&record.key) {
+            &mut self.urgent
+        } else {
+            &mut self.rest
+        };
+        queue.insert(self.pushed, change);
+        while self.urgent.len() + self.rest.len() > limits::OUTBOX_RECORDS_MAX {
+            let oldest = self.rest.pop_first().or_else(|| self.urgent.pop_first());
+            if let Some((_, change)) = oldest {
+                self.places.remove(&change.record.key_hash);
+            }
+        }
+    }
+
+    /// What was written here since it was last asked.
+    pub fn take_fresh(&mut self) -> Vec<Arc<Record>> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// What is to be sent now; at most [`limits::SPREAD_BYTES_MAX`] in one interval.
+    pub fn flush(&mut self, now: Mono) -> Vec<Change> {
+        if self.urgent.is_empty() && self.rest.is_empty() {
+            return Vec::new();
+        }
+        let due = now >= self.next_flush;
+        if due {
+            self.next_flush = now + FLUSH_INTERVAL;
+            self.budget = limits::SPREAD_BYTES_MAX;
+        }
+        let reserved = if self.rest.is_empty() {
+            0
+        } else {
+            limits::SPREAD_BYTES_MAX / 4
+        };
+        let mut taken = Vec::new();
+        let room = self.budget.saturating_sub(reserved);
+        let urgent = take(&mut self.urgent, room, &mut taken);
+        self.budget = self.budget.saturating_sub(urgent);
+        if due {
+            let rest = take(&mut self.rest, self.budget, &mut taken);
+            self.budget = self.budget.saturating_sub(rest);
+        }
+        for change in &taken {
+            self.places.remove(&change.record.key_hash);
+        }
+        taken
+    }
+
+    pub fn deadline(&self) -> Option<Mono> {
+        let waits = !(self.urgent.is_empty() && self.rest.is_empty());
+        waits.then_some(self.next_flush)
+    }
+}
+
+/// Takes the newest into one half of the room and the oldest into the other; says how many bytes.
+fn take(queue: &mut Queue, room: usize, into: &mut Vec<Change>) -> usize {
+    let mut bytes = 0;
+    loop {
+        let next = if bytes < room / 2 {
+            queue.last_entry()
+        } else {
+            queue.first_entry()
+        };
+        let Some(next) = next else { break };
+        let size = next.get().record.bytes as usize;
+        // One that is larger than all room goes alone.
+        let fits = bytes + size <= room || (bytes == 0 && room == limits::SPREAD_BYTES_MAX);
+        if !fits {
+            break;
+        }
+        bytes += size;
+        into.push(next.remove());
+    }
+    bytes
+}
+
+/// Who acts on these acts at once, and there are few of them.
+const fn is_urgent(key: &Key) -> bool {
+    match key {
+        Key::Host(_)
+        | Key::StopOrder(_)
+        | Key::Verdict(_)
+        | Key::Slot(..)
+        | Key::Directive(_)
+        | Key::ClusterKey(_)
+        | Key::KeyInUse => true,
+        Key::Definition(_)
+        | Key::Label { .. }
+        | Key::ServiceCount(_)
+        | Key::ServiceRevision(_)
+        | Key::ServiceSettings(_)
+        | Key::Task(..)
+        | Key::Unknown { .. } => false,
+    }
+}

@@ -1,0 +1,155 @@
+//! Bugs that tests plant inside the core, each of which some check must catch; no daemon has them.
+//!
+//! `planted!(Bug)` is the constant `false` unless the feature `planted` is on, which only the
+//! simulator turns on. A bug is planted for what runs on one thread meanwhile.
+
+/// Whether this bug is planted in the run of this thread.
+#[cfg(feature = "planted")]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is_planted($crate::planted::Bug::$bug)
+    };
+}
+
+/// Whether this bug is planted: never, in a build without the feature.
+#[cfg(not(feature = "planted"))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use std::cell::Cell;
+
+    macro_rules! bugs {
+        ($($(#[doc = $text:literal])+ $name:ident,)*) => {
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum Bug {
+                $($(#[doc = $text])+ $name,)*
+            }
+
+            impl Bug {
+                pub const ALL: &[Self] = &[$(Self::$name),*];
+
+                /// What is wrong while it is planted, in a few words.
+                pub fn says(self) -> String {
+                    match self {
+                        $(Self::$name => concat!($($text),+).trim().to_owned(),)*
+                    }
+                }
+            }
+        };
+    }
+
+    bugs! {
+        /// answers a command before it is on the disk
+        AnswersBeforeDisk,
+        /// forgets the tasks of its earlier life
+        ForgetsItsTasks,
+        /// takes a frozen agent's host for a dead one
+        TakesAFrozenAgentForDead,
+        /// does not adopt containers that it has no report of
+        LeavesStrangersRunning,
+        /// takes a container that has exited for one that still runs
+        TakesExitedForRunning,
+        /// goes on although another machine has its id
+        ToleratesATwin,
+        /// does not raise its incarnation above what peers remember of it
+        IgnoresItsPast,
+        /// drops records of a kind that it does not know
+        DropsTheUnknown,
+        /// moves tasks away from a container runtime that only hangs
+        MovesFromAHungRuntime,
+        /// never offers itself again after its container runtime was away
+        StaysOutOfService,
+        /// never compares in full, so that a lost event stays lost
+        NeverCompares,
+        /// learns nothing from a full comparison that no answer told before
+        TrustsOnlyAnswers,
+        /// takes a stop that failed for the end
+        TakesAFailedStopForTheEnd,
+        /// tries the host that failed again and again
+        TriesTheSameHostForEver,
+        /// does not notice containers that somebody removed
+        IgnoresRemovals,
+        /// replaces what crashes without waiting
+        NeverBacksOff,
+        /// lets a task go on without an essential container
+        IgnoresTheEssential,
+        /// replaces at once whatever was lost, however much it was
+        NeverBrakes,
+        /// leaves tasks on a host that is drained
+        LeavesTasksWhereTheyDrain,
+        /// never compares boards
+        NeverRepairs,
+        /// judges by what it hears itself, and asks nobody
+        JudgesAlone,
+        /// takes an alarm for a verdict
+        TakesAlarmForVerdict,
+        /// counts observers that are cut off themselves
+        CountsTheAbsent,
+        /// never chooses between two copies of a slot
+        NeverReconciles,
+        /// tells others only what it wrote itself
+        TellsOnlyItsOwn,
+        /// an answer does not clear the suspect
+        HoldsAGrudge,
+        /// an older version replaces a newer one
+        LastWordWins,
+        /// never looks for hosts that were judged down
+        NeverProbesTheDown,
+        /// ignores what it is told of where first peers are
+        IgnoresNewAddresses,
+        /// waits for a board although nobody can have one yet
+        WaitsForABoard,
+        /// believes any epoch
+        BelievesAnyEpoch,
+        /// stamps follow the wall clock back
+        FollowsTheWallClock,
+        /// does not say that it lives when it was judged down
+        DoesNotRefute,
+        /// takes containers of another cluster for its own
+        TakesAnothersContainers,
+        /// keeps its own word against a later one
+        KeepsItsOwnWord,
+        /// starts what was stopped meanwhile
+        StartsWhatWasStopped,
+        /// looks again at once for room where there is none
+        LooksAgainAtOnce,
+        /// never refuses an offer
+        NeverRefuses,
+        /// reads lists of any length
+        ReadsAnyLength,
+    }
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    pub fn is_planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Takes the bug out again when it is dropped, also by a panic.
+    #[derive(Debug)]
+    struct Restore(Option<Bug>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PLANTED.set(self.0);
+        }
+    }
+
+    /// Runs `story` with this bug in every core on this thread, or with none.
+    pub fn with<R>(bug: Option<Bug>, story: impl FnOnce() -> R) -> R {
+        let _restore = Restore(PLANTED.replace(bug));
+        story()
+    }
+}
+
+#[cfg(feature = "planted")]
+pub use switch::{Bug, is_planted, with};

@@ -1,0 +1,414 @@
+//! The board as the keeper needs it: loads, copies of each slot, slots of each host, keepers.
+//!
+//! Follows the board record by record and says which slots a change can touch, so that the news of
+//! one host re-plans a few slots and not every service.
+
+use crate::{
+    cluster::{
+        board::Board,
+        body::{Body, HostStatus, Key, Placement, RuntimeStatus, Slot, TaskReport},
+        record::Record,
+    },
+    ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
+    rng::hash_bytes,
+    schedule::{
+        copy::serves,
+        keepers::{Fitness, Keepers},
+        load::{HostFacts, Load, Standing},
+    },
+    spec::task_definition::Resources,
+    task::status::TaskStatus,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What has to be looked at again.
+#[derive(Clone, Debug, Default)]
+pub struct Touched {
+    /// Each slot of these, and whatever else there is of them.
+    pub services: BTreeSet<ServiceId>,
+    pub slots: BTreeSet<(ServiceId, SlotIndex)>,
+    /// A host can be given slots that could not before, or more of them.
+    pub more_room: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    pub(super) load: Load,
+    keepers: Keepers,
+    copies: BTreeSet<(ServiceId, SlotIndex, HostId, TaskId)>,
+    /// The slots that name a host.
+    named: BTreeSet<(HostId, ServiceId, SlotIndex)>,
+    /// Slots that no host could run.
+    unplaced: BTreeSet<(ServiceId, SlotIndex)>,
+    /// Slots whose host has not said anything of them yet: they count as promised.
+    offered: BTreeMap<(ServiceId, SlotIndex), (HostId, Digest)>,
+    /// Slots of which predecessors still live, and where; these do not count as copies.
+    handed_over: BTreeMap<(ServiceId, SlotIndex), Vec<HostId>>,
+    /// Definitions that were looked for and are not on the board yet.
+    missing: BTreeSet<Digest>,
+}
+
+impl Touched {
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.slots.is_empty()
+    }
+
+    pub fn absorb(&mut self, mut other: Self) {
+        self.services.append(&mut other.services);
+        self.slots.append(&mut other.slots);
+        self.more_room |= other.more_room;
+    }
+}
+
+// Reading.
+impl Index {
+    pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
+        self.keepers.of(service)
+    }
+
+    pub fn standing(&self, host: HostId) -> Standing {
+        self.load.facts(host).standing
+    }
+
+    /// How many hosts the cluster has, those that are down included and those that leave not.
+    pub fn roster(&self) -> u32 {
+        self.load.roster()
+    }
+
+    /// Slots whose predecessors still serve, on hosts that are up.
+    pub fn moves(&self, board: &Board) -> usize {
+        let moving = self.handed_over.values();
+        let moving = moving.filter(|hosts| hosts.iter().any(|host| board.is_up(*host)));
+        moving.count()
+    }
+
+    /// Each task that was ever reported for the slot and is still on the board.
+    pub fn copies<'a>(
+        &self,
+        board: &'a Board,
+        service: ServiceId,
+        index: SlotIndex,
+    ) -> impl Iterator<Item = (HostId, TaskId, &'a TaskReport)> {
+        let first = (service, index, HostId(0), TaskId(0));
+        let last = (service, index, HostId(u128::MAX), TaskId(u128::MAX));
+        self.copies
+            .range(first..=last)
+            .filter_map(|&(_, _, host, task)| {
+                board.task_at(host, task).map(|report| (host, task, report))
+            })
+    }
+
+    /// The slots of the service that name the host.
+    pub fn slots_naming(
+        &self,
+        host: HostId,
+        service: ServiceId,
+    ) -> impl Iterator<Item = SlotIndex> {
+        let range = (host, service, 0)..=(host, service, SlotIndex::MAX);
+        self.named.range(range).map(|&(_, _, index)| index)
+    }
+
+    /// The slots of all services that name the host.
+    pub fn all_naming(&self, host: HostId) -> impl Iterator<Item = (ServiceId, SlotIndex)> {
+        let first = (host, ServiceId(0), 0);
+        let last = (host, ServiceId(u128::MAX), SlotIndex::MAX);
+        self.named
+            .range(first..=last)
+            .map(|&(_, service, index)| (service, index))
+    }
+}
+
+#[cfg(test)]
+impl Index {
+    /// All that it knows of the board. What it looked for in vain is its own.
+    pub(super) fn shown(&self) -> String {
+        let known = (&self.load, &self.keepers, &self.copies, &self.named);
+        let slots = (&self.unplaced, &self.offered, &self.handed_over);
+        format!("{known:#?} {slots:#?}")
+    }
+}
+
+// Following the board.
+impl Index {
+    /// Reads a whole board.
+    pub fn of(board: &Board) -> Self {
+        let (mut index, mut touched) = (Self::default(), Touched::default());
+        for record in board.records() {
+            index.follow(board, None, record, &mut touched);
+        }
+        index
+    }
+
+    /// The board has taken `new` in the place of `old`; what that can touch.
+    pub fn on_record(&mut self, board: &Board, old: Option<&Record>, new: &Record) -> Touched {
+        let mut touched = Touched::default();
+        if let Key::Definition(digest) = &new.key {
+            let waiting = self.offered.iter().filter(|(_, (_, of))| of == digest);
+            touched.slots.extend(waiting.map(|(slot, _)| *slot));
+            touched.slots.extend(&self.unplaced);
+            if self.missing.contains(digest) {
+                // What needs it was counted as nothing.
+                *self = Self::of(board);
+            }
+        }
+        self.follow(board, old, new, &mut touched);
+        touched
+    }
+
+    fn follow(&mut self, board: &Board, old: Option<&Record>, new: &Record, touched: &mut Touched) {
+        match &new.key {
+            Key::Host(host) | Key::Verdict(host) | Key::Directive(host) => {
+                let same_life = old.is_some_and(|old| old.version.epoch == new.version.epoch);
+                self.on_host(board, *host, same_life, touched);
+            }
+            Key::ServiceCount(service) | Key::ServiceRevision(service) => {
+                self.on_service(board, *service, touched);
+            }
+            Key::ServiceSettings(service) => {
+                if new.body.is_some() {
+                    self.keepers.add_service(*service);
+                } else {
+                    self.keepers.remove_service(*service);
+                }
+                let named = old.into_iter().chain([new]);
+                for record in named {
+                    if let Some(Body::ServiceSettings(settings)) = &record.body {
+                        let others: Vec<_> = board.services_called(&settings.name).collect();
+                        others
+                            .into_iter()
+                            .for_each(|other| self.on_service(board, other, touched));
+                    }
+                }
+                self.on_service(board, *service, touched);
+            }
+            Key::Slot(service, index) => {
+                let hosts = |record: &Record| match &record.body {
+                    Some(Body::Slot(slot)) => Some(slot.host),
+                    _ => None,
+                };
+                let (before, now) = (old.and_then(hosts), hosts(new));
+                if let Some(Some(host)) = before {
+                    self.named.remove(&(host, *service, *index));
+                }
+                if let Some(Some(host)) = now {
+                    self.named.insert((host, *service, *index));
+                }
+                if now == Some(None) {
+                    self.unplaced.insert((*service, *index));
+                } else {
+                    self.unplaced.remove(&(*service, *index));
+                }
+                self.on_slot(board, *service, *index, touched);
+            }
+            Key::Task(host, task) => {
+                if let Some(Body::Task(report)) = old.and_then(|old| old.body.as_ref()) {
+                    self.on_task(board, (*host, *task, report), false, touched);
+                }
+                if let Some(Body::Task(report)) = &new.body {
+                    self.on_task(board, (*host, *task, report), true, touched);
+                }
+            }
+            Key::Definition(_)
+            | Key::Label { .. }
+            | Key::StopOrder(_)
+            | Key::ClusterKey(_)
+            | Key::KeyInUse
+            | Key::Unknown { .. } => {}
+        }
+    }
+
+    /// A host's report, verdict or directive changed. Most reports are no news to a keeper: what a
+    /// host has promised is known from its tasks. In a new life, what it said of them before no
+    /// longer counts.
+    fn on_host(&mut self, board: &Board, host: HostId, same_life: bool, touched: &mut Touched) {
+        let fitness = fitness_of(board, host);
+        self.keepers.set_host(host, fitness, &mut touched.services);
+        let facts = facts_of(board, host);
+        if same_life && facts == self.load.facts(host) {
+            return;
+        }
+        let grew = self.load.set_facts(host, facts);
+        touched.slots.extend(self.all_naming(host));
+        let there = board.tasks_on(host).filter_map(|(_, report)| {
+            let label = report.slot.as_ref()?;
+            report
+                .last
+                .is_live()
+                .then_some((label.service, label.index))
+        });
+        touched.slots.extend(there);
+        touched.more_room |= grew;
+        if grew {
+            touched.slots.extend(&self.unplaced);
+        }
+    }
+
+    fn on_service(&mut self, board: &Board, service: ServiceId, touched: &mut Touched) {
+        touched.services.insert(service);
+        let slots: Vec<SlotIndex> = board.slots(service).map(|(index, ..)| index).collect();
+        for index in slots {
+            self.count_offer(board, service, index);
+        }
+    }
+
+    fn on_slot(
+        &mut self,
+        board: &Board,
+        service: ServiceId,
+        index: SlotIndex,
+        touched: &mut Touched,
+    ) {
+        touched.slots.insert((service, index));
+        self.count_offer(board, service, index);
+    }
+
+    /// A report came, or is no longer what is said.
+    fn on_task(
+        &mut self,
+        board: &Board,
+        (host, task, report): (HostId, TaskId, &TaskReport),
+        holds: bool,
+        touched: &mut Touched,
+    ) {
+        if let Some(label) = &report.slot {
+            self.recount(label.service, label.index);
+            let copy = (label.service, label.index, host, task);
+            if holds {
+                self.copies.insert(copy);
+            } else {
+                self.copies.remove(&copy);
+            }
+        }
+        if report.last.is_live() {
+            let service = report.slot.as_ref().map(|label| label.service);
+            let needs = self.needs(board, report.definition);
+            if holds {
+                self.load.add(host, service, &needs);
+            } else {
+                self.load.release(host, service, &needs);
+            }
+        }
+        if let Some(label) = &report.slot {
+            self.on_slot(board, label.service, label.index, touched);
+        }
+    }
+
+    /// A slot that is wanted, and that its host has not answered yet, counts as promised there.
+    fn count_offer(&mut self, board: &Board, service: ServiceId, index: SlotIndex) {
+        self.discount(board, service, index);
+        let offer = self.open_offer(board, service, index);
+        let before = self.offered.get(&(service, index)).copied();
+        if before == offer {
+            return;
+        }
+        if let Some((host, definition)) = before {
+            self.offered.remove(&(service, index));
+            let needs = self.needs(board, definition);
+            self.load.release(host, Some(service), &needs);
+        }
+        if let Some((host, definition)) = offer {
+            self.offered.insert((service, index), (host, definition));
+            let needs = self.needs(board, definition);
+            self.load.add(host, Some(service), &needs);
+        }
+    }
+
+    /// Predecessors that still live do not count as copies: they go as soon as they can.
+    fn discount(&mut self, board: &Board, service: ServiceId, index: SlotIndex) {
+        self.recount(service, index);
+        let superseded = board.slot(service, index).map(|(_, slot)| &slot.superseded);
+        let lives = |at: &&Placement| {
+            let report = board.task_at(at.host, at.task);
+            let label = report.and_then(|report| report.slot.as_ref());
+            report.is_some_and(|report| report.last.is_live())
+                && label.is_some_and(|l| (l.service, l.index) == (service, index))
+        };
+        let hosts = superseded.into_iter().flatten().filter(lives);
+        let hosts: Vec<HostId> = hosts.map(|at| at.host).collect();
+        for host in &hosts {
+            self.load.discount(*host, service);
+        }
+        if !hosts.is_empty() {
+            self.handed_over.insert((service, index), hosts);
+        }
+    }
+
+    fn recount(&mut self, service: ServiceId, index: SlotIndex) {
+        for host in self
+            .handed_over
+            .remove(&(service, index))
+            .unwrap_or_default()
+        {
+            self.load.recount(host, service);
+        }
+    }
+
+    fn open_offer(
+        &self,
+        board: &Board,
+        service: ServiceId,
+        index: SlotIndex,
+    ) -> Option<(HostId, Digest)> {
+        let (generation, slot) = board.slot(service, index)?;
+        let host = slot.host?;
+        let wanted = board.service(service).is_some_and(|s| index < s.desired);
+        let answered = self
+            .copies(board, service, index)
+            .any(|(on, task, report)| on == host && answers(slot, generation, task, report));
+        (wanted && !answered).then_some((host, slot.revision.definition))
+    }
+
+    fn needs(&mut self, board: &Board, definition: Digest) -> Resources {
+        match board.definition(definition) {
+            Some(definition) => definition.needs(),
+            None => {
+                self.missing.insert(definition);
+                Resources::default()
+            }
+        }
+    }
+}
+
+/// The report is the answer to what the slot offers.
+fn answers(slot: &Slot, generation: u64, task: TaskId, report: &TaskReport) -> bool {
+    let adopted = slot.adopted == Some(task) && report.last < TaskStatus::Stopped;
+    let index = report.slot.as_ref().map_or(0, |label| label.index);
+    adopted || serves(report, index, generation)
+}
+
+fn facts_of(board: &Board, host: HostId) -> HostFacts {
+    let Some((_, report)) = board.host(host) else {
+        return HostFacts::default();
+    };
+    let standing = if board.is_down(host) {
+        Standing::Down
+    } else if board.is_leaving(host) {
+        Standing::Leaving
+    } else if report.status == HostStatus::Restarting {
+        Standing::Restarting
+    } else if !report.caught_up {
+        Standing::CatchingUp
+    } else if matches!(report.runtime, RuntimeStatus::Unavailable { .. }) {
+        Standing::NoRuntime
+    } else {
+        Standing::Open
+    };
+    let zone = report.zone.as_ref();
+    HostFacts {
+        standing,
+        capacity: report.capacity,
+        zone: zone.map_or(0, |zone| hash_bytes(zone.as_bytes())),
+    }
+}
+
+fn fitness_of(board: &Board, host: HostId) -> Option<Fitness> {
+    let (_, report) = board.host(host)?;
+    let able = report.caught_up && !board.is_down(host) && report.status != HostStatus::Restarting;
+    able.then(|| {
+        if board.is_leaving(host) {
+            Fitness::LastResort
+        } else {
+            Fitness::Eligible
+        }
+    })
+}

@@ -1,0 +1,303 @@
+//! What a keeper rules about one slot: it is well, goes to another host, or waits for something.
+
+use super::{
+    Keeper, Open, RETURN_TAKES, Ruling,
+    round::{Next, Round, label},
+};
+use crate::{
+    cluster::body::{RuntimeStatus, Slot, TaskReport},
+    ids::{Generation, HostId},
+    limits,
+    schedule::{
+        copy::serves,
+        pace::{back_off, failures_after},
+        view::{Copy, SlotView},
+    },
+    task::status::TaskStatus,
+    time::Span,
+};
+
+/// An offer that nobody has taken up after this long is made to another host.
+const OFFER_LASTS: Span = Span::from_secs(10);
+/// A host that is back may take this long to reach its container runtime and say what still runs.
+const CONFIRMATION_TAKES: Span = Span::from_secs(30);
+/// How long an unplaceable slot waits before it is looked at again without anything having changed.
+const LOOK_AGAIN: Span = Span::from_secs(5);
+
+/// A slot that names a host.
+#[derive(Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub(super) generation: Generation,
+    pub(super) slot: &'a Slot,
+    pub(super) host: HostId,
+}
+
+impl Keeper {
+    /// A slot that was given to somebody: is it served as it should be?
+    pub(super) fn held(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        (generation, slot): (Generation, &Slot),
+    ) -> Option<Ruling> {
+        let Some(host) = slot.host else {
+            return self.vacant(round, view, Some(slot));
+        };
+        let held = Held {
+            generation,
+            slot,
+            host,
+        };
+        let current = view.current(&view.copies, generation, slot);
+        if current.is_none() && view.current(&view.unconfirmed, generation, slot).is_some() {
+            return self.unconfirmed(round, view, held);
+        }
+        let unasked = |copy: &&Copy<'_>| {
+            let other = current.is_none_or(|c| c.at != copy.at);
+            other && !slot.superseded.contains(&copy.at) && !planted!(NeverReconciles)
+        };
+        let unasked: Vec<Copy<'_>> = view.copies.iter().filter(unasked).copied().collect();
+        // Those who are told to go have to have gone before more can be told.
+        let room_to_tell = view.still_live(&slot.superseded).len() + unasked.len()
+            <= limits::SUPERSEDED_PER_SLOT_MAX;
+        match current {
+            Some(current) if !unasked.is_empty() && room_to_tell => {
+                Some(Ruling::HandOver(view.reconcile(slot, current, &unasked)))
+            }
+            Some(current) => {
+                self.since.remove(&(view.service.id, view.index));
+                self.roll(round, view, (slot, current))
+                    .or_else(|| self.move_off(round, view, held, current))
+            }
+            None if !unasked.is_empty() && room_to_tell => {
+                let reason = "a copy that runs already takes the slot over".to_owned();
+                Some(Ruling::HandOver(view.adopt(
+                    &unasked,
+                    &slot.superseded,
+                    reason,
+                )))
+            }
+            None => self.unserved(round, view, held),
+        }
+    }
+
+    /// The slot's holder runs another definition than the service has now: hand over, start-first,
+    /// as many at a time as the service's surge allows.
+    fn roll(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        (slot, current): (&Slot, Copy<'_>),
+    ) -> Option<Ruling> {
+        let wanted = view.service.revision;
+        if slot.revision.definition == wanted.definition {
+            return None;
+        }
+        self.moving.insert(view.service.id);
+        if !round.has_room() {
+            return None;
+        }
+        let mut superseded = view.still_live(&slot.superseded);
+        superseded.insert(0, current.at);
+        let reason = format!(
+            "(service {}) moves from {} to {}",
+            view.service.settings.name,
+            label(&slot.revision),
+            label(wanted)
+        );
+        // A copy from before the last change may still run what is wanted again now.
+        let wanted_copy = view
+            .copies
+            .iter()
+            .find(|copy| copy.at != current.at && copy.report.definition == wanted.definition);
+        if let Some(copy) = wanted_copy {
+            round.take_room();
+            return Some(Ruling::HandOver(view.adopt(&[*copy], &superseded, reason)));
+        }
+        let next = Next {
+            superseded,
+            failures: 0,
+            reason,
+        };
+        round.leave(current.at.host);
+        let placed = self.place(round, view, next);
+        if placed.host.is_some() {
+            round.take_room();
+            return Some(Ruling::HandOver(placed));
+        }
+        // The old copy serves on; whoever asks why the new one does not come is told.
+        Some(Ruling::Say(format!(
+            "waits to move to {}: {}",
+            label(wanted),
+            placed.reason
+        )))
+    }
+
+    /// The slot's host is back, but has not compared its reports with what runs yet: it is given
+    /// time, and only when it says nothing is the slot given to another.
+    fn unconfirmed(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+    ) -> Option<Ruling> {
+        let given_up_at = self.first_seen(round.now, view, Open::Confirmation) + CONFIRMATION_TAKES;
+        if round.now.mono < given_up_at {
+            self.look_again(view.key(), given_up_at);
+            return None;
+        }
+        let reason = "its host does not say whether its task still runs".to_owned();
+        Some(self.pass_on(round, view, held, held.slot.failures, reason))
+    }
+
+    /// Nobody serves the slot: its host is lost, has stopped its task, or has not started it yet.
+    fn unserved(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+    ) -> Option<Ruling> {
+        if round.returning.contains(&held.host) {
+            self.look_again(view.key(), round.now.mono + RETURN_TAKES);
+            return None;
+        }
+        if !view.board.is_up(held.host) {
+            return self.lost(round, view, held);
+        }
+        match ended(view, held) {
+            Some(report) => self.failed(round, view, held, report),
+            None => self.offered(round, view, held),
+        }
+    }
+
+    /// The slot's task has stopped, or was refused.
+    fn failed(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+        report: &TaskReport,
+    ) -> Option<Ruling> {
+        let failures = failures_after(held.slot.failures, report);
+        let due_at = self.first_seen(round.now, view, Open::Failure) + back_off(failures);
+        if round.now.mono < due_at {
+            self.look_again(view.key(), due_at);
+            return None;
+        }
+        let reason = match report.stopped_reason.as_str() {
+            "" => "its task stopped".to_owned(),
+            reason => format!("its task stopped: {reason}"),
+        };
+        Some(self.pass_on(round, view, held, failures, reason))
+    }
+
+    /// The slot's host has not said anything of it yet: give it a while, unless it cannot.
+    fn offered(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+    ) -> Option<Ruling> {
+        let ends_at = self.first_seen(round.now, view, Open::Offer) + OFFER_LASTS;
+        let host = view.board.host(held.host);
+        let name = view.name_of(held.host);
+        let reason = match host.map(|(_, report)| &report.runtime) {
+            Some(RuntimeStatus::Unavailable { .. }) => {
+                format!("the container runtime of {name} does not answer")
+            }
+            _ if view.board.is_leaving(held.host) => format!("{name} is draining"),
+            _ if round.now.mono >= ends_at => format!("{name} has not taken it up for 10 s"),
+            _ => {
+                self.look_again(view.key(), ends_at);
+                return None;
+            }
+        };
+        let failures = held.slot.failures + 1;
+        match self.pass_on(round, view, held, failures, reason) {
+            Ruling::HandOver(placed) if placed.host == Some(held.host) => {
+                // Nobody else can: then the offer stands, and is looked at again.
+                self.look_again(view.key(), round.now.mono + LOOK_AGAIN);
+                None
+            }
+            ruling => Some(ruling),
+        }
+    }
+
+    /// A slot that nobody holds: new, or so far unplaceable.
+    pub(super) fn vacant(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        old: Option<&Slot>,
+    ) -> Option<Ruling> {
+        let superseded = old
+            .map(|slot| view.still_live(&slot.superseded))
+            .unwrap_or_default();
+        let is_stranger = |copy: &&Copy<'_>| !superseded.contains(&copy.at);
+        let strangers: Vec<Copy<'_>> = view.copies.iter().filter(is_stranger).copied().collect();
+        if !strangers.is_empty() {
+            let reason = "a copy that runs already takes the slot over".to_owned();
+            return Some(Ruling::HandOver(view.adopt(
+                &strangers,
+                &superseded,
+                reason,
+            )));
+        }
+        if !view.unconfirmed.is_empty() {
+            let seen = self.first_seen(round.now, view, Open::Confirmation);
+            if round.now.mono < seen + CONFIRMATION_TAKES {
+                self.look_again(view.key(), seen + CONFIRMATION_TAKES);
+                return None;
+            }
+        }
+        let next = Next {
+            superseded,
+            failures: old.map_or(0, |slot| slot.failures),
+            reason: "first placement".to_owned(),
+        };
+        let placed = self.place(round, view, next);
+        Some(match old {
+            Some(_) if placed.host.is_none() => Ruling::Say(placed.reason),
+            _ => Ruling::HandOver(placed),
+        })
+    }
+
+    /// The slot goes to the best host there is; who served it before still may.
+    pub(super) fn pass_on(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+        failures: u32,
+        reason: String,
+    ) -> Ruling {
+        let next = Next {
+            superseded: view.still_live(&held.slot.superseded),
+            failures,
+            reason,
+        };
+        Ruling::HandOver(self.place(round, view, next))
+    }
+
+    pub(super) fn place(&mut self, round: &mut Round<'_>, view: &SlotView<'_>, next: Next) -> Slot {
+        let placed = round.place(view, next);
+        if placed.host.is_none() {
+            let at_once = planted!(LooksAgainAtOnce);
+            let later = if at_once { Span::ZERO } else { LOOK_AGAIN };
+            self.look_again(view.key(), round.now.mono + later);
+        }
+        placed
+    }
+}
+
+/// The report of the slot's task, if it has ended or is about to.
+fn ended<'a>(view: &SlotView<'a>, held: Held<'_>) -> Option<&'a TaskReport> {
+    let its = |(host, task, report): &&(HostId, crate::ids::TaskId, &TaskReport)| {
+        let its = held.slot.adopted.map_or_else(
+            || serves(report, view.index, held.generation),
+            |adopted| adopted == *task,
+        );
+        *host == held.host && its && report.desired == TaskStatus::Stopped
+    };
+    view.reported.iter().find(its).map(|(_, _, report)| *report)
+}

@@ -1,0 +1,88 @@
+//! What becomes of the slots of a host that is down: they go to others, at once or after a wait.
+
+use super::{Keeper, RETURN_TAKES, Ruling, held::Held, round::Round};
+use crate::{
+    ids::{HostId, ServiceId, SlotIndex},
+    schedule::{index::Index, load::Standing, view::SlotView},
+    spec::options::{PartitionPolicy, ReplaceAfter},
+    time::{Mono, Now, Span},
+};
+use std::collections::btree_map::Entry;
+
+impl Keeper {
+    /// What is said of a host has changed.
+    pub fn on_host(&mut self, now: Now, index: &Index, host: HostId) {
+        if index.standing(host) == Standing::Down {
+            if let Entry::Vacant(unknown) = self.down_since.entry(host) {
+                unknown.insert(now.mono);
+                self.brake.on_loss(now.mono, host, index.roster());
+            }
+        } else if self.down_since.remove(&host).is_some() {
+            self.brake.on_return(host);
+        }
+    }
+
+    /// The slot's host is down.
+    pub(super) fn lost(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+    ) -> Option<Ruling> {
+        let now = round.now.mono;
+        let changed_at = self.changed_at.get(&view.key());
+        let settles_at = changed_at.map_or(Mono(0), |at| *at + RETURN_TAKES);
+        if now < settles_at {
+            // Somebody just gave it to a host that we hold for down: they know more than we do.
+            self.look_again(view.key(), settles_at);
+            return None;
+        }
+        let name = view.name_of(held.host);
+        // Whoever left, or was forgotten, is not waited for.
+        let expected = view.board.host(held.host).is_some() && !view.board.is_leaving(held.host);
+        if expected && let Some((until, why)) = self.wait_for(now, round, view.key(), held.host) {
+            if let Some(until) = until {
+                self.look_again(view.key(), until);
+            }
+            return Some(Ruling::Say(format!(
+                "waits for {name}, which is down: {why}"
+            )));
+        }
+        let reason = format!("{name} is down");
+        Some(self.pass_on(round, view, held, 0, reason))
+    }
+
+    /// Until when the slots of a host that is down wait for it, and why.
+    fn wait_for(
+        &mut self,
+        now: Mono,
+        round: &Round<'_>,
+        slot: (ServiceId, SlotIndex),
+        host: HostId,
+    ) -> Option<(Option<Mono>, String)> {
+        let options = round.service.settings.options;
+        if options.partition == PartitionPolicy::Hold {
+            let why = "its service holds what is merely out of reach".to_owned();
+            return Some((None, why));
+        }
+        let learned = *self.down_since.entry(host).or_insert(now);
+        match options.replace_after {
+            ReplaceAfter::Down => {}
+            ReplaceAfter::Never => {
+                return Some((None, "its service never replaces".to_owned()));
+            }
+            ReplaceAfter::SilentMs(ms) => {
+                // Of the silence, the observers had seen so much when they agreed.
+                let before = round.board.silent_ms(host);
+                let until = learned + Span::from_ms(u64::from(ms).saturating_sub(before));
+                if now < until {
+                    let after = options.replace_after;
+                    let why = format!("its service replaces after {after} of silence");
+                    return Some((Some(until), why));
+                }
+            }
+        }
+        let (until, why) = self.brake.hold(now, slot)?;
+        Some((Some(until), why))
+    }
+}

@@ -1,0 +1,163 @@
+//! One round of planning: what it looks at, what it has given away so far, and how it places.
+
+use super::Sight;
+use crate::{
+    cluster::{
+        board::{Board, Service},
+        body::{HandOver, Placement, ServiceRevision, Slot},
+    },
+    ids::HostId,
+    schedule::{
+        index::Index,
+        pace::hand_over_room,
+        place::{Wanted, choose},
+        view::SlotView,
+    },
+    spec::task_definition::Resources,
+    time::Now,
+};
+use std::collections::BTreeSet;
+
+pub(super) struct Round<'a> {
+    pub(super) now: Now,
+    pub(super) board: &'a Board,
+    pub(super) index: &'a mut Index,
+    pub(super) service: Service<'a>,
+    pub(super) returning: &'a BTreeSet<HostId>,
+    /// What this round gave to hosts: so that a hundred decisions do not all choose the same one.
+    drafted: Vec<(HostId, Resources)>,
+    /// Where this round takes slots away, once they are served elsewhere.
+    left: Vec<HostId>,
+    /// Why nothing fits any more: within a round, loads only grow.
+    no_room: Option<String>,
+    /// How many more slots may move to another definition; counted when the first one wants to.
+    room: Option<u32>,
+}
+
+/// How the next holder of a slot comes to it.
+pub(super) struct Next {
+    pub(super) superseded: Vec<Placement>,
+    pub(super) failures: u32,
+    pub(super) reason: String,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(now: Now, sight: Sight<'a>, service: Service<'a>) -> Self {
+        Self {
+            now,
+            board: sight.board,
+            index: sight.index,
+            service,
+            returning: sight.returning,
+            drafted: Vec::new(),
+            left: Vec::new(),
+            no_room: None,
+            room: None,
+        }
+    }
+
+    /// The decisions are now to be written, and the index learns of them as records.
+    pub(super) fn end(self) {
+        for (host, needs) in &self.drafted {
+            self.index.load.release(*host, Some(self.service.id), needs);
+        }
+        for host in &self.left {
+            self.index.load.recount(*host, self.service.id);
+        }
+    }
+
+    /// Slots on the move in the whole cluster, with those that this round has begun to move.
+    pub(super) fn moves(&self) -> usize {
+        self.index.moves(self.board) + self.drafted.len()
+    }
+
+    /// A slot is to move away from this host: where copies are spread, it is gone already.
+    pub(super) fn leave(&mut self, host: HostId) {
+        self.index.load.discount(host, self.service.id);
+        self.left.push(host);
+    }
+
+    /// Gives the slot to this host.
+    pub(super) fn given(&self, host: HostId, next: Next) -> Slot {
+        self.slot(Some(host), next.reason, next.superseded, next.failures)
+    }
+
+    /// Gives the slot to the best host, or to none, with the reason why.
+    pub(super) fn place(&mut self, view: &SlotView<'_>, next: Next) -> Slot {
+        let (host, reason) = match self.choose(view, next.failures) {
+            Ok(host) => (Some(host), next.reason),
+            Err(refusals) => (None, refusals),
+        };
+        self.slot(host, reason, next.superseded, next.failures)
+    }
+
+    fn slot(
+        &self,
+        host: Option<HostId>,
+        reason: String,
+        superseded: Vec<Placement>,
+        failures: u32,
+    ) -> Slot {
+        Slot {
+            host,
+            revision: self.service.revision.clone(),
+            adopted: None,
+            superseded,
+            order: HandOver::StartFirst,
+            failures,
+            reason,
+        }
+    }
+
+    fn choose(&mut self, view: &SlotView<'_>, failures: u32) -> Result<HostId, String> {
+        if let Some(no_room) = &self.no_room {
+            return Err(no_room.clone());
+        }
+        let revision = self.service.revision;
+        let Some(definition) = self.board.definition(revision.definition) else {
+            return Err(format!(
+                "the definition {} has not come yet",
+                label(revision)
+            ));
+        };
+        let (needs, service) = (definition.needs(), self.service.id);
+        let wanted = Wanted {
+            service,
+            index: view.index,
+            needs: &needs,
+            failed: &view.failed_to_start(failures),
+        };
+        match choose(&self.index.load, wanted) {
+            Ok(host) => {
+                self.index.load.add(host, Some(service), &needs);
+                self.drafted.push((host, needs));
+                Ok(host)
+            }
+            Err(refusals) => {
+                let refusals = refusals.to_string();
+                self.no_room = Some(refusals.clone());
+                Err(refusals)
+            }
+        }
+    }
+
+    /// Whether one more slot may begin to move to another definition.
+    pub(super) fn has_room(&mut self) -> bool {
+        *self.room() > 0
+    }
+
+    /// One more slot moves.
+    pub(super) fn take_room(&mut self) {
+        let room = self.room();
+        *room = room.saturating_sub(1);
+    }
+
+    fn room(&mut self) -> &mut u32 {
+        self.room
+            .get_or_insert_with(|| hand_over_room(self.board, self.index, self.service))
+    }
+}
+
+pub(super) fn label(revision: &ServiceRevision) -> String {
+    format!("{}:{}", revision.family, revision.revision)
+}

@@ -1,0 +1,89 @@
+//! Who keeps which service: of the eligible hosts the one with the highest rendezvous score.
+//!
+//! Every agent computes it from its own board. When one host comes or goes, only the services whose
+//! keeper it was, or becomes, are looked at again.
+
+use crate::{
+    ids::{HostId, ServiceId},
+    rng,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How fit a host is to keep services: one that is about to leave only if there is no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fitness {
+    LastResort,
+    Eligible,
+}
+
+/// A candidate for one service; the greatest is its keeper.
+type Candidate = (Fitness, u64, HostId);
+
+#[derive(Clone, Debug, Default)]
+pub struct Keepers {
+    hosts: BTreeMap<HostId, Fitness>,
+    services: BTreeMap<ServiceId, Option<Candidate>>,
+}
+
+impl Keepers {
+    /// The keeper of a service, known here or not.
+    pub fn of(&self, service: ServiceId) -> Option<HostId> {
+        let known = self.services.get(&service).copied();
+        known
+            .unwrap_or_else(|| self.find(service))
+            .map(|(_, _, host)| host)
+    }
+
+    pub fn add_service(&mut self, service: ServiceId) {
+        if !self.services.contains_key(&service) {
+            let keeper = self.find(service);
+            self.services.insert(service, keeper);
+        }
+    }
+
+    pub fn remove_service(&mut self, service: ServiceId) {
+        self.services.remove(&service);
+    }
+
+    /// A host came, went, or changed its fitness; `changed` gets the services that have another
+    /// keeper now.
+    pub fn set_host(
+        &mut self,
+        host: HostId,
+        fitness: Option<Fitness>,
+        changed: &mut BTreeSet<ServiceId>,
+    ) {
+        let before = match fitness {
+            Some(fitness) => self.hosts.insert(host, fitness),
+            None => self.hosts.remove(&host),
+        };
+        if before == fitness {
+            return;
+        }
+        let mut services = std::mem::take(&mut self.services);
+        for (service, keeper) in &mut services {
+            let was = keeper.map(|(_, _, keeper)| keeper);
+            if was == Some(host) {
+                *keeper = self.find(*service);
+            } else if let Some(fitness) = fitness {
+                *keeper = (*keeper).max(Some(candidate(*service, host, fitness)));
+            }
+            if keeper.map(|(_, _, keeper)| keeper) != was {
+                changed.insert(*service);
+            }
+        }
+        self.services = services;
+    }
+
+    fn find(&self, service: ServiceId) -> Option<Candidate> {
+        self.hosts
+            .iter()
+            .map(|(host, fitness)| candidate(service, *host, *fitness))
+            .max()
+    }
+}
+
+const fn candidate(service: ServiceId, host: HostId, fitness: Fitness) -> Candidate {
+    let score = rng::score(service.word(), host.word());
+    (fitness, score, host)
+}

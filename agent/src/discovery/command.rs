@@ -1,0 +1,77 @@
+//! Runs a command that lists peers: no shell, no input, little output, and not for long.
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use std::{process::Stdio, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, Command},
+    time::timeout,
+};
+
+const OUTPUT_BYTES_MAX: u64 = 256 * 1024;
+/// What a command complains about is shown up to here.
+const COMPLAINT_BYTES_MAX: u64 = 512;
+
+/// Its output, or in one sentence why there is none that counts.
+pub(super) async fn run(words: &[String], wait_max: Duration) -> Result<String, String> {
+    let (program, arguments) = words.split_first().ok_or("there is no command")?;
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // So that what it has started itself ends with it.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = child.map_err(|err| format!("cannot run it: {err}"))?;
+    let group = child.id();
+    let ended = timeout(wait_max, finish(&mut child)).await;
+    let done = ended.unwrap_or_else(|_| {
+        let seconds = wait_max.as_secs();
+        Err(format!(
+            "it had not ended after {seconds} s, and was killed"
+        ))
+    });
+    // While it has not been waited for, or a child of its is left, the group is still its own.
+    if done.is_err()
+        && let Some(group) = group.and_then(|id| i32::try_from(id).ok())
+    {
+        match killpg(Pid::from_raw(group), Signal::SIGKILL) {
+            Ok(()) | Err(_) => {}
+        }
+    }
+    done
+}
+
+async fn finish(child: &mut Child) -> Result<String, String> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (output, complaint) = tokio::join!(
+        read(stdout, OUTPUT_BYTES_MAX),
+        read(stderr, COMPLAINT_BYTES_MAX)
+    );
+    let output = output?;
+    if output.len() as u64 > OUTPUT_BYTES_MAX {
+        return Err(format!("it prints more than {OUTPUT_BYTES_MAX} bytes"));
+    }
+    let status = child.wait().await;
+    let status = status.map_err(|err| format!("cannot wait for it: {err}"))?;
+    if !status.success() {
+        let complaint = complaint.unwrap_or_default();
+        let complaint = complaint.trim().replace('\n', "; ");
+        return Err(format!("it failed ({status}): {complaint}"));
+    }
+    Ok(output)
+}
+
+async fn read(from: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        let read = from.take(bytes_max + 1).read_to_end(&mut bytes).await;
+        read.map_err(|err| format!("cannot read its output: {err}"))?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,579 @@
+//! A cluster in the lab: an agent on each host, and what its Dockers and the kernel say of it.
+
+use super::{
+    Lab,
+    faults::{self, Fault, Way},
+    host::{self as ground, Loss},
+    proxy::{Proxy, Rule},
+};
+use crate::{
+    crew,
+    docker::{CLUSTER_LABEL, Container, Event},
+    fleet::PATIENCE,
+    host::Host,
+    program, skip,
+    wait::{holds, secs, until, wall_nanos},
+};
+use nix::sys::signal::Signal;
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt as _,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+/// One at a time on a machine.
+const NAME: &str = "labtest";
+/// A Docker that does not answer in this time shows nothing.
+const ASKED_FOR: Duration = secs(5);
+
+/// The hosts of a lab of its own with their agents; ends with this value.
+///
+/// Hosts are counted from 0 here, as `hosts` is; the lab's names begin with h1.
+#[derive(Debug)]
+pub struct LabFleet {
+    pub hosts: Vec<Host>,
+    proxies: Vec<Proxy>,
+    lab: Lab,
+    begun_nanos: u64,
+    /// What was done to it, when.
+    history: Vec<(u64, String)>,
+    _turn: File,
+}
+
+/// What happened to a container, and on which host.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    pub host: usize,
+    pub event: Event,
+}
+
+/// The containers that started and ended since a moment, in Docker's own words.
+#[derive(Debug, Default)]
+pub struct Moves {
+    pub started: Vec<Happened>,
+    pub ended: Vec<Happened>,
+}
+
+impl LabFleet {
+    /// So many hosts whose agents all see each other; `None`, loudly, where there can be no lab.
+    pub fn start(count: u8) -> Option<Self> {
+        let mut fleet = Self::up(count, &[])?;
+        fleet.start_all();
+        Some(fleet)
+    }
+
+    /// So many hosts whose agents are not started, with more arguments for dockerd.
+    pub fn up(count: u8, dockerd_arguments: &[&str]) -> Option<Self> {
+        let lab = match Lab::named(NAME) {
+            Ok(lab) => lab,
+            Err(why) => {
+                skip(&format!("the lab: {why}"));
+                return None;
+            }
+        };
+        program::holdfast();
+        let turn = lab.turn().unwrap_or_else(|why| panic!("{why}"));
+        let arguments: Vec<String> = dockerd_arguments
+            .iter()
+            .map(|word| (*word).into())
+            .collect();
+        let up = lab.down().and_then(|()| lab.up(count, &arguments));
+        let mut fleet = Self {
+            hosts: Vec::new(),
+            proxies: Vec::new(),
+            lab,
+            begun_nanos: wall_nanos(),
+            history: Vec::new(),
+            _turn: turn,
+        };
+        if let Err(why) = up {
+            panic!("{why}");
+        }
+        fleet.make_key();
+        for number in 1..=count {
+            fleet.add(number, count);
+        }
+        Some(fleet)
+    }
+
+    /// Starts all agents, and waits until they see each other and all Dockers.
+    #[track_caller]
+    pub fn start_all(&mut self) {
+        self.start_agents(&(0..self.hosts.len()).collect::<Vec<_>>());
+        self.await_all();
+    }
+
+    /// From its next start on, each agent finds Docker behind a proxy that can meddle.
+    pub fn put_proxies(&mut self) {
+        for host in &mut self.hosts {
+            let ground = host
+                .ground
+                .as_ref()
+                .expect("all hosts of this fleet are the lab's");
+            let (socket, engine) = (host.dir.join("proxy.sock"), ground.docker_socket());
+            let proxy = Proxy::start(&socket, &engine);
+            let proxy = proxy.unwrap_or_else(|err| panic!("{}: {err}", socket.display()));
+            host.set("docker-socket", &socket.display().to_string());
+            self.proxies.push(proxy);
+        }
+    }
+
+    /// Lets the proxy of this host's Docker meddle by this rule from now on.
+    pub fn meddle(&mut self, index: usize, rule: Rule) {
+        self.note(&format!("Docker of {}: {rule:?}", self.hosts[index].name));
+        self.proxies[index].meddle(rule);
+    }
+
+    /// How many requests or events the present rule of this host's proxy has met.
+    pub fn met(&self, index: usize) -> usize {
+        self.proxies[index].met()
+    }
+
+    /// Ends the meddling; how many requests or events it met.
+    pub fn behave(&mut self, index: usize) -> usize {
+        let met = self.proxies[index].behave();
+        self.note(&format!(
+            "Docker of {} behaves; met: {met}",
+            self.hosts[index].name
+        ));
+        met
+    }
+
+    fn make_key(&self) {
+        let made = Command::new(program::holdfast())
+            .args(["key", "new"])
+            .output();
+        let made = made.expect("holdfast can be run");
+        assert!(made.status.success(), "key new: {made:?}");
+        let path = self.lab.dir.join("key");
+        fs::write(&path, made.stdout).expect("the directory is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+    }
+
+    fn add(&mut self, number: u8, count: u8) {
+        let mut host = Host::in_lab(self.lab.host(number));
+        host.set("cluster", &self.lab.name);
+        host.set("key-file", &self.lab.dir.join("key").display().to_string());
+        host.set("docker-socket", "/run/docker.sock");
+        let port = host.address.port();
+        let others = (1..=count).filter(|other| *other != number);
+        let peers = others.map(|other| format!("{}:{port}", self.lab.host(other).address()));
+        host.set("peers", &peers.collect::<Vec<_>>().join(","));
+        self.hosts.push(host);
+    }
+
+    /// Waits until all agents that run see all hosts, each with its Docker.
+    #[track_caller]
+    pub fn await_all(&mut self) {
+        let count = self.hosts.len();
+        let agents = crew::running(&mut self.hosts);
+        crew::await_up(&agents, count);
+        crew::await_engines(&agents, count);
+    }
+
+    /// Waits until all agents that run see so many hosts.
+    #[track_caller]
+    pub fn await_up(&mut self, count: usize) {
+        crew::await_up(&crew::running(&mut self.hosts), count);
+    }
+
+    /// Writes down what the test does, for the history of a failure.
+    pub fn note(&mut self, what: &str) {
+        self.history.push((wall_nanos(), what.to_owned()));
+    }
+
+    pub fn ground(&self, index: usize) -> &ground::Host {
+        let ground = self.hosts[index].ground.as_ref();
+        ground.expect("all hosts of this fleet are the lab's")
+    }
+
+    fn names(&self, indexes: &[usize]) -> String {
+        let names = indexes.iter().map(|index| self.hosts[*index].name.clone());
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    fn numbers(&self, indexes: &[usize]) -> Vec<u8> {
+        indexes
+            .iter()
+            .map(|index| self.ground(*index).number)
+            .collect()
+    }
+
+    /// These lose power at once; since when the last of them is silent.
+    pub fn lose(&mut self, indexes: &[usize]) -> u64 {
+        let lost = self.lab.kill(&self.numbers(indexes));
+        let lost = lost.unwrap_or_else(|why| panic!("{why}"));
+        let since = lost.iter().map(|loss: &Loss| loss.silent_nanos).max();
+        let since = since.expect("somebody was lost");
+        self.history
+            .push((since, format!("{} lost power", self.names(indexes))));
+        since
+    }
+
+    /// These are shut down in order, first what runs on them, then they.
+    pub fn shut_down(&mut self, indexes: &[usize]) {
+        self.note(&format!("shutting down {}", self.names(indexes)));
+        let off = self.lab.stop(&self.numbers(indexes));
+        off.unwrap_or_else(|why| panic!("{why}"));
+        self.note("off");
+    }
+
+    /// All processes of a host stall and its network is dead: a virtual machine that is paused.
+    pub fn pause(&mut self, index: usize) {
+        self.cut_off(index);
+        self.ground(index)
+            .freeze()
+            .unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// The paused host goes on, and every fault of the network is healed.
+    pub fn resume(&mut self, index: usize) {
+        self.ground(index)
+            .thaw()
+            .unwrap_or_else(|why| panic!("{why}"));
+        self.heal();
+    }
+
+    /// Turns hosts on again, with the disks that they had, and starts their agents.
+    pub fn boot(&mut self, indexes: &[usize]) {
+        self.note(&format!("booting {}", self.names(indexes)));
+        let booted = self.lab.boot(&self.numbers(indexes));
+        booted.unwrap_or_else(|why| panic!("{why}"));
+        self.start_agents(indexes);
+    }
+
+    /// New machines in the places of these, with agents that were never started before.
+    pub fn boot_fresh(&mut self, indexes: &[usize]) {
+        self.note(&format!("new machines as {}", self.names(indexes)));
+        let booted = self.lab.boot_fresh(&self.numbers(indexes));
+        booted.unwrap_or_else(|why| panic!("{why}"));
+        self.start_agents(indexes);
+    }
+
+    /// Starts agents that do not run; waits for nothing.
+    pub fn start_agents(&mut self, indexes: &[usize]) {
+        indexes.iter().for_each(|index| self.hosts[*index].start());
+        self.note(&format!("started the agents of {}", self.names(indexes)));
+    }
+
+    pub fn signal_agent(&mut self, index: usize, signal: Signal) {
+        self.hosts[index].signal(signal);
+        self.note(&format!(
+            "{signal} to the agent of {}",
+            self.hosts[index].name
+        ));
+    }
+
+    pub fn signal_docker(&mut self, index: usize, signal: Signal) {
+        let ground = self.ground(index).clone();
+        ground
+            .signal("dockerd", signal)
+            .unwrap_or_else(|why| panic!("{why}"));
+        if signal == Signal::SIGKILL {
+            until("dockerd is gone", PATIENCE, || {
+                match ground.process("dockerd") {
+                    None => Ok(()),
+                    Some(dockerd) => Err(format!("process {} lives", dockerd.pid)),
+                }
+            });
+        }
+        self.note(&format!("{signal} to dockerd of {}", ground.name()));
+    }
+
+    /// Starts Docker again where it has ended; returns when it answers.
+    pub fn start_docker(&mut self, index: usize) {
+        self.note(&format!("starting dockerd of {}", self.hosts[index].name));
+        let started = self
+            .ground(index)
+            .start_dockerd(&self.lab.dockerd_arguments());
+        started.unwrap_or_else(|why| panic!("{why}"));
+        self.note("it answers");
+    }
+
+    /// Splits the network, as in `1|2,3,4,5`, which are the lab's numbers: h1, h2 and so on.
+    pub fn partition(&mut self, sides: &str) {
+        let cuts = faults::partition(sides).unwrap_or_else(|why| panic!("{why}"));
+        self.set_faults(&format!("split {sides}"), cuts);
+    }
+
+    /// Nothing goes to or from this host any more.
+    pub fn cut_off(&mut self, index: usize) {
+        let cuts = Way::between(self.ground(index).number, None).map(Fault::Cut);
+        self.set_faults(
+            &format!("{} is cut off", self.hosts[index].name),
+            cuts.to_vec(),
+        );
+    }
+
+    /// Nothing goes from the one to the other; the way back is open.
+    pub fn cut_one_way(&mut self, from: usize, to: usize) {
+        let (a, b) = (self.ground(from).number, self.ground(to).number);
+        let way = Way {
+            from: Some(a),
+            to: Some(b),
+        };
+        self.set_faults(&format!("cut from h{a} to h{b}"), vec![Fault::Cut(way)]);
+    }
+
+    /// Nothing goes between these two; everybody else reaches both.
+    pub fn cut_between(&mut self, one: usize, other: usize) {
+        let (a, b) = (self.ground(one).number, self.ground(other).number);
+        let cuts = Way::between(a, Some(b)).map(Fault::Cut);
+        self.set_faults(&format!("cut between h{a} and h{b}"), cuts.to_vec());
+    }
+
+    /// No datagram goes to or from these hosts; TCP goes through.
+    pub fn block_udp(&mut self, indexes: &[usize]) {
+        let numbers = self.numbers(indexes).into_iter();
+        let ways = numbers.flat_map(|number| Way::between(number, None));
+        let what = format!("no datagrams to or from {}", self.names(indexes));
+        self.set_faults(&what, ways.map(Fault::Udp).collect());
+    }
+
+    pub fn heal(&mut self) -> u64 {
+        self.set_faults("healed", Vec::new());
+        wall_nanos()
+    }
+
+    fn set_faults(&mut self, what: &str, wanted: Vec<Fault>) {
+        let set = self.lab.set_faults(|faults| *faults = wanted);
+        set.unwrap_or_else(|why| panic!("{why}"));
+        self.note(what);
+    }
+
+    /// A service of one quiet container each, asked of the first agent that runs.
+    #[track_caller]
+    pub fn create_service(&mut self, name: &str, count: u32) {
+        crew::create_service(crew::any(&mut self.hosts), name, count);
+        self.note(&format!("created {name} with {count}"));
+    }
+
+    #[track_caller]
+    pub fn scale(&mut self, name: &str, count: u32) {
+        crew::scale(crew::any(&mut self.hosts), name, count);
+        self.note(&format!("scaled {name} to {count}"));
+    }
+
+    /// The hosts that have power.
+    fn on(&self) -> Vec<usize> {
+        let all = 0..self.hosts.len();
+        all.filter(|index| self.ground(*index).is_on()).collect()
+    }
+
+    /// The containers that live, by host, in the eyes of the kernel.
+    pub fn living(&self) -> Vec<Vec<String>> {
+        let all = 0..self.hosts.len();
+        all.map(|index| self.ground(index).living()).collect()
+    }
+
+    /// All containers of the cluster on this host, whatever their state.
+    pub fn containers_on(&self, index: usize) -> Result<Vec<Container>, String> {
+        let engine = self.ground(index).engine();
+        engine.containers_within(&self.label(), ASKED_FOR)
+    }
+
+    /// The containers of a service that run, as the Dockers of these hosts have them.
+    pub fn running_on(&self, indexes: &[usize], service: &str) -> Result<Vec<Container>, String> {
+        let mut all = Vec::new();
+        for index in indexes {
+            all.extend(self.containers_on(*index)?);
+        }
+        all.retain(|container| container.is_running() && container.service == service);
+        all.sort_by(|a, b| (a.slot, &a.id).cmp(&(b.slot, &b.id)));
+        Ok(all)
+    }
+
+    fn label(&self) -> String {
+        format!("{CLUSTER_LABEL}={}", self.lab.name)
+    }
+
+    /// Waits until the hosts that have power run exactly one container for each slot.
+    #[track_caller]
+    pub fn await_running(&mut self, service: &str, count: u32, within: Duration) -> Vec<Container> {
+        self.await_running_on(&self.on(), service, count, within)
+    }
+
+    /// Waits until these hosts run exactly one container for each slot.
+    #[track_caller]
+    pub fn await_running_on(
+        &mut self,
+        indexes: &[usize],
+        service: &str,
+        count: u32,
+        within: Duration,
+    ) -> Vec<Container> {
+        let found = until(&format!("{count} of {service}"), within, || {
+            // The kernel is asked first: it costs nothing, and the Dockers are busy.
+            let living: usize = indexes.iter().map(|i| self.ground(*i).living().len()).sum();
+            if living < count as usize {
+                return Err(format!("{living} containers live"));
+            }
+            let running = self.running_on(indexes, service)?;
+            crew::fills(&running, count)?;
+            Ok(running)
+        });
+        self.note(&format!("{} run {count} of {service}", self.names(indexes)));
+        found
+    }
+
+    /// Waits for the same, and until every agent that runs says so.
+    #[track_caller]
+    pub fn await_agreed(&mut self, service: &str, count: u32) -> Vec<Container> {
+        let found = self.await_running(service, count, PATIENCE);
+        let agents = crew::running(&mut self.hosts);
+        until(
+            &format!("all agree on {count} of {service}"),
+            PATIENCE,
+            || crew::say_so(&agents, service, count),
+        );
+        found
+    }
+
+    /// What the Dockers that answer tell of containers since then.
+    pub fn happened_since(&self, nanos: u64) -> Vec<Happened> {
+        let mut all = Vec::new();
+        for host in self.on() {
+            let told = self.ground(host).engine().events_since(nanos, ASKED_FOR);
+            let told = told.unwrap_or_default().into_iter();
+            all.extend(told.map(|event| Happened { host, event }));
+        }
+        all.sort_by_key(|happened| happened.event.at_nanos);
+        all
+    }
+
+    /// The starts and ends since then.
+    pub fn moves_since(&self, nanos: u64) -> Moves {
+        let mut moves = Moves::default();
+        for happened in self.happened_since(nanos) {
+            match happened.event.action.as_str() {
+                "start" => moves.started.push(happened),
+                "die" => moves.ended.push(happened),
+                _ => {}
+            }
+        }
+        moves
+    }
+
+    /// Waits until exactly so many containers live on all hosts, and watches that there are never
+    /// fewer.
+    #[track_caller]
+    pub fn settles(&mut self, count: usize, within: Duration) {
+        until(&format!("{count} containers live"), within, || {
+            let living: usize = self.living().iter().map(Vec::len).sum();
+            assert!(living >= count, "only {living} of {count} containers live");
+            if living == count {
+                Ok(())
+            } else {
+                Err(format!("{living} live"))
+            }
+        });
+        self.note(&format!("{count} containers live"));
+    }
+
+    /// Watches that no container starts or ends, in the eyes of the kernel.
+    #[track_caller]
+    pub fn stays(&mut self, during: Duration) {
+        let before = self.living();
+        holds("nothing starts and nothing stops", during, || {
+            let changes = self.changes(&before, &self.living());
+            if changes.is_empty() {
+                Ok(())
+            } else {
+                Err(changes.join(", "))
+            }
+        });
+        self.note(&format!("nothing moved for {during:?}"));
+    }
+
+    /// What lives now and did not, and the other way round, as in `h2 +0123456789ab`.
+    fn changes(&self, before: &[Vec<String>], now: &[Vec<String>]) -> Vec<String> {
+        let mut changes = Vec::new();
+        for (index, host) in self.hosts.iter().enumerate() {
+            let (before, now) = (&before[index], &now[index]);
+            let lacks = |ids: &[String], id: &String| !ids.contains(id);
+            let came = now
+                .iter()
+                .filter(|id| lacks(before, id))
+                .map(|id| ('+', id));
+            let went = before
+                .iter()
+                .filter(|id| lacks(now, id))
+                .map(|id| ('-', id));
+            let told = came.chain(went);
+            changes.extend(told.map(|(sign, id)| format!("{} {sign}{}", host.name, &id[..12])));
+        }
+        changes
+    }
+
+    /// How long after a moment the last container was started that a service needed.
+    pub fn last_start_after(&self, nanos: u64) -> Duration {
+        let started = self.moves_since(nanos).started;
+        let last = started.last().map_or(nanos, |last| last.event.at_nanos);
+        Duration::from_nanos(last.saturating_sub(nanos))
+    }
+
+    fn tell_of_failure(&self) {
+        let mut lines = self.history.clone();
+        for Happened { host, event } in self.happened_since(self.begun_nanos) {
+            let name = &self.hosts[host].name;
+            let Event { action, id, .. } = &event;
+            let text = format!(
+                "{name}: {action} {} {}",
+                &id[..id.len().min(12)],
+                event.name
+            );
+            lines.push((event.at_nanos, text));
+        }
+        lines.sort();
+        eprintln!("--- what was done, and what Docker did (seconds since the lab was up)");
+        for (at, line) in lines {
+            let millis = at.saturating_sub(self.begun_nanos) / 1_000_000;
+            eprintln!("{:>4}.{:03}  {line}", millis / 1000, millis % 1000);
+        }
+        for index in 0..self.hosts.len() {
+            self.tell_of_host(index);
+        }
+        crew::tell_last_words(&self.hosts);
+        if let Some(test) = thread::current().name().filter(|name| *name != "main") {
+            eprintln!("--- to repeat it: cargo test --package e2e --test lab -- --exact {test}");
+        }
+    }
+
+    fn tell_of_host(&self, index: usize) {
+        let ground = self.ground(index);
+        let state = match (ground.is_on(), ground.is_frozen()) {
+            (false, _) => "off",
+            (true, true) => "frozen",
+            (true, false) => "on",
+        };
+        let living = ground.living().len();
+        eprintln!("--- {} is {state}; {living} containers live", ground.name());
+        if ground.is_on() {
+            let listed = self.containers_on(index);
+            let listed = listed.unwrap_or_else(|why| {
+                eprintln!("{why}");
+                Vec::new()
+            });
+            for container in listed {
+                let Container {
+                    id, name, state, ..
+                } = container;
+                eprintln!("{} {name}: {state}", &id[..12]);
+            }
+        }
+    }
+}
+
+impl Drop for LabFleet {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell_of_failure();
+        }
+        // Nothing that is frozen or stopped can stand in the way of its end.
+        if let Err(why) = self.lab.down() {
+            eprintln!("the lab is not gone: {why}");
+        }
+    }
+}

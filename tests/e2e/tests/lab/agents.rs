@@ -1,0 +1,106 @@
+//! Agents are killed, frozen and started again on hosts that are well: no container is touched.
+
+use crate::{CALM, COUNT};
+use e2e::{
+    lab::fleet::LabFleet,
+    wait::{pass, secs, wall_nanos},
+};
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+/// The whole fleet with its service, and nothing under way.
+fn calm_fleet() -> Option<LabFleet> {
+    let mut fleet = LabFleet::start(5)?;
+    fleet.create_service("web", COUNT);
+    fleet.await_agreed("web", COUNT);
+    Some(fleet)
+}
+
+/// That since then no container was started, stopped or restarted.
+#[track_caller]
+fn nothing_moved(fleet: &LabFleet, since: u64) {
+    let moves = fleet.moves_since(since);
+    assert!(
+        moves.started.is_empty() && moves.ended.is_empty(),
+        "{moves:#?}"
+    );
+}
+
+#[test]
+fn an_agent_that_is_killed_and_started_again_touches_no_container() {
+    let Some(mut fleet) = calm_fleet() else {
+        return;
+    };
+    let from = wall_nanos();
+    for index in 0..5 {
+        fleet.hosts[index].kill();
+        fleet.start_agents(&[index]);
+        fleet.await_all();
+    }
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+    nothing_moved(&fleet, from);
+}
+
+#[test]
+fn all_agents_may_be_killed_at_once_and_started_again() {
+    let Some(mut fleet) = calm_fleet() else {
+        return;
+    };
+    let from = wall_nanos();
+    fleet.hosts.iter_mut().for_each(e2e::host::Host::kill);
+    fleet.start_agents(&[0, 1, 2, 3, 4]);
+    fleet.await_all();
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+    nothing_moved(&fleet, from);
+}
+
+#[test]
+fn a_rolling_restart_of_all_agents_touches_no_container() {
+    let Some(mut fleet) = calm_fleet() else {
+        return;
+    };
+    let from = wall_nanos();
+    for index in 0..5 {
+        fleet.hosts[index].terminate();
+        // As long as an upgrade takes, and longer than what makes a silent host down.
+        pass(secs(4));
+        fleet.start_agents(&[index]);
+        fleet.await_all();
+    }
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+    nothing_moved(&fleet, from);
+}
+
+/// Freezes one agent on a host that is well.
+fn frozen_for(during: Duration) {
+    let Some(mut fleet) = calm_fleet() else {
+        return;
+    };
+    let from = wall_nanos();
+    fleet.signal_agent(1, Signal::SIGSTOP);
+    fleet.stays(during);
+    fleet.signal_agent(1, Signal::SIGCONT);
+    fleet.await_up(5);
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+    nothing_moved(&fleet, from);
+}
+
+#[test]
+fn an_agent_that_is_frozen_for_one_second_moves_nothing() {
+    frozen_for(secs(1));
+}
+
+/// As long as a host whose kernel answers is left alone.
+#[test]
+fn an_agent_that_is_frozen_for_fifty_seconds_moves_nothing() {
+    frozen_for(secs(50));
+}
+
+#[test]
+fn an_agent_that_is_frozen_for_ten_seconds_moves_nothing() {
+    frozen_for(secs(10));
+}

@@ -1,0 +1,68 @@
+//! Docker is killed, restarted and frozen under a running agent: nothing is lost.
+
+use crate::{CALM, COUNT};
+use e2e::{
+    lab::fleet::LabFleet,
+    wait::{secs, wall_nanos},
+};
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+/// Without its containers' consent: a Docker that starts ends those that a crash left running.
+const REPLACED_WITHIN: Duration = secs(15);
+
+fn calm_fleet(dockerd_arguments: &[&str]) -> Option<LabFleet> {
+    let mut fleet = LabFleet::up(5, dockerd_arguments)?;
+    fleet.start_all();
+    fleet.create_service("web", COUNT);
+    fleet.await_agreed("web", COUNT);
+    Some(fleet)
+}
+
+#[test]
+fn a_docker_that_hangs_for_ten_seconds_moves_nothing() {
+    let Some(mut fleet) = calm_fleet(&[]) else {
+        return;
+    };
+    let from = wall_nanos();
+    fleet.signal_docker(1, Signal::SIGSTOP);
+    fleet.stays(secs(10));
+    fleet.signal_docker(1, Signal::SIGCONT);
+    fleet.await_all();
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+    let moves = fleet.moves_since(from);
+    assert!(
+        moves.started.is_empty() && moves.ended.is_empty(),
+        "{moves:#?}"
+    );
+}
+
+#[test]
+fn a_docker_that_is_killed_and_keeps_its_containers_moves_nothing() {
+    let Some(mut fleet) = calm_fleet(&["--live-restore"]) else {
+        return;
+    };
+    let before = fleet.living();
+    fleet.signal_docker(1, Signal::SIGKILL);
+    fleet.stays(secs(4));
+    fleet.start_docker(1);
+    fleet.await_all();
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+    assert_eq!(fleet.living(), before, "the same containers live");
+}
+
+#[test]
+fn a_docker_that_is_killed_and_ends_its_containers_at_its_start_is_made_good() {
+    let Some(mut fleet) = calm_fleet(&[]) else {
+        return;
+    };
+    fleet.signal_docker(1, Signal::SIGKILL);
+    fleet.stays(secs(4));
+    fleet.start_docker(1);
+    fleet.await_running("web", COUNT, REPLACED_WITHIN);
+    fleet.await_all();
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+}

@@ -1,0 +1,230 @@
+//! Who is there: many at once, strange numbers, clocks, and others on the same machine.
+
+use super::{Case, Told, churn, expect, hold, moved, rest, runs};
+use crate::{
+    cluster::{Cluster, SECOND},
+    planted::Planted::Core,
+    workload::definition,
+};
+use holdfast_core::{
+    cluster::{
+        body::{Body, Key, Standing, Verdict},
+        message::Message,
+        record::{Record, Stamp, Version},
+    },
+    ids::{Digest, TaskId},
+    planted::Bug,
+    task::runtime::{Labels, Observed, ObservedStatus},
+    time::Wall,
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        number: 26,
+        name: "all hosts get new addresses",
+        agents: 5,
+        story: new_addresses,
+        bug: Core(Bug::IgnoresNewAddresses),
+        caught_by: "",
+    },
+    Case {
+        number: 27,
+        name: "many start at once",
+        agents: 120,
+        story: boot_storm,
+        bug: Core(Bug::WaitsForABoard),
+        caught_by: "0 run instead of 60",
+    },
+    Case {
+        number: 28,
+        name: "a third of the hosts dies, then most of the rest",
+        agents: 12,
+        story: zones_die,
+        bug: Core(Bug::NeverBrakes),
+        caught_by: "were replaced at once",
+    },
+    Case {
+        number: 30,
+        name: "numbers at the end of their range",
+        agents: 4,
+        story: greatest_numbers,
+        bug: Core(Bug::BelievesAnyEpoch),
+        caught_by: "",
+    },
+    Case {
+        number: 31,
+        name: "clocks go back",
+        agents: 4,
+        story: clock_back,
+        bug: Core(Bug::FollowsTheWallClock),
+        caught_by: "",
+    },
+    Case {
+        number: 31,
+        name: "a machine is suspended and resumed",
+        agents: 3,
+        story: suspended,
+        bug: Core(Bug::DoesNotRefute),
+        caught_by: "",
+    },
+    Case {
+        number: 32,
+        name: "two clusters on one machine",
+        agents: 3,
+        story: another_cluster,
+        bug: Core(Bug::TakesAnothersContainers),
+        caught_by: "",
+    },
+];
+
+fn new_addresses(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 10)?;
+    let before = churn(&cluster.stats);
+    (0..5).for_each(|host| cluster.crash(host));
+    (0..5).for_each(|host| cluster.readdress(host));
+    // Where the others are becomes known after the agents have started.
+    (0..5).for_each(|host| cluster.restart(host));
+    cluster.run_for(SECOND)?;
+    cluster.discover();
+    cluster.run_for(20 * SECOND)?;
+    cluster.converge(30 * SECOND)?;
+    moved(cluster, before, (0, 0))?;
+    rest(cluster, 10)
+}
+
+fn boot_storm(cluster: &mut Cluster) -> Told {
+    cluster.run_until(3 * SECOND)?;
+    cluster.register(0, definition("web", 1));
+    cluster.create(0, "s0", "web", 60);
+    let took = cluster.converge(30 * SECOND)?;
+    expect(took < 5 * SECOND, || format!("placed after {took} us"))?;
+    // Measured: 0.36 to 0.54 MB for each host.
+    let bytes = cluster.stats.bytes_sent / cluster.hosts() as u64;
+    expect(bytes < 1_000_000, || format!("{bytes} bytes for each host"))?;
+    runs(cluster, 60)
+}
+
+fn zones_die(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 24)?;
+    let before = churn(&cluster.stats);
+    (0..12).step_by(3).for_each(|host| cluster.lose_host(host));
+    cluster.run_for(8 * SECOND)?;
+    runs(cluster, 24)?;
+    moved(cluster, before, (8, 0))?;
+    cluster.run_for(60 * SECOND)?;
+    for host in [1, 2, 4, 7, 10] {
+        cluster.lose_host(host);
+    }
+    cluster.run_for(8 * SECOND)?;
+    expect(cluster.running() < 24, || {
+        "all that five of twelve had were replaced at once".to_owned()
+    })?;
+    rest(cluster, 24)
+}
+
+fn greatest_numbers(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 8)?;
+    let before = churn(&cluster.stats);
+    let victim = cluster.host(2).id;
+    let stamp = Stamp {
+        wall: Wall(cluster.host(1).wall(cluster.now()).0),
+        counter: u32::MAX,
+        author: cluster.host(1).id,
+    };
+    let board = cluster.agent(2).map(holdfast_core::agent::Agent::board);
+    let (keys, bodies): (Vec<Key>, Vec<Option<Body>>) = board
+        .into_iter()
+        .flat_map(holdfast_core::cluster::board::Board::records)
+        .filter(|record| matches!(record.key, Key::Slot(..) | Key::Task(..) | Key::Host(_)))
+        .map(|record| (record.key.clone(), record.body.clone()))
+        .unzip();
+    let verdict = Body::Verdict(Verdict {
+        standing: Standing::Down,
+        votes: Vec::new(),
+        silent_ms: u64::MAX,
+    });
+    let forged = keys.into_iter().zip(bodies);
+    for (key, body) in forged.chain([(Key::Verdict(victim), Some(verdict))]) {
+        let version = Version {
+            epoch: u64::MAX,
+            stamp,
+        };
+        let record = Record::new(key, version, body);
+        for to in [0, 2, 3] {
+            cluster.tell(1, to, Message::Records(vec![record.clone()]));
+        }
+    }
+    cluster.run_for(20 * SECOND)?;
+    cluster.converge(30 * SECOND)?;
+    moved(cluster, before, (0, 0))?;
+    rest(cluster, 8)
+}
+
+fn clock_back(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 4)?;
+    for host in [1, 2] {
+        cluster.hosts[host].skew_ms = -200_000;
+        cluster.scale(host, "s0", 4 + host as u32);
+        cluster.run_for(5 * SECOND)?;
+        cluster.kill_container(host);
+        cluster.run_for(5 * SECOND)?;
+    }
+    rest(cluster, 6)
+}
+
+fn suspended(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 6)?;
+    for host in 0..3 {
+        // The whole machine: its kernel does not answer either.
+        cluster.freeze(host);
+        cluster.network.lose_around(host, 1_000_000);
+        cluster.run_for(10 * SECOND)?;
+        let before = cluster.stats.down().count();
+        cluster.mend_network();
+        cluster.wake_up(host);
+        cluster.run_for(10 * SECOND)?;
+        let mut later = cluster.stats.down().skip(before);
+        let judged = later.any(|verdict| verdict.by == host);
+        expect(!judged, || {
+            format!("h{host} woke up and judged others down")
+        })?;
+    }
+    rest(cluster, 6)
+}
+
+fn another_cluster(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 3)?;
+    for host in 0..3 {
+        let labels = Labels {
+            cluster: "another".to_owned(),
+            host: cluster.host(host).id,
+            task: TaskId(77 + host as u128),
+            container: "main".to_owned(),
+            essential: true,
+            definition: Digest([9; 32]),
+            family: "theirs".to_owned(),
+            revision: 1,
+            slot: None,
+        };
+        let runtime = &mut cluster.hosts[host].runtime;
+        let runtime_id = runtime.foreign()[0].clone();
+        let status = ObservedStatus::Running {
+            since: Wall(1),
+            ports: Vec::new(),
+        };
+        runtime.manners.strangers.push(Observed {
+            runtime_id,
+            labels,
+            status,
+        });
+    }
+    cluster.run_for(70 * SECOND)?;
+    for host in 0..3 {
+        let board = cluster.agent(host).map(holdfast_core::agent::Agent::board);
+        let told = board.is_some_and(|board| board.tasks().any(|(.., r)| r.family == "theirs"));
+        expect(!told, || {
+            format!("h{host} speaks of another cluster's task")
+        })?;
+    }
+    rest(cluster, 3)
+}

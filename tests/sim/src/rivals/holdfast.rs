@@ -1,0 +1,240 @@
+//! Holdfast itself: the very `Agent` of the daemon on each host, its messages and their bytes.
+
+use crate::{
+    network::Network,
+    rivals::{Detector, Finding, Out, Size, Via},
+    workload::definition,
+};
+use holdfast_core::{
+    agent::{Agent, AgentConfig, Timings},
+    cluster::{
+        board::Board,
+        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus},
+        message::Message,
+        record::{Record, Stamp, Version},
+    },
+    command::{Command, CommandId},
+    effect::{self, Effect, Effects},
+    event::{Happening, HostStanding},
+    ids::{Digest, HostId},
+    input::Input,
+    rng::{Rng, mix},
+    task::runtime::{RuntimeCommand, RuntimeEvent},
+    time::{Mono, Now, Wall},
+};
+use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc};
+
+const WALL_AT_START_MS: u64 = 1_800_000_000_000;
+/// The daemon's envelope (agent/src/gossip/seal.rs): clear part, destination, tag.
+const DATAGRAM_SEAL_BYTES: usize = 51 + 16 + 16;
+/// Around a frame on a stream (agent/src/gossip/stream.rs), and around each chunk of it.
+const FRAME_BYTES: usize = 4 + 16;
+const CHUNK_BYTES: usize = 2 + 16;
+const CHUNK_PLAIN_MAX: usize = 65_535 - 16;
+
+/// One agent, which lacks nothing but a disk and containers.
+#[derive(Debug)]
+pub struct HoldfastHost {
+    agent: Agent,
+    roster: Rc<Roster>,
+    effects: Effects,
+    told: Digest,
+}
+
+/// Who is where.
+#[derive(Debug)]
+struct Roster {
+    ids: Vec<HostId>,
+    places: BTreeMap<HostId, usize>,
+}
+
+/// The agents of a cluster that has found itself long ago.
+pub fn cluster(hosts: usize, seed: u64, timings: &Timings) -> Vec<HoldfastHost> {
+    let mut rng = Rng::new(seed);
+    let ids: Vec<HostId> = (0..hosts)
+        .map(|_| HostId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())))
+        .collect();
+    let configs = ids.iter().enumerate();
+    let configs: Vec<_> = configs
+        .map(|(place, id)| config(place, *id, timings))
+        .collect();
+    let board = Board::from_records(configs.iter().map(report));
+    let places = ids.iter().copied().zip(0..).collect();
+    let roster = Rc::new(Roster { ids, places });
+    let now = at(0);
+    let told = definition("told", 1).digest();
+    let agents = configs.into_iter().map(|config| HoldfastHost {
+        agent: Agent::amid(config, board.clone(), rng.next_u64(), now),
+        roster: Rc::clone(&roster),
+        effects: Effects::new(),
+        told,
+    });
+    agents.collect()
+}
+
+fn config(place: usize, host: HostId, timings: &Timings) -> AgentConfig {
+    AgentConfig {
+        host,
+        incarnation: 1,
+        cluster: "sim".to_owned(),
+        name: format!("h{place}"),
+        address: Network::first_address(place),
+        seeds: Vec::new(),
+        seeds_expected: false,
+        zone: Some(format!("z{}", place % 3)),
+        attributes: BTreeMap::new(),
+        capacity: Capacity {
+            cpu: 4_096,
+            memory_mib: 4_096,
+        },
+        fingerprint: mix(place as u64),
+        keys: Default::default(),
+        agent_version: "sim".to_owned(),
+        timings: timings.clone(),
+    }
+}
+
+/// What this host has said of itself; word for word, or it would say it again.
+fn report(config: &AgentConfig) -> Arc<Record> {
+    let wall = at(0).wall;
+    let report = HostReport {
+        name: config.name.clone(),
+        address: config.address,
+        zone: config.zone.clone(),
+        attributes: config.attributes.clone(),
+        capacity: config.capacity,
+        used: Capacity::default(),
+        status: HostStatus::Active,
+        caught_up: true,
+        runtime: RuntimeStatus::Available {
+            version: "1".to_owned(),
+        },
+        fingerprint: config.fingerprint,
+        keys: Default::default(),
+        agent_version: config.agent_version.clone(),
+        registered_at: wall,
+        started_at: wall,
+    };
+    let version = Version {
+        epoch: config.incarnation,
+        stamp: Stamp {
+            wall,
+            counter: 0,
+            author: config.host,
+        },
+    };
+    Record::new(Key::Host(config.host), version, Some(Body::Host(report)))
+}
+
+const fn at(now: u64) -> Now {
+    Now {
+        mono: Mono(now),
+        wall: Wall(WALL_AT_START_MS + now / 1_000),
+    }
+}
+
+impl HoldfastHost {
+    pub const fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    fn step(&mut self, now: u64, input: Input, out: &mut Out<Message>) {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let mut effects = std::mem::take(&mut self.effects);
+            self.agent.step(at(now), input, &mut effects);
+            for effect in effects.drain() {
+                match effect {
+                    Effect::Send(send) => self.send(send, out),
+                    Effect::Emit(told) => self.note(&told.what, out),
+                    Effect::Runtime(RuntimeCommand::List) => {
+                        next = Some(Input::Runtime(RuntimeEvent::Listed(Vec::new())));
+                    }
+                    Effect::Knock { host, .. } => {
+                        out.knocks.extend(self.roster.places.get(&host).copied());
+                    }
+                    Effect::Fatal { reason } => panic!("an agent gave up: {reason}"),
+                    // There are no containers, and what is to be saved is safe at once.
+                    _ => {}
+                }
+            }
+            self.effects = effects;
+        }
+    }
+
+    fn send(&self, send: effect::Send, out: &mut Out<Message>) {
+        let Some(to) = place(send.to).filter(|to| *to < self.roster.ids.len()) else {
+            return;
+        };
+        let bare = send.message.encode().len();
+        let (via, seal) = match send.via {
+            effect::Via::Datagram => (Via::Datagram, DATAGRAM_SEAL_BYTES),
+            effect::Via::Stream => {
+                let chunks = (bare + FRAME_BYTES).div_ceil(CHUNK_PLAIN_MAX);
+                (Via::Dial, FRAME_BYTES + chunks * CHUNK_BYTES)
+            }
+        };
+        out.send(to, via, Size { bare, seal }, send.message);
+    }
+
+    fn note(&self, what: &Happening, out: &mut Out<Message>) {
+        let Happening::Host(change) = what else {
+            return;
+        };
+        let Some(&subject) = self.roster.places.get(&change.host) else {
+            return;
+        };
+        let of_itself = change.host == self.agent.config().host;
+        match change.now {
+            HostStanding::Down if !of_itself => out.findings.push(Finding::Down(subject)),
+            HostStanding::Up if !of_itself => out.findings.push(Finding::Up(subject)),
+            _ => {}
+        }
+    }
+}
+
+impl Detector for HoldfastHost {
+    type Message = Message;
+
+    fn on_message(&mut self, now: u64, from: usize, message: Message, out: &mut Out<Message>) {
+        let address = Network::first_address(from);
+        let from = self.roster.ids[from];
+        let input = Input::Message {
+            from,
+            address,
+            message,
+        };
+        self.step(now, input, out);
+    }
+
+    fn on_wake(&mut self, now: u64, out: &mut Out<Message>) {
+        self.step(now, Input::Wake, out);
+    }
+
+    fn on_knocked(&mut self, now: u64, host: usize, answered: bool, out: &mut Out<Message>) {
+        let host = self.roster.ids[host];
+        self.step(now, Input::Knocked { host, answered }, out);
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.agent.deadline().map(|at| at.0)
+    }
+
+    fn tell(&mut self, now: u64, out: &mut Out<Message>) {
+        let command = Command::RegisterTaskDefinition(definition("told", 1));
+        let id = CommandId(1);
+        self.step(now, Input::Command { id, command }, out);
+    }
+
+    fn knows(&self) -> bool {
+        self.agent.board().definition(self.told).is_some()
+    }
+}
+
+fn place(address: SocketAddr) -> Option<usize> {
+    let SocketAddr::V4(address) = address else {
+        return None;
+    };
+    let [_, a, b, c] = address.ip().octets();
+    (u32::from_be_bytes([0, a, b, c]) as usize).checked_sub(1)
+}
