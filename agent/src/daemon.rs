@@ -10,6 +10,7 @@ use crate::{
     handle::{Call, DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
+    journal::JournalFile,
     probe::{HostFacts, ProbeError},
     runtime::{Docker, DockerConfig},
     store::{Entries, Store, StoreError},
@@ -18,13 +19,13 @@ use crate::{
 };
 use holdfast_core::{
     agent::{AgentConfig, Timings},
-    cluster::{board::Board, body::Capacity, keys::KeyReport, record::Record},
+    cluster::{body::Capacity, keys::KeyReport, record::Record},
     ids::HostId,
     input::Input,
     task::runtime::RuntimeEvent,
     time::Wall,
 };
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -177,17 +178,19 @@ async fn start(
     let mut agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
     agent.keys = keys.as_ref().map(KeyStore::report).unwrap_or_default();
     let (knocks, knocked) = Knocks::new();
+    let saved = records(entries);
     let ports = Ports {
         transport,
         docker,
         knocks,
         disk: Disk::start(store),
+        journal: JournalFile::open(&config.state_dir, &saved),
         handle,
         servers,
         discovery,
         keys,
     };
-    let driver = Driver::start(agent, board(entries), ports)?;
+    let driver = Driver::start(agent, saved, ports)?;
     Ok(Started {
         driver,
         received,
@@ -271,7 +274,7 @@ fn agent_config(
 }
 
 /// What the disk held, as records. One that cannot be read is left out: peers have it.
-fn board(entries: Entries) -> Board {
+fn records(entries: Entries) -> Vec<Arc<Record>> {
     let read = |(_, value): (Vec<u8>, Vec<u8>)| match Record::decode(&value) {
         Ok(record) => Some(record),
         Err(err) => {
@@ -279,7 +282,7 @@ fn board(entries: Entries) -> Board {
             None
         }
     };
-    Board::from_records(entries.into_iter().filter_map(read))
+    entries.into_iter().filter_map(read).collect()
 }
 
 #[cfg(test)]

@@ -73,6 +73,11 @@ pub const LEAVE_CALLERS_MAX: usize = 8;
 pub const UPDATE_HOSTS_MAX: usize = 10;
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
 
+// What crashed its reader.
+/// Records that were read last, which are suspects when the agent dies in a step that reads none.
+pub const RECENTLY_READ_MAX: usize = 64;
+pub const SET_ASIDE_MAX: usize = 1_024;
+
 // How long we wait.
 pub const STOP_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
 pub const STOP_TIMEOUT_MAX: Span = Span::from_secs(120);

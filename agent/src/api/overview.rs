@@ -209,6 +209,7 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
         },
         "transport": daemon.transport,
         "disk": daemon.disk,
+        "setAside": daemon.set_aside,
     })
 }
 

@@ -10,7 +10,7 @@ use crate::{
     runtime::{ContainerKey, FakeRuntime, VERSION},
 };
 use holdfast_core::{
-    cluster::message::Message,
+    cluster::{message::Message, quarantine::Journal},
     ids::TaskId,
     input::Input,
     task::runtime::{RuntimeCommand, RuntimeEvent},
@@ -321,6 +321,7 @@ impl Cluster {
     /// The disk is empty, also of how often the agent started.
     pub fn wipe_disk(&mut self, place: usize) {
         self.hosts[place].disk = Disk::default();
+        self.hosts[place].journal = Journal::default();
         self.hosts[place].incarnation = 0;
     }
 
