@@ -173,7 +173,7 @@ async fn start(
     });
     let mut discovery = Discovery::start(config.peers.clone(), discovery_settings(&config))?;
     let seeds = discovery.first().await;
-    serve_http(&config, &handle).await?;
+    let servers = serve_http(&config, &handle).await?;
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
     let mut agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
     agent.keys = keys.as_ref().map(KeyStore::report).unwrap_or_default();
@@ -186,6 +186,7 @@ async fn start(
         disk: Disk::start(store),
         journal: JournalFile::open(&config.state_dir, &saved),
         handle,
+        servers,
         discovery,
         keys,
     };
@@ -199,7 +200,7 @@ async fn start(
     })
 }
 
-async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError> {
+async fn serve_http(config: &Config, handle: &Handle) -> Result<http::Servers, DaemonError> {
     let context = ApiContext {
         region: config.region.clone(),
         account: config.account.clone(),
@@ -207,12 +208,11 @@ async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError>
     };
     let app = http::App::new(handle.clone(), context, &config.api_group);
     let local = http::bind_local(&config.api_socket).await?;
-    tokio::spawn(http::serve_local(local, app.clone()));
-    if let Some(address) = config.introspection {
-        let introspection = http::bind_introspection(address).await?;
-        tokio::spawn(http::serve_introspection(introspection, app));
-    }
-    Ok(())
+    let introspection = match config.introspection {
+        Some(address) => Some(http::bind_introspection(address).await?),
+        None => None,
+    };
+    Ok(http::Servers::start(&app, local, introspection))
 }
 
 fn docker_config(config: &Config, host: HostId) -> DockerConfig {

@@ -5,6 +5,7 @@ use crate::{
     disk::Disk,
     gossip::{self, KeyStore, Knocks, Received, Transport},
     handle::{Call, Handle},
+    http::Servers,
     journal::JournalFile,
     runtime::Docker,
     systemd,
@@ -30,13 +31,13 @@ use std::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tracing::{debug, info, warn};
 
 /// How often the transport's counters and the status line are made new.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
-/// For peers, and whoever asked for it, to be told that the agent stops, before it does.
+/// For peers to be told that the agent stops, before it does.
 const FAREWELL: Duration = Duration::from_millis(50);
 
 /// What the driver carries effects out with.
@@ -48,6 +49,7 @@ pub(crate) struct Ports {
     pub(crate) disk: Disk,
     pub(crate) journal: JournalFile,
     pub(crate) handle: Handle,
+    pub(crate) servers: Servers,
     pub(crate) discovery: Discovery,
     /// `None` on an agent without a key, which talks on loopback alone.
     pub(crate) keys: Option<KeyStore>,
@@ -163,12 +165,29 @@ impl Driver {
             info!("Asked to stop.");
             self.step(Input::Shutdown).await?;
         }
-        tokio::time::sleep(FAREWELL).await;
+        Ok(self.end(calls).await)
+    }
+
+    /// Answers whoever waits for an answer, of which some have yet to look at the agent.
+    async fn end(self, mut calls: mpsc::Receiver<Call>) -> Ending {
+        // Whoever waits for a command that has had no reply is told that the agent stops.
+        drop(self.replies);
+        let closed = async { tokio::join!(self.ports.servers.close(), sleep(FAREWELL)) };
+        tokio::pin!(closed);
+        loop {
+            tokio::select! {
+                _ = &mut closed => break,
+                Some(call) = calls.recv() => match call {
+                    Call::Read(read) => read(&self.agent),
+                    Call::Command { reply, .. } => drop(reply),
+                }
+            }
+        }
         self.ports.disk.close().await;
-        Ok(match self.left {
+        match self.left {
             true => Ending::Left,
             false => Ending::Stopped,
-        })
+        }
     }
 
     #[cfg(test)]

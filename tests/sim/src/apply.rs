@@ -372,14 +372,7 @@ impl Cluster {
         host.runtime.manners.stubborn_ppm = stubborn_ppm;
         let (at, chore) = host.runtime.command(now, command);
         let boot = host.boot;
-        self.queue.push(
-            at,
-            Event::Chore {
-                host: place,
-                boot,
-                chore: Box::new(chore),
-            },
-        );
+        self.chore_at(at, (place, boot), chore);
     }
 
     fn plant_command(&mut self, place: usize, command: &mut RuntimeCommand) {
@@ -417,14 +410,7 @@ impl Cluster {
         let Finished { event, then } = host.runtime.finish(now, wall, chore);
         let boot = host.boot;
         if let Some((at, chore)) = then {
-            self.queue.push(
-                at,
-                Event::Chore {
-                    host: place,
-                    boot,
-                    chore: Box::new(chore),
-                },
-            );
+            self.chore_at(at, (place, boot), chore);
         }
         if let Some(task) = subject {
             self.refresh(place, task);
@@ -455,29 +441,14 @@ impl Cluster {
                 format_args!("docker: an event is lost"),
             );
             let version = VERSION.to_owned();
-            let event = Box::new(RuntimeEvent::Available { version });
+            let event = RuntimeEvent::Available { version };
             let at = self.now + 200_000 + self.rng.below(5_000_000);
-            self.queue.push(
-                at,
-                Event::Tell {
-                    host: place,
-                    boot,
-                    event,
-                },
-            );
+            self.tell_at(at, (place, boot), event);
             return;
         }
         if ppm > 0 && self.rng.chance_ppm(ppm) {
             let at = self.now + 1_000 + self.rng.below(500_000);
-            let event = Box::new(event.clone());
-            self.queue.push(
-                at,
-                Event::Tell {
-                    host: place,
-                    boot,
-                    event,
-                },
-            );
+            self.tell_at(at, (place, boot), event.clone());
         }
         self.step_runtime(place, event);
     }

@@ -483,14 +483,19 @@ impl Cluster {
             self.step(place, Input::Blamed { blame, held });
         }
         let at = self.now + 5_000 + self.rng.below(15_000);
-        self.queue.push(
-            at,
-            Event::Tell {
-                host: place,
-                boot,
-                event: Box::new(event),
-            },
-        );
+        self.tell_at(at, (place, boot), event);
+    }
+
+    /// The agent of that boot is told so at that time, if it still runs then.
+    pub(crate) fn tell_at(&mut self, at: u64, (host, boot): (usize, u32), event: RuntimeEvent) {
+        let event = Box::new(event);
+        self.queue.push(at, Event::Tell { host, boot, event });
+    }
+
+    /// Docker is done with it at that time; the agent of that boot asked for it.
+    pub(crate) fn chore_at(&mut self, at: u64, (host, boot): (usize, u32), chore: Chore) {
+        let chore = Box::new(chore);
+        self.queue.push(at, Event::Chore { host, boot, chore });
     }
 
     pub(crate) fn restart_at(&mut self, host: usize, at: u64) {
