@@ -80,7 +80,7 @@ impl JournalFile {
 
     /// The core is about to take this step.
     pub(crate) fn begin(&mut self, input: &Input) {
-        self.journal.begin(input);
+        self.journal.begin(input.reads());
         self.save_present();
     }
 

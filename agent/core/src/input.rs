@@ -1,7 +1,12 @@
 //! Everything that can happen to an agent: the closed set of inputs of a step.
 
 use crate::{
-    cluster::{keys::KeyReport, message::Message, quarantine::Blame, record::Record},
+    cluster::{
+        keys::KeyReport,
+        message::Message,
+        quarantine::{Blame, Reads},
+        record::Record,
+    },
     command::{Command, CommandId},
     ids::HostId,
     task::runtime::RuntimeEvent,
@@ -45,4 +50,18 @@ pub enum Input {
     Keys(KeyReport),
     /// The agent is about to end and leave its tasks running; it is expected back.
     Shutdown,
+}
+
+impl Input {
+    /// What the core reads when it takes this step, for a driver to note before.
+    pub fn reads(&self) -> Reads<'_> {
+        match self {
+            Self::Message {
+                message: Message::Records(records) | Message::Page { records, .. },
+                ..
+            } if !records.is_empty() => Reads::Records(records),
+            Self::Tried => Reads::Trial,
+            _ => Reads::Nothing,
+        }
+    }
 }

@@ -367,7 +367,7 @@ impl Cluster {
             "the effects of a step were drained before the next"
         );
         let mut effects = std::mem::take(&mut self.effects);
-        host.journal.begin(&input);
+        host.journal.begin(input.reads());
         if survives(|| agent.step(now, input, &mut effects)).is_none() {
             self.die_of_poison(place);
             return;

@@ -32,6 +32,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "command",
             "cluster::keys",
             "cluster::message",
+            "cluster::quarantine",
+            "cluster::record",
             "task::runtime",
         ],
     ),

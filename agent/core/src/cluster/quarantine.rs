@@ -6,11 +6,7 @@
 //! suspect first and in the end one alone. One that crashes its reader alone, and had done so
 //! before, is set aside: kept and passed on as bytes, not read.
 
-use crate::{
-    cluster::{message::Message, record::Record},
-    input::Input,
-    limits,
-};
+use crate::{cluster::record::Record, limits};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,6 +46,15 @@ enum Reading {
     Records(Vec<u64>),
 }
 
+/// What a step reads of the records that others wrote.
+#[derive(Clone, Copy, Debug)]
+pub enum Reads<'a> {
+    Nothing,
+    Records(&'a [Arc<Record>]),
+    /// Those that are tried.
+    Trial,
+}
+
 /// Who is under suspicion; changes seldom. Records are known by their hashes, which cover key and
 /// version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,16 +92,14 @@ impl Journal {
         self.present.reading = Reading::Disk;
     }
 
-    /// The core is about to take this step.
-    pub fn begin(&mut self, input: &Input) {
-        let hashes = |records: &[Arc<Record>]| records.iter().map(|r| r.hash()).collect();
-        self.present.reading = match input {
-            Input::Message {
-                message: Message::Records(records) | Message::Page { records, .. },
-                ..
-            } if !records.is_empty() => Reading::Records(hashes(records)),
-            Input::Tried => Reading::Records(self.present.trial.clone()),
-            _ => Reading::Step,
+    /// The core is about to take a step that reads this.
+    pub fn begin(&mut self, reads: Reads<'_>) {
+        self.present.reading = match reads {
+            Reads::Records(records) => {
+                Reading::Records(records.iter().map(|record| record.hash()).collect())
+            }
+            Reads::Trial => Reading::Records(self.present.trial.clone()),
+            Reads::Nothing => Reading::Step,
         };
     }
 
@@ -111,7 +114,7 @@ impl Journal {
         }
     }
 
-    /// The core is about to try these, by [`Input::Tried`]: from now on they are the first to blame.
+    /// The core is about to try these: from now on they are the first to blame.
     pub fn on_trial(&mut self, hashes: Vec<u64>) {
         self.present.recent.clear();
         self.present.trial = hashes;
