@@ -15,6 +15,7 @@ mod comparing;
 mod repairing;
 mod clocks;
 mod setting_aside;
+mod majority;
 mod amid;
 
 use crate::{
@@ -38,6 +39,7 @@ use crate::{
     schedule::{
         index::{Index, Touched},
         keeper::{Keeper, Move, better},
+        lease::Lease,
     },
     task::{roster::Roster, runtime::RuntimeCommand, status::TaskStatus},
     time::{Mono, Now, Span, Wall},
@@ -98,6 +100,7 @@ pub struct Agent {
     roster: Roster,
     ledger: Ledger,
     keeper: Keeper,
+    lease: Lease,
     index: Index,
     incarnation: Incarnation,
     status: HostStatus,
@@ -164,7 +167,8 @@ impl Agent {
             was_away_long: false,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::new(timings.brake),
+            keeper: Keeper::new(timings.brake, timings.stop_timeout),
+            lease: Lease::default(),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -276,6 +280,7 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.lease.deadline(),
             self.outbox.deadline(),
             self.quarantine.deadline(),
             self.giving_way_deadline(),
@@ -342,8 +347,11 @@ impl Agent {
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
         let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
-        let begins =
-            answers_probe || matches!(message, Message::CatchUp { .. } | Message::Records(_));
+        let begins = answers_probe
+            || matches!(
+                message,
+                Message::CatchUp { .. } | Message::Records(_) | Message::Call { .. }
+            );
         match message {
             Message::Probe { .. }
             | Message::Ack { .. }
@@ -366,6 +374,8 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Behind => self.on_behind(),
             Message::Ahead { ms } => self.on_ahead(now, from, ms, fx),
+            Message::Call { at } => self.on_call(from, address, at, fx),
+            Message::Present { at } => self.lease.on_present(from, at),
             Message::Page { records, last } => {
                 self.on_page(now, (from, address), records, last, fx);
             }

@@ -144,6 +144,12 @@ mod switch {
         SetsNothingAside,
         /// never refuses an offer
         NeverRefuses,
+        /// replaces under `majority` while the lease may still run
+        ReplacesWithinTheLease,
+        /// runs on under `majority` when the lease is over
+        HoldsBeyondTheLease,
+        /// takes itself for a majority
+        CountsAsMajorityAlone,
         /// reads lists of any length
         ReadsAnyLength,
     }

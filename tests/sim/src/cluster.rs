@@ -552,6 +552,7 @@ impl Cluster {
     /// Whatever changed may upset the counts for a while.
     pub(crate) const fn disturb(&mut self) {
         self.checks.disturbed_at = self.now;
+        self.checks.calm.on_disturbance();
     }
 }
 

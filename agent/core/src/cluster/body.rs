@@ -40,6 +40,8 @@ pub enum Key {
     Slot(ServiceId, SlotIndex),
     /// Anyone; epoch 0. What people want of a host.
     Directive(HostId),
+    /// A keeper under the policy `majority`; epoch is how often it was changed. Which hosts count.
+    Electorate,
     /// Anyone; epoch 0. A key that all hosts are to have; its tombstone takes it away again.
     ClusterKey(KeyId),
     /// Anyone; epoch 0. Which key everybody is to seal with.
@@ -61,6 +63,7 @@ pub enum Body {
     Verdict(Verdict),
     Slot(Slot),
     Directive(Directive),
+    Electorate(Electorate),
     ClusterKey(ClusterKey),
     KeyInUse(KeyInUse),
     Unknown(Vec<u8>),
@@ -197,6 +200,16 @@ pub enum Availability {
     Active,
     /// It takes no new tasks, and those that it has are moved, start-first.
     Drain,
+}
+
+/// The hosts of which a side must have more than half to replace anything under `majority`: all
+/// that were known when the cluster was last at rest, or as many of them as count at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Electorate {
+    pub hosts: Vec<HostId>,
+    /// Those that counted before, while not everybody may know of the change: more than half of
+    /// both is needed, so that no two sides can each have a majority by their own list.
+    pub before: Vec<HostId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -366,6 +379,7 @@ kinds! {
     10 Slot Self::Slot(service, index) => (service, index),
         (ServiceId, SlotIndex) => |(service, index)| Self::Slot(service, index);
     11 Directive Self::Directive(host) => host, HostId => Self::Directive;
+    12 Electorate Self::Electorate => (), () => |()| Self::Electorate;
     16 ClusterKey Self::ClusterKey(key) => key, KeyId => Self::ClusterKey;
     17 KeyInUse Self::KeyInUse => (), () => |()| Self::KeyInUse;
 }
