@@ -43,6 +43,7 @@ use crate::{
 };
 use joining::{Joining, others};
 use leaving::Leaving;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::timings::Timings;
@@ -55,7 +56,7 @@ const HOUSEKEEPING: Span = Span::from_secs(10);
 const OBJECTION: Span = Span::from_secs(2);
 
 /// What an agent is told about itself when it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentConfig {
     pub host: HostId,
     /// Greater than that of every earlier start.
@@ -78,7 +79,7 @@ pub struct AgentConfig {
     pub timings: Timings,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Agent {
     config: AgentConfig,
     started: Now,
@@ -246,6 +247,9 @@ impl Agent {
             Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Shutdown => {
+                if planted!(PanicsAtTheEnd) {
+                    panic!("a planted bug");
+                }
                 self.status = HostStatus::Restarting;
                 self.leaving = None;
                 self.publish_host(now, fx);

@@ -73,6 +73,10 @@ pub const LEAVE_CALLERS_MAX: usize = 8;
 pub const UPDATE_HOSTS_MAX: usize = 10;
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
 
+// What an agent remembers of its own doings, for who looks for a bug: minutes when idle.
+pub const RECORDING_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const RECORDING_STEPS_MAX: usize = 32 * 1024;
+
 // How long we wait.
 pub const STOP_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
 pub const STOP_TIMEOUT_MAX: Span = Span::from_secs(120);

@@ -124,6 +124,8 @@ mod switch {
         NeverRefuses,
         /// reads lists of any length
         ReadsAnyLength,
+        /// panics when it is asked to end
+        PanicsAtTheEnd,
     }
 
     thread_local! {

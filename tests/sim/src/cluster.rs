@@ -19,6 +19,7 @@ use holdfast_core::{
     effect::Effects,
     ids::{Digest, HostId, KeyId, ServiceId, SlotIndex},
     input::Input,
+    recording::Bounds,
     rng::Rng,
     spec::task_definition::TaskDefinition,
     task::runtime::RuntimeEvent,
@@ -27,6 +28,11 @@ use std::{cell::Cell, collections::BTreeMap, net::SocketAddr};
 
 pub(crate) const SEEDS: usize = 3;
 pub(crate) const SECOND: u64 = 1_000_000;
+/// So little that recordings begin anew amid everything.
+const RECORDED: Bounds = Bounds {
+    bytes: 128 * 1024,
+    steps: 300,
+};
 
 #[derive(Debug)]
 pub struct Cluster {
@@ -285,6 +291,7 @@ impl Cluster {
             Event::Sweep => {
                 self.queue.push(self.now + SECOND, Event::Sweep);
                 self.check_sweep();
+                self.check_recordings();
             }
         }
     }
@@ -359,7 +366,12 @@ impl Cluster {
             "the effects of a step were drained before the next"
         );
         let mut effects = std::mem::take(&mut self.effects);
-        agent.step(now, input, &mut effects);
+        let missed = self.options.planted == Some(Planted::OffTheRecord)
+            && self.stats.steps.is_multiple_of(1_000);
+        match host.recorder.as_mut().filter(|_| !missed) {
+            Some(recorder) => recorder.step(agent, now, input, &mut effects),
+            None => agent.step(now, input, &mut effects),
+        }
         self.drain(place, &mut effects);
         self.effects = effects;
     }
@@ -436,6 +448,9 @@ impl Cluster {
         let seed = self.rng.next_u64();
         let agent = Agent::resume(config, saved, seed, now, &mut effects);
         self.hosts[place].agent = Some(agent);
+        if self.options.recorded {
+            self.record(place, RECORDED);
+        }
         let site = Site::new(&self.hosts[place]);
         self.checks.on_start(site);
         self.drain(place, &mut effects);

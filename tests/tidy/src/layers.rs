@@ -99,6 +99,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "effect", "host", "task", "cluster", "schedule",
         ],
     ),
+    // Whoever watches the composed.
+    (
+        "recording",
+        &["time", "rng", "limits", "input", "effect", "agent"],
+    ),
 ];
 
 pub fn check(tree: &Tree) -> Vec<Finding> {

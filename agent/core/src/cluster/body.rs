@@ -10,7 +10,7 @@ use crate::{
     },
     time::Wall,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{collections::BTreeMap, net::SocketAddr};
 
 /// What a record is about, who writes it, and what the epoch of its version means.
@@ -261,6 +261,20 @@ pub struct Placement {
 pub enum HandOver {
     StartFirst,
     StopFirst,
+}
+
+/// As on the wire.
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_wire().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (kind, key) = <(u8, Vec<u8>)>::deserialize(deserializer)?;
+        Self::from_wire(kind, &key).map_err(D::Error::custom)
+    }
 }
 
 impl TaskReport {
