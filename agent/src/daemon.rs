@@ -11,6 +11,7 @@ use crate::{
     http,
     identity::{IdentityError, StateDir, StateDirError},
     probe::{HostFacts, ProbeError},
+    recordings::Recordings,
     runtime::{Docker, DockerConfig},
     store::{Entries, Store, StoreError},
     systemd,
@@ -185,6 +186,7 @@ async fn start(
         handle,
         discovery,
         keys,
+        recordings: Recordings::new(&config.state_dir),
     };
     let driver = Driver::start(agent, board(entries), ports)?;
     Ok(Started {
@@ -202,7 +204,8 @@ async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError>
         account: config.account.clone(),
         cluster: config.cluster.clone(),
     };
-    let app = http::App::new(handle.clone(), context, &config.api_group);
+    let recordings = Recordings::new(&config.state_dir);
+    let app = http::App::new(handle.clone(), context, &config.api_group, recordings);
     let local = http::bind_local(&config.api_socket).await?;
     tokio::spawn(http::serve_local(local, app.clone()));
     if let Some(address) = config.introspection {

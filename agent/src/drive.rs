@@ -5,6 +5,7 @@ use crate::{
     disk::Disk,
     gossip::{self, KeyStore, Knocks, Received, Transport},
     handle::{Call, Handle},
+    recordings::Recordings,
     runtime::Docker,
     systemd,
 };
@@ -21,11 +22,13 @@ use holdfast_core::{
     event::{Event, Happening, HostStanding},
     ids::HostId,
     input::Input,
+    recording::{Bounds, Cause, Recorder},
     task::{runtime::RuntimeEvent, status::TaskStatus},
     time::{Mono, Now, Wall},
 };
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -33,7 +36,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, sleep_until},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How often the transport's counters and the status line are made new.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
@@ -49,12 +52,14 @@ pub(crate) struct Ports {
     pub(crate) disk: Disk,
     pub(crate) handle: Handle,
     pub(crate) discovery: Discovery,
+    pub(crate) recordings: Recordings,
     /// `None` on an agent without a key, which talks on loopback alone.
     pub(crate) keys: Option<KeyStore>,
 }
 
 pub(crate) struct Driver {
     agent: Agent,
+    recorder: Recorder,
     fx: Effects,
     started: Instant,
     ports: Ports,
@@ -79,6 +84,7 @@ pub(crate) enum Ending {
 enum Next {
     Step(Input),
     Read(Box<dyn FnOnce(&Agent) + std::marker::Send>),
+    Record(Wall, oneshot::Sender<Vec<u8>>),
     Status,
     Alive,
     Stop,
@@ -95,9 +101,11 @@ impl Driver {
         let started = Instant::now();
         let mut fx = Effects::new();
         let agent = Agent::resume(config, saved, seed, now(started), &mut fx);
+        let recorder = Recorder::new(&agent, Bounds::default());
         let replies = BTreeMap::new();
         Ok(Self {
             agent,
+            recorder,
             fx,
             started,
             ports,
@@ -145,6 +153,11 @@ impl Driver {
             match next {
                 Next::Step(input) => self.step(input).await?,
                 Next::Read(read) => read(&self.agent),
+                Next::Record(at, reply) => {
+                    // Whoever asked may have hung up.
+                    let file = self.recorder.save(&self.agent, Cause::Asked, at);
+                    reply.send(file).ok();
+                }
                 Next::Status => self.update_status(),
                 Next::Alive => systemd::alive(),
                 Next::Nothing => {}
@@ -171,7 +184,7 @@ impl Driver {
     async fn step(&mut self, input: Input) -> Result<(), String> {
         let mut next = Some(input);
         while let Some(input) = next {
-            self.agent.step(now(self.started), input, &mut self.fx);
+            self.advance(input);
             self.carry_out().await?;
             next = self.changed_keys.take().map(Input::Keys);
         }
@@ -186,6 +199,31 @@ impl Driver {
             );
         }
         Ok(())
+    }
+
+    /// The one place where the core is advanced, on the record.
+    pub(crate) fn advance(&mut self, input: Input) {
+        let now = now(self.started);
+        let stepped = catch_unwind(AssertUnwindSafe(|| {
+            self.recorder
+                .step(&mut self.agent, now, input, &mut self.fx);
+        }));
+        if let Err(panic) = stepped {
+            self.save_panic(Cause::Panicked(Cause::said(&*panic)), now.wall);
+            resume_unwind(panic);
+        }
+    }
+
+    /// The agent is lost, and its tasks are not: it is started again, and adopts them.
+    fn save_panic(&self, cause: Cause, at: Wall) {
+        let bytes = self.recorder.save(&self.agent, cause.clone(), at);
+        match self.ports.recordings.save(&cause, at, &bytes) {
+            Ok(path) => error!(
+                path = %path.display(),
+                "The agent has a bug and ends; what it was told is recorded."
+            ),
+            Err(err) => error!(%err, "The agent has a bug and ends; nothing could be recorded."),
+        }
     }
 
     fn on_received(&self, received: Received) -> Next {
@@ -214,6 +252,7 @@ impl Driver {
     fn on_call(&mut self, call: Call) -> Next {
         match call {
             Call::Read(read) => Next::Read(read),
+            Call::Record { at, reply } => Next::Record(at, reply),
             Call::Command { command, reply } => {
                 self.commands += 1;
                 let id = CommandId(self.commands);
