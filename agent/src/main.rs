@@ -8,6 +8,7 @@ mod recordings;
 mod drive;
 mod gossip;
 mod identity;
+mod journal;
 mod probe;
 mod runtime;
 mod store;

@@ -7,6 +7,7 @@ pub mod hash_tree;
 pub mod board;
 pub mod keys;
 pub mod message;
+pub mod quarantine;
 pub mod outbox;
 pub mod repair;
 pub mod membership;

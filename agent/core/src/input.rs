@@ -1,13 +1,13 @@
 //! Everything that can happen to an agent: the closed set of inputs of a step.
 
 use crate::{
-    cluster::{keys::KeyReport, message::Message},
+    cluster::{keys::KeyReport, message::Message, quarantine::Blame, record::Record},
     command::{Command, CommandId},
     ids::HostId,
     task::runtime::RuntimeEvent,
 };
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
@@ -32,6 +32,16 @@ pub enum Input {
     },
     /// Where first peers are, as of now: replaces what was known of them before.
     Seeds(Vec<SocketAddr>),
+    /// After a start, if the agent before this one died while it read records: which these are.
+    /// Those of them that are on the disk were not given to the agent when it started, but are
+    /// here.
+    Blamed {
+        blame: Blame,
+        held: Vec<Arc<Record>>,
+    },
+    /// Who is tried is noted: the answer to [`crate::effect::Effect::Try`], and the next input
+    /// after it.
+    Tried,
     /// Which cluster keys the driver has from now on.
     Keys(KeyReport),
     /// The agent is about to end and leave its tasks running; it is expected back.

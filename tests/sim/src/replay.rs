@@ -131,6 +131,11 @@ fn input_text(input: &Input) -> String {
         Input::Command { id, command } => format!("command {}: {command:?}", id.0),
         Input::Seeds(seeds) => format!("first peers: {seeds:?}"),
         Input::Keys(report) => format!("keys: {report:?}"),
+        Input::Blamed { blame, held } => {
+            let held = held.len();
+            format!("the last agent died of what it read: {blame:?}; {held} are held back")
+        }
+        Input::Tried => "who is tried is noted".to_owned(),
         Input::Shutdown => "shutdown".to_owned(),
     }
 }
@@ -152,6 +157,8 @@ pub fn effect_text(effect: &Effect) -> String {
         Effect::Forget(records) => format!("forgets {} records", records.len()),
         Effect::Reply { id, result } => format!("answers command {}: {result:?}", id.0),
         Effect::Keys(orders) => format!("orders keys: {orders:?}"),
+        Effect::Try(hashes) => format!("tries {} records", hashes.len()),
+        Effect::Acquit(hashes) => format!("acquits {} records", hashes.len()),
         Effect::Emit(event) => format!("tells: {:?}", event.what),
         Effect::Left => "has left".to_owned(),
         Effect::Knock { host, addresses } => {

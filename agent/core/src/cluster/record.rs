@@ -94,6 +94,17 @@ impl Record {
         Arc::new(record)
     }
 
+    /// The same record, of which nobody reads more than its key and version.
+    pub fn unread(&self) -> Arc<Self> {
+        let body = self.body.as_ref().map(|body| Body::Unknown(body.to_wire()));
+        Arc::new(Self {
+            key: self.key.clone(),
+            body,
+            signature: self.signature.clone(),
+            ..*self
+        })
+    }
+
     /// What the record adds to the XOR-hashes above it: key and version; one decides the body.
     pub fn hash(&self) -> u64 {
         let Stamp {
@@ -135,7 +146,8 @@ impl Record {
     }
 }
 
-/// As recordings hold it: what travels, but for the secret of a cluster key, which is blank.
+/// As recordings hold it: what travels, but for the secret of a cluster key, which is blank; and
+/// whether the body is read.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let body = self.body.as_ref().map(Body::to_wire);
@@ -143,14 +155,16 @@ impl Serialize for Record {
             Key::ClusterKey(_) => body.map(|secret| vec![0; secret.len()]),
             _ => body,
         };
-        serializer.serialize_bytes(&self.encode_with(body))
+        let is_read = !matches!(self.body, Some(Body::Unknown(_)));
+        (is_read, self.encode_with(body)).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = Vec::deserialize(deserializer)?;
+        let (is_read, bytes) = <(bool, Vec<u8>)>::deserialize(deserializer)?;
         let record = Self::decode(&bytes).map_err(D::Error::custom)?;
+        let record = if is_read { record } else { record.unread() };
         Ok(Arc::unwrap_or_clone(record))
     }
 }
