@@ -5,16 +5,15 @@ use crate::{
     disk::Disk,
     gossip::{self, KeyStore, Knocks, Received, Transport},
     handle::{Call, Handle},
+    http::Servers,
+    journal::JournalFile,
     runtime::Docker,
     systemd,
 };
 use holdfast_core::{
     agent::{Agent, AgentConfig},
     cluster::{
-        board::Board,
-        body::RuntimeStatus,
-        keys::{KeyOrders, KeyReport},
-        message::Message,
+        board::Board, body::RuntimeStatus, keys::KeyOrders, message::Message, record::Record,
     },
     command::{CommandId, Outcome, Refusal},
     effect::{Effect, Effects, Send, Via},
@@ -26,18 +25,19 @@ use holdfast_core::{
 };
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tracing::{debug, info, warn};
 
 /// How often the transport's counters and the status line are made new.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
-/// For peers, and whoever asked for it, to be told that the agent stops, before it does.
+/// For peers to be told that the agent stops, before it does.
 const FAREWELL: Duration = Duration::from_millis(50);
 
 /// What the driver carries effects out with.
@@ -47,7 +47,9 @@ pub(crate) struct Ports {
     pub(crate) docker: Docker,
     pub(crate) knocks: Knocks,
     pub(crate) disk: Disk,
+    pub(crate) journal: JournalFile,
     pub(crate) handle: Handle,
+    pub(crate) servers: Servers,
     pub(crate) discovery: Discovery,
     /// `None` on an agent without a key, which talks on loopback alone.
     pub(crate) keys: Option<KeyStore>,
@@ -61,8 +63,8 @@ pub(crate) struct Driver {
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, Refusal>>>,
     commands: u64,
     ready: bool,
-    /// To be told to the core in the next step.
-    changed_keys: Option<KeyReport>,
+    /// The core's next step: it follows from what it asked for last.
+    follows: Option<Input>,
     /// The agent has left the cluster.
     left: bool,
 }
@@ -88,13 +90,18 @@ enum Next {
 impl Driver {
     pub(crate) fn start(
         config: AgentConfig,
-        saved: Board,
-        ports: Ports,
+        saved: Vec<Arc<Record>>,
+        mut ports: Ports,
     ) -> Result<Self, getrandom::Error> {
         let seed = getrandom::u64()?;
         let started = Instant::now();
         let mut fx = Effects::new();
+        let blame = ports.journal.blame().clone();
+        let (held, saved): (Vec<_>, Vec<_>) = saved.into_iter().partition(|r| blame.holds(r));
+        let saved = Board::from_records(saved);
         let agent = Agent::resume(config, saved, seed, now(started), &mut fx);
+        ports.journal.end();
+        let follows = (!blame.is_empty()).then_some(Input::Blamed { blame, held });
         let replies = BTreeMap::new();
         Ok(Self {
             agent,
@@ -105,7 +112,7 @@ impl Driver {
             commands: 0,
             ready: false,
             left: false,
-            changed_keys: None,
+            follows,
         })
     }
 
@@ -126,6 +133,9 @@ impl Driver {
         let mut alive = interval(systemd::watchdog_interval().unwrap_or(STATUS_INTERVAL));
         alive.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.carry_out().await?;
+        if let Some(blamed) = self.follows.take() {
+            self.step(blamed).await?;
+        }
         while !self.left {
             let deadline = self.agent.deadline();
             let wake = deadline.map(|at| self.started + Duration::from_micros(at.0));
@@ -155,12 +165,29 @@ impl Driver {
             info!("Asked to stop.");
             self.step(Input::Shutdown).await?;
         }
-        tokio::time::sleep(FAREWELL).await;
+        Ok(self.end(calls).await)
+    }
+
+    /// Answers whoever waits for an answer, of which some have yet to look at the agent.
+    async fn end(self, mut calls: mpsc::Receiver<Call>) -> Ending {
+        // Whoever waits for a command that has had no reply is told that the agent stops.
+        drop(self.replies);
+        let closed = async { tokio::join!(self.ports.servers.close(), sleep(FAREWELL)) };
+        tokio::pin!(closed);
+        loop {
+            tokio::select! {
+                _ = &mut closed => break,
+                Some(call) = calls.recv() => match call {
+                    Call::Read(read) => read(&self.agent),
+                    Call::Command { reply, .. } => drop(reply),
+                }
+            }
+        }
         self.ports.disk.close().await;
-        Ok(match self.left {
+        match self.left {
             true => Ending::Left,
             false => Ending::Stopped,
-        })
+        }
     }
 
     #[cfg(test)]
@@ -171,9 +198,11 @@ impl Driver {
     async fn step(&mut self, input: Input) -> Result<(), String> {
         let mut next = Some(input);
         while let Some(input) = next {
+            self.ports.journal.begin(&input);
             self.agent.step(now(self.started), input, &mut self.fx);
+            self.ports.journal.end();
             self.carry_out().await?;
-            next = self.changed_keys.take().map(Input::Keys);
+            next = self.follows.take();
         }
         self.ports.discovery.note_alone(self.agent.is_alone());
         if !self.ready && self.agent.is_caught_up() {
@@ -227,7 +256,7 @@ impl Driver {
     /// this host, and whoever waits for a reply is told so.
     async fn carry_out(&mut self) -> Result<(), String> {
         let effects: Vec<Effect> = self.fx.drain().collect();
-        let mut unsaved = None;
+        let (mut unsaved, mut trying) = (None, false);
         for effect in effects {
             match effect {
                 Effect::Persist(records) => unsaved = self.ports.disk.persist(&records).await.err(),
@@ -236,6 +265,11 @@ impl Driver {
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
                 Effect::Keys(orders) => self.change_keys(&orders),
+                Effect::Try(hashes) => {
+                    self.ports.journal.on_trial(hashes);
+                    trying = true;
+                }
+                Effect::Acquit(hashes) => self.ports.journal.acquit(&hashes),
                 Effect::Knock { host, addresses } => self.ports.knocks.knock(host, addresses),
                 Effect::Send(send) if unsaved.is_none() => self.send(send),
                 Effect::Send(_) => {}
@@ -253,6 +287,10 @@ impl Driver {
                 Effect::Fatal { reason } => return Err(reason),
             }
         }
+        if trying {
+            // Keys that changed in the same step are asked for again.
+            self.follows = Some(Input::Tried);
+        }
         Ok(())
     }
 
@@ -268,7 +306,7 @@ impl Driver {
                 let report = keys.report();
                 let (held, sealing) = (&report.held, &report.in_use);
                 info!(?held, ?sealing, "The cluster's keys have changed.");
-                self.changed_keys = Some(report);
+                self.follows = Some(Input::Keys(report));
             }
             Err(err) => warn!(%err, "Cannot save the cluster's keys; trying again."),
         }
@@ -298,12 +336,15 @@ impl Driver {
         let counters = serde_json::to_value(self.ports.transport.counters()).unwrap_or_default();
         let disk = self.ports.disk.trouble();
         let docker = self.agent.me().1.map(|report| report.runtime.clone());
+        let set_aside = self.agent.set_aside().map(|record| record.key.to_string());
+        let set_aside = set_aside.collect();
         if self.ready {
             systemd::status(&self.status_line(docker.as_ref(), disk.as_deref()));
         }
         self.ports.handle.update_status(|status| {
             status.transport = counters;
             status.disk = disk;
+            status.set_aside = set_aside;
         });
     }
 

@@ -7,6 +7,7 @@ mod disk;
 mod drive;
 mod gossip;
 mod identity;
+mod journal;
 mod probe;
 mod runtime;
 mod store;

@@ -14,6 +14,8 @@ mod telling;
 mod comparing;
 mod repairing;
 mod clocks;
+mod setting_aside;
+mod majority;
 mod amid;
 
 use crate::{
@@ -37,12 +39,14 @@ use crate::{
     schedule::{
         index::{Index, Touched},
         keeper::{Keeper, Move, better},
+        lease::Lease,
     },
     task::{roster::Roster, runtime::RuntimeCommand, status::TaskStatus},
     time::{Mono, Now, Span, Wall},
 };
 use joining::{Joining, others};
 use leaving::Leaving;
+use setting_aside::Quarantine;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::timings::Timings;
@@ -91,9 +95,12 @@ pub struct Agent {
     board: Board,
     membership: Membership,
     joining: Joining,
+    /// It was away for longer than tombstones are kept, and took a full copy of the board since.
+    was_away_long: bool,
     roster: Roster,
     ledger: Ledger,
     keeper: Keeper,
+    lease: Lease,
     index: Index,
     incarnation: Incarnation,
     status: HostStatus,
@@ -123,6 +130,7 @@ pub struct Agent {
     bury_from: Mono,
     /// Of whose clock people were told, and when.
     clocks_told: BTreeMap<HostId, Mono>,
+    quarantine: Quarantine,
 }
 
 impl Agent {
@@ -156,9 +164,11 @@ impl Agent {
             board: saved,
             membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
             joining,
+            was_away_long: false,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::new(timings.brake),
+            keeper: Keeper::new(timings.brake, timings.stop_timeout),
+            lease: Lease::default(),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -180,6 +190,7 @@ impl Agent {
             events: 0,
             bury_from: now.mono,
             clocks_told: BTreeMap::new(),
+            quarantine: Quarantine::default(),
             rng,
             config,
         };
@@ -245,6 +256,8 @@ impl Agent {
             Input::Command { id, command } => self.on_command(now, id, command, fx),
             Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
+            Input::Blamed { blame, held } => self.on_blame(now, blame, &held, fx),
+            Input::Tried => self.on_tried(now, fx),
             Input::Shutdown => {
                 self.status = HostStatus::Restarting;
                 self.leaving = None;
@@ -267,7 +280,9 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.lease.deadline(),
             self.outbox.deadline(),
+            self.quarantine.deadline(),
             self.giving_way_deadline(),
             self.leaving.as_ref().map(Leaving::deadline),
         ]
@@ -286,6 +301,7 @@ impl Agent {
             findings: &mut findings,
         });
         self.on_findings(now, findings, fx);
+        self.go_on_trying(now, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
         self.dirty.absorb(self.keeper.on_wake(now));
@@ -331,8 +347,11 @@ impl Agent {
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
         let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
-        let begins =
-            answers_probe || matches!(message, Message::CatchUp { .. } | Message::Records(_));
+        let begins = answers_probe
+            || matches!(
+                message,
+                Message::CatchUp { .. } | Message::Records(_) | Message::Call { .. }
+            );
         match message {
             Message::Probe { .. }
             | Message::Ack { .. }
@@ -355,6 +374,8 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Behind => self.on_behind(),
             Message::Ahead { ms } => self.on_ahead(now, from, ms, fx),
+            Message::Call { at } => self.on_call(from, address, at, fx),
+            Message::Present { at } => self.lease.on_present(from, at),
             Message::Page { records, last } => {
                 self.on_page(now, (from, address), records, last, fx);
             }

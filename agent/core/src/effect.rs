@@ -23,6 +23,11 @@ pub enum Effect {
         id: CommandId,
         result: Result<Outcome, Refusal>,
     },
+    /// To be noted where a crash of the process does not lose it, before the driver's next input,
+    /// which is [`crate::input::Input::Tried`]: the records with these hashes are about to be read.
+    Try(Vec<u64>),
+    /// The records with these hashes are no longer to blame for any crash.
+    Acquit(Vec<u64>),
     /// The driver's keys are to change; it answers with `Input::Keys`.
     Keys(KeyOrders),
     Emit(Event),

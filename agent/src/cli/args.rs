@@ -291,8 +291,9 @@ pub(crate) struct OptionArgs {
     /// observers agree), never, or a time such as 15s or 5m
     #[arg(long, value_name = "WHEN")]
     pub(crate) replace_after: Option<String>,
-    /// What happens on the sides of a partition: fill (each holds the full count) or hold (nothing
-    /// that is merely out of reach is replaced)
+    /// What happens on the sides of a partition: fill (each holds the full count), hold (nothing
+    /// that is merely out of reach is replaced) or majority (only the side with more than half of
+    /// the hosts runs copies)
     #[arg(long, value_name = "POLICY")]
     pub(crate) partition: Option<String>,
     /// Whether slots move to hosts that joined: on or off

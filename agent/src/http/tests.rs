@@ -1,10 +1,10 @@
 //! The servers over real sockets, with a driver that answers from an agent that never steps.
 
 use super::{
-    Address, App, BindError, bind_introspection, bind_local,
+    Address, App, BindError, Servers, bind_introspection, bind_local,
     caller::Caller,
     client::{SendError, send},
-    serve_introspection, serve_local,
+    serve_introspection,
 };
 use crate::{
     api::tests::board::{A, T0, context, records},
@@ -34,7 +34,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
     sync::mpsc,
     task::JoinSet,
 };
@@ -46,6 +46,8 @@ struct Served {
     loopback: Address,
     app: App,
     handle: Handle,
+    /// Serve as long as they are held.
+    _servers: Servers,
     workers: JoinSet<()>,
 }
 
@@ -66,9 +68,8 @@ impl Served {
         let loopback = Address::Tcp(tcp.local_addr().unwrap());
         let mut workers = JoinSet::new();
         workers.spawn(drive(calls, answer));
-        workers.spawn(serve_local(local, app.clone()));
-        workers.spawn(serve_introspection(tcp, app.clone()));
         Self {
+            _servers: Servers::start(&app, local, Some(tcp)),
             directory,
             socket: Address::Unix(path),
             loopback,
@@ -322,6 +323,31 @@ async fn when_the_driver_ends_every_answer_says_so() {
         &get(&to, "/healthz").await,
         expect_file!["tests/stopping.txt"],
     );
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_servers_close_is_answered() {
+    let directory = directory();
+    let (handle, mut calls) = Handle::new(DaemonStatus::default());
+    let app = App::new(handle, context(), "holdfast");
+    let tcp = bind_introspection(([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap();
+    let address = tcp.local_addr().unwrap();
+    let local = bind_local(&directory.join("api.sock")).await.unwrap();
+    let servers = Servers::start(&app, local, Some(tcp));
+    let asked = tokio::spawn(async move { get(&Address::Tcp(address), "/v1/status").await });
+    let Some(Call::Read(read)) = calls.recv().await else {
+        panic!("a status is a read");
+    };
+    let closed = tokio::spawn(servers.close());
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    read(&agent());
+    assert_eq!(asked.await.unwrap().0, StatusCode::OK);
+    closed.await.unwrap();
+    fs::remove_dir_all(directory).unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod host;
 mod docker;
 mod network;
+mod majority;
 mod membership;
 mod reconcile;
 mod abuse;
@@ -59,6 +60,7 @@ pub fn cases() -> Vec<Case> {
         host::CASES,
         docker::CASES,
         network::CASES,
+        majority::CASES,
         membership::CASES,
         reconcile::CASES,
         abuse::CASES,

@@ -6,6 +6,7 @@ use holdfast_core::{
     cluster::{
         body::{Capacity, Key},
         keys::KeyReport,
+        quarantine::Journal,
     },
     ids::{HostId, Incarnation, KeyId},
     input::Input,
@@ -54,6 +55,12 @@ pub struct Host {
     pub fingerprint: u64,
     /// It was started from a copy of another one's disk, and is to give up.
     pub is_twin: bool,
+    /// What its driver keeps through a crash.
+    pub journal: Journal,
+    /// The core has asked for a trial, which is its next step.
+    pub is_trying: bool,
+    /// How often its agent died of what it read.
+    pub poisoned: u32,
     /// Why its agent ended by itself.
     pub gave_up: Option<String>,
 }
@@ -95,6 +102,9 @@ impl Host {
             },
             fingerprint: id.word(),
             is_twin: false,
+            journal: Journal::default(),
+            is_trying: false,
+            poisoned: 0,
             gave_up: None,
         }
     }

@@ -21,6 +21,7 @@ pub mod inject;
 pub mod orders;
 pub mod checks;
 pub mod safety;
+pub mod majority;
 pub mod liveness;
 pub mod explain;
 pub mod stats;

@@ -32,6 +32,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "command",
             "cluster::keys",
             "cluster::message",
+            "cluster::quarantine",
+            "cluster::record",
             "task::runtime",
         ],
     ),
@@ -180,11 +182,7 @@ mod tests {
     use super::*;
 
     fn items(path: &str, text: &str) -> Vec<String> {
-        let found = check(&Tree::sample(&[(path, text)]));
-        found
-            .iter()
-            .map(|found| format!("{} {}", found.line, found.item))
-            .collect()
+        crate::items(check, path, text)
     }
 
     #[test]

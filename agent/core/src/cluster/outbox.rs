@@ -138,6 +138,7 @@ const fn is_urgent(key: &Key) -> bool {
         | Key::Verdict(_)
         | Key::Slot(..)
         | Key::Directive(_)
+        | Key::Electorate
         | Key::ClusterKey(_)
         | Key::KeyInUse => true,
         Key::Definition(_)

@@ -94,6 +94,17 @@ impl Record {
         Arc::new(record)
     }
 
+    /// The same record, of which nobody reads more than its key and version.
+    pub fn unread(&self) -> Arc<Self> {
+        let body = self.body.as_ref().map(|body| Body::Unknown(body.to_wire()));
+        Arc::new(Self {
+            key: self.key.clone(),
+            body,
+            signature: self.signature.clone(),
+            ..*self
+        })
+    }
+
     /// What the record adds to the XOR-hashes above it: key and version; one decides the body.
     pub fn hash(&self) -> u64 {
         let Stamp {

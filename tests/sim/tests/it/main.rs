@@ -8,6 +8,7 @@ mod planted;
 mod regressions;
 mod hosts;
 mod keys;
+mod majority;
 mod membership;
 mod scenarios;
 mod seeds;

@@ -123,7 +123,7 @@ impl Keeper {
             self.balance.insert(service.id, Balance::Done);
             return None;
         }
-        if !is_at_rest(round.board, round.index, service) {
+        if !round.may_replace() || !is_at_rest(round.board, round.index, service) {
             let again = now.mono + CALM_BEFORE_BALANCE;
             self.balance.insert(service.id, Balance::Unrest(again));
             self.wakes.add(service.id, None, again);
