@@ -46,6 +46,7 @@ use crate::{
 };
 use joining::{Joining, others};
 use leaving::Leaving;
+use serde::{Deserialize, Serialize};
 use setting_aside::Quarantine;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -59,7 +60,7 @@ const HOUSEKEEPING: Span = Span::from_secs(10);
 const OBJECTION: Span = Span::from_secs(2);
 
 /// What an agent is told about itself when it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentConfig {
     pub host: HostId,
     /// Greater than that of every earlier start.
@@ -82,7 +83,7 @@ pub struct AgentConfig {
     pub timings: Timings,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Agent {
     config: AgentConfig,
     started: Now,
@@ -259,6 +260,9 @@ impl Agent {
             Input::Blamed { blame, held } => self.on_blame(now, blame, &held, fx),
             Input::Tried => self.on_tried(now, fx),
             Input::Shutdown => {
+                if planted!(PanicsAtTheEnd) {
+                    panic!("a planted bug");
+                }
                 self.status = HostStatus::Restarting;
                 self.leaving = None;
                 self.publish_host(now, fx);

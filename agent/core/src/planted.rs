@@ -156,6 +156,8 @@ mod switch {
         CountsAsMajorityAlone,
         /// reads lists of any length
         ReadsAnyLength,
+        /// panics when it is asked to end
+        PanicsAtTheEnd,
     }
 
     thread_local! {

@@ -10,7 +10,7 @@ use crate::{
     },
     time::Wall,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// What a record is about, who writes it, and what the epoch of its version means.
@@ -276,6 +276,20 @@ pub enum HandOver {
     StopFirst,
 }
 
+/// As on the wire.
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_wire().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (kind, key) = <(u8, Vec<u8>)>::deserialize(deserializer)?;
+        Self::from_wire(kind, &key).map_err(D::Error::custom)
+    }
+}
+
 /// As people are told of a record.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -293,7 +307,7 @@ impl fmt::Display for Key {
             Self::Directive(id) => write!(f, "the directive for host {id}"),
             Self::ClusterKey(id) => write!(f, "the cluster key {id}"),
             Self::KeyInUse => write!(f, "the cluster key in use"),
-            Self::Electorate => write!(f, "the electorate"),
+            Self::Electorate => write!(f, "the list of hosts that count for a majority"),
             Self::Unknown { kind, .. } => write!(f, "a record of kind {kind}"),
         }
     }

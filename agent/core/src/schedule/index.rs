@@ -19,10 +19,11 @@ use crate::{
     spec::{options::PartitionPolicy, task_definition::Resources},
     task::status::TaskStatus,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What has to be looked at again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Touched {
     /// Each slot of these, and whatever else there is of them.
     pub services: BTreeSet<ServiceId>,
@@ -31,7 +32,7 @@ pub struct Touched {
     pub more_room: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Index {
     pub(super) load: Load,
     keepers: Keepers,
