@@ -144,6 +144,8 @@ mod switch {
         SetsNothingAside,
         /// never refuses an offer
         NeverRefuses,
+        /// takes again what came before
+        TakesReplays,
         /// reads lists of any length
         ReadsAnyLength,
     }
