@@ -12,6 +12,7 @@ use crate::{
     identity::{IdentityError, StateDir, StateDirError},
     journal::JournalFile,
     probe::{HostFacts, ProbeError},
+    recordings::Recordings,
     runtime::{Docker, DockerConfig},
     store::{Entries, Store, StoreError},
     systemd,
@@ -189,10 +190,10 @@ async fn start(
         servers,
         discovery,
         keys,
+        recordings: Recordings::new(&config.state_dir),
     };
-    let driver = Driver::start(agent, saved, ports)?;
     Ok(Started {
-        driver,
+        driver: Driver::start(agent, saved, ports)?,
         received,
         happened,
         knocked,
@@ -206,7 +207,8 @@ async fn serve_http(config: &Config, handle: &Handle) -> Result<http::Servers, D
         account: config.account.clone(),
         cluster: config.cluster.clone(),
     };
-    let app = http::App::new(handle.clone(), context, &config.api_group);
+    let recordings = Recordings::new(&config.state_dir);
+    let app = http::App::new(handle.clone(), context, &config.api_group, recordings);
     let local = http::bind_local(&config.api_socket).await?;
     let introspection = match config.introspection {
         Some(address) => Some(http::bind_introspection(address).await?),

@@ -7,6 +7,7 @@ use crate::{
     handle::{Call, Handle},
     http::Servers,
     journal::JournalFile,
+    recordings::Recordings,
     runtime::Docker,
     systemd,
 };
@@ -20,11 +21,13 @@ use holdfast_core::{
     event::{Event, Happening, HostStanding},
     ids::HostId,
     input::Input,
+    recording::{Bounds, Cause, Recorder},
     task::{runtime::RuntimeEvent, status::TaskStatus},
     time::{Mono, Now, Wall},
 };
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -33,7 +36,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How often the transport's counters and the status line are made new.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
@@ -51,12 +54,14 @@ pub(crate) struct Ports {
     pub(crate) handle: Handle,
     pub(crate) servers: Servers,
     pub(crate) discovery: Discovery,
+    pub(crate) recordings: Recordings,
     /// `None` on an agent without a key, which talks on loopback alone.
     pub(crate) keys: Option<KeyStore>,
 }
 
 pub(crate) struct Driver {
     agent: Agent,
+    recorder: Recorder,
     fx: Effects,
     started: Instant,
     ports: Ports,
@@ -81,6 +86,7 @@ pub(crate) enum Ending {
 enum Next {
     Step(Input),
     Read(Box<dyn FnOnce(&Agent) + std::marker::Send>),
+    Record(Wall, oneshot::Sender<Vec<u8>>),
     Status,
     Alive,
     Stop,
@@ -100,11 +106,13 @@ impl Driver {
         let (held, saved): (Vec<_>, Vec<_>) = saved.into_iter().partition(|r| blame.holds(r));
         let saved = Board::from_records(saved);
         let agent = Agent::resume(config, saved, seed, now(started), &mut fx);
+        let recorder = Recorder::new(&agent, Bounds::default());
         ports.journal.end();
         let follows = (!blame.is_empty()).then_some(Input::Blamed { blame, held });
         let replies = BTreeMap::new();
         Ok(Self {
             agent,
+            recorder,
             fx,
             started,
             ports,
@@ -155,6 +163,11 @@ impl Driver {
             match next {
                 Next::Step(input) => self.step(input).await?,
                 Next::Read(read) => read(&self.agent),
+                Next::Record(at, reply) => {
+                    // Whoever asked may have hung up.
+                    let file = self.recorder.save(&self.agent, Cause::Asked, at);
+                    reply.send(file).ok();
+                }
                 Next::Status => self.update_status(),
                 Next::Alive => systemd::alive(),
                 Next::Nothing => {}
@@ -180,6 +193,7 @@ impl Driver {
                 Some(call) = calls.recv() => match call {
                     Call::Read(read) => read(&self.agent),
                     Call::Command { reply, .. } => drop(reply),
+                    Call::Record { reply, .. } => drop(reply),
                 }
             }
         }
@@ -199,7 +213,7 @@ impl Driver {
         let mut next = Some(input);
         while let Some(input) = next {
             self.ports.journal.begin(&input);
-            self.agent.step(now(self.started), input, &mut self.fx);
+            self.advance(input);
             self.ports.journal.end();
             self.carry_out().await?;
             next = self.follows.take();
@@ -215,6 +229,31 @@ impl Driver {
             );
         }
         Ok(())
+    }
+
+    /// The one place where the core is advanced, on the record.
+    pub(crate) fn advance(&mut self, input: Input) {
+        let now = now(self.started);
+        let stepped = catch_unwind(AssertUnwindSafe(|| {
+            self.recorder
+                .step(&mut self.agent, now, input, &mut self.fx);
+        }));
+        if let Err(panic) = stepped {
+            self.save_panic(Cause::Panicked(Cause::said(&*panic)), now.wall);
+            resume_unwind(panic);
+        }
+    }
+
+    /// The agent is lost, and its tasks are not: it is started again, and adopts them.
+    fn save_panic(&self, cause: Cause, at: Wall) {
+        let bytes = self.recorder.save(&self.agent, cause.clone(), at);
+        match self.ports.recordings.save(&cause, at, &bytes) {
+            Ok(path) => error!(
+                path = %path.display(),
+                "The agent has a bug and ends; what it was told is recorded."
+            ),
+            Err(err) => error!(%err, "The agent has a bug and ends; nothing could be recorded."),
+        }
     }
 
     fn on_received(&self, received: Received) -> Next {
@@ -243,6 +282,7 @@ impl Driver {
     fn on_call(&mut self, call: Call) -> Next {
         match call {
             Call::Read(read) => Next::Read(read),
+            Call::Record { at, reply } => Next::Record(at, reply),
             Call::Command { command, reply } => {
                 self.commands += 1;
                 let id = CommandId(self.commands);

@@ -12,6 +12,7 @@ mod guard;
 mod ecs;
 mod keys;
 mod leave;
+mod recordings;
 mod v1;
 mod stream;
 mod answer;
@@ -20,7 +21,7 @@ mod tests;
 
 pub(crate) use address::{Address, SOCKET_DEFAULT};
 
-use crate::{api::context::ApiContext, handle::Handle};
+use crate::{api::context::ApiContext, handle::Handle, recordings::Recordings};
 use std::{
     fs, io,
     net::SocketAddr,
@@ -31,7 +32,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Mutex, Semaphore},
     task::JoinSet,
     time::timeout,
 };
@@ -50,6 +51,9 @@ pub(crate) struct App {
     /// The members of this group may deploy, as root may.
     deploy_group: Arc<str>,
     streams: Arc<Semaphore>,
+    recordings: Recordings,
+    /// One is made at a time: each is as large as the board.
+    recording: Arc<Mutex<()>>,
     closing: CancellationToken,
 }
 
@@ -89,12 +93,19 @@ pub(crate) enum BindError {
 }
 
 impl App {
-    pub(crate) fn new(handle: Handle, context: ApiContext, deploy_group: &str) -> Self {
+    pub(crate) fn new(
+        handle: Handle,
+        context: ApiContext,
+        deploy_group: &str,
+        recordings: Recordings,
+    ) -> Self {
         Self {
             handle,
             context: Arc::new(context),
             deploy_group: deploy_group.into(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            recordings,
+            recording: Arc::default(),
             closing: CancellationToken::new(),
         }
     }
@@ -168,6 +179,7 @@ async fn serve_local(listener: UnixListener, app: App) {
         .merge(ecs::routes())
         .merge(keys::routes())
         .merge(leave::routes())
+        .merge(recordings::routes())
         .fallback(answer::no_such_path);
     let closing = app.closing.clone();
     let router = guard::harden(router).with_state(app);

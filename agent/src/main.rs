@@ -4,6 +4,7 @@ mod config;
 mod daemon;
 mod discovery;
 mod disk;
+mod recordings;
 mod drive;
 mod gossip;
 mod identity;

@@ -245,6 +245,7 @@ impl Scene {
             board: &self.board,
             index: &mut self.index,
             returning: &returning,
+            is_majority: false,
         };
         let service = self.board.service(MEASURED).expect("it was put");
         let now = Now {

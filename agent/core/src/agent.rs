@@ -15,6 +15,7 @@ mod comparing;
 mod repairing;
 mod clocks;
 mod setting_aside;
+mod majority;
 mod amid;
 
 use crate::{
@@ -38,12 +39,14 @@ use crate::{
     schedule::{
         index::{Index, Touched},
         keeper::{Keeper, Move, better},
+        lease::Lease,
     },
     task::{roster::Roster, runtime::RuntimeCommand, status::TaskStatus},
     time::{Mono, Now, Span, Wall},
 };
 use joining::{Joining, others};
 use leaving::Leaving;
+use serde::{Deserialize, Serialize};
 use setting_aside::Quarantine;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -57,7 +60,7 @@ const HOUSEKEEPING: Span = Span::from_secs(10);
 const OBJECTION: Span = Span::from_secs(2);
 
 /// What an agent is told about itself when it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentConfig {
     pub host: HostId,
     /// Greater than that of every earlier start.
@@ -80,7 +83,7 @@ pub struct AgentConfig {
     pub timings: Timings,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Agent {
     config: AgentConfig,
     started: Now,
@@ -98,6 +101,7 @@ pub struct Agent {
     roster: Roster,
     ledger: Ledger,
     keeper: Keeper,
+    lease: Lease,
     index: Index,
     incarnation: Incarnation,
     status: HostStatus,
@@ -164,7 +168,8 @@ impl Agent {
             was_away_long: false,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::new(timings.brake),
+            keeper: Keeper::new(timings.brake, timings.stop_timeout),
+            lease: Lease::default(),
             index: Index::default(),
             incarnation: config.incarnation,
             status: HostStatus::Active,
@@ -255,6 +260,9 @@ impl Agent {
             Input::Blamed { blame, held } => self.on_blame(now, blame, &held, fx),
             Input::Tried => self.on_tried(now, fx),
             Input::Shutdown => {
+                if planted!(PanicsAtTheEnd) {
+                    panic!("a planted bug");
+                }
                 self.status = HostStatus::Restarting;
                 self.leaving = None;
                 self.publish_host(now, fx);
@@ -276,6 +284,7 @@ impl Agent {
             self.joining.deadline(),
             self.roster.deadline(),
             self.keeper.deadline(),
+            self.lease.deadline(),
             self.outbox.deadline(),
             self.quarantine.deadline(),
             self.giving_way_deadline(),
@@ -342,8 +351,11 @@ impl Agent {
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
         let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
-        let begins =
-            answers_probe || matches!(message, Message::CatchUp { .. } | Message::Records(_));
+        let begins = answers_probe
+            || matches!(
+                message,
+                Message::CatchUp { .. } | Message::Records(_) | Message::Call { .. }
+            );
         match message {
             Message::Probe { .. }
             | Message::Ack { .. }
@@ -366,6 +378,8 @@ impl Agent {
             Message::Blank => self.on_blank(now, address, fx),
             Message::Behind => self.on_behind(),
             Message::Ahead { ms } => self.on_ahead(now, from, ms, fx),
+            Message::Call { at } => self.on_call(from, address, at, fx),
+            Message::Present { at } => self.lease.on_present(from, at),
             Message::Page { records, last } => {
                 self.on_page(now, (from, address), records, last, fx);
             }

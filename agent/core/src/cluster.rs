@@ -6,6 +6,7 @@ pub mod clock;
 pub mod hash_tree;
 pub mod board;
 pub mod keys;
+pub mod electorate;
 pub mod message;
 pub mod quarantine;
 pub mod outbox;

@@ -11,9 +11,10 @@ use crate::{
     ids::HostId,
     task::runtime::RuntimeEvent,
 };
+use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, sync::Arc};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// The deadline has come.
     Wake,

@@ -49,6 +49,8 @@ pub const OUTBOX_RECORDS_MAX: usize = 128 * 1024;
 pub const OBSERVERS: usize = 10;
 /// Hosts of one zone in a row on the ring that crosses zones which one observer of another takes.
 pub const CROSSING_MAX: usize = 16;
+/// Hosts that count under the policy `majority`; of more hosts, so many that are drawn once.
+pub const ELECTORS_MAX: usize = 31;
 /// Verdicts of others that wait for a word of the accused.
 pub const DOUBTS_MAX: usize = 1_024;
 /// First peers that a starting agent asks at once for the board; all of them where they are few.
@@ -78,6 +80,15 @@ pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
 pub const RECENTLY_READ_MAX: usize = 64;
 pub const SET_ASIDE_MAX: usize = 1_024;
 
+// What an agent remembers of its own doings, for who looks for a bug: minutes when idle.
+pub const RECORDING_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const RECORDING_STEPS_MAX: usize = 32 * 1024;
+
 // How long we wait.
+/// Copies under the policy `majority` run on so long without word from more than half of the hosts
+/// that count.
+pub const MAJORITY_LEASE: Span = Span::from_secs(10);
+/// A majority for so long, without a break, knows who counts, and may change that.
+pub const ELECTORS_STEADY: Span = Span::from_secs(10);
 pub const STOP_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
 pub const STOP_TIMEOUT_MAX: Span = Span::from_secs(120);

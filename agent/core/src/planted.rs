@@ -146,8 +146,16 @@ mod switch {
         NeverRefuses,
         /// takes again what came before
         TakesReplays,
+        /// replaces under `majority` while the lease may still run
+        ReplacesWithinTheLease,
+        /// runs on under `majority` when the lease is over
+        HoldsBeyondTheLease,
+        /// takes itself for a majority
+        CountsAsMajorityAlone,
         /// reads lists of any length
         ReadsAnyLength,
+        /// panics when it is asked to end
+        PanicsAtTheEnd,
     }
 
     thread_local! {

@@ -89,6 +89,9 @@ pub(crate) enum Command {
     /// Make cluster keys, and rotate those in use
     #[command(subcommand, visible_alias = "keys")]
     Key(KeyCommand),
+    /// Gather what whoever looks for a bug in Holdfast needs
+    #[command(subcommand)]
+    Debug(DebugCommand),
     /// Print a script that completes commands in your shell
     #[command(after_help = "Examples:\n  source <(holdfast completions bash)\n  \
         holdfast completions zsh > ~/.zfunc/_holdfast")]
@@ -291,8 +294,9 @@ pub(crate) struct OptionArgs {
     /// observers agree), never, or a time such as 15s or 5m
     #[arg(long, value_name = "WHEN")]
     pub(crate) replace_after: Option<String>,
-    /// What happens on the sides of a partition: fill (each holds the full count) or hold (nothing
-    /// that is merely out of reach is replaced)
+    /// What happens on the sides of a partition: fill (each holds the full count), hold (nothing
+    /// that is merely out of reach is replaced) or majority (only the side with more than half of
+    /// the hosts runs copies)
     #[arg(long, value_name = "POLICY")]
     pub(crate) partition: Option<String>,
     /// Whether slots move to hosts that joined: on or off
@@ -361,6 +365,18 @@ pub(crate) struct EventsArgs {
     /// Only what came after the event with this sequence
     #[arg(long, value_name = "SEQUENCE")]
     pub(crate) after: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugCommand {
+    /// Write what this host's agent was told of late into a file, for the simulator to repeat
+    #[command(after_help = "Examples:\n  holdfast debug record\n  \
+        sudo holdfast debug record alpha.hfrec\n\n\
+        After a panic there is one already: in recordings, in the state directory.")]
+    Record {
+        /// Also copy it here, for you alone; only root can
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,7 +9,7 @@ use super::{
     wait,
 };
 use crate::api::Operation;
-use holdfast_core::spec::options::{PARTITION_TAG, REPLACE_AFTER_TAG};
+use holdfast_core::spec::options::{PARTITION_TAG, PartitionPolicy, REPLACE_AFTER_TAG};
 use serde_json::{Map, Value, json};
 
 pub(super) async fn run(
@@ -48,6 +48,7 @@ pub(super) async fn run(
             set(&mut body, "taskDefinition", task_definition);
             set(&mut body, "desiredCount", count);
             set(&mut body, REBALANCING, rebalancing(&options));
+            warn_of_halves(client, &options).await;
             change(client, output, Operation::UpdateService, &body, Some(wait)).await
         }
         ServiceCommand::Rm { names, force } => {
@@ -92,6 +93,7 @@ async fn create(client: &Client, output: Output, args: CreateArgs) -> Result<(),
     set(&mut body, REBALANCING, rebalancing(&args.options));
     let tags = tags(&args.options);
     set(&mut body, "tags", (!tags.is_empty()).then_some(tags));
+    warn_of_halves(client, &args.options).await;
     change(
         client,
         output,
@@ -161,6 +163,21 @@ async fn change(
     match output {
         Output::Json => say_json(&answer["service"]),
         Output::Table => say(&name),
+    }
+}
+
+/// Of two hosts neither is more than half. Whoever cannot be told so is not refused anything.
+async fn warn_of_halves(client: &Client, options: &OptionArgs) {
+    let majority = PartitionPolicy::Majority.to_string();
+    if options.partition.as_ref() != Some(&majority) {
+        return;
+    }
+    let hosts = client.list("/v1/hosts", "hosts").await;
+    if hosts.is_ok_and(|hosts| hosts.len() == 2) {
+        eprintln!(
+            "warning: this cluster has two hosts; under `majority`, when one is lost or cut off, \
+             nothing runs until both are back or the other one was forgotten"
+        );
     }
 }
 

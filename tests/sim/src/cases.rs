@@ -6,6 +6,7 @@
 mod host;
 mod docker;
 mod network;
+mod majority;
 mod membership;
 mod reconcile;
 mod abuse;
@@ -59,6 +60,7 @@ pub fn cases() -> Vec<Case> {
         host::CASES,
         docker::CASES,
         network::CASES,
+        majority::CASES,
         membership::CASES,
         reconcile::CASES,
         abuse::CASES,
@@ -106,6 +108,7 @@ pub fn caught_at_boundary(planted: Planted, by: &str, seeds: Range<u64>) -> Opti
     let mut failures = seeds.clone().filter_map(|seed| {
         let mut options = Options::calm(seed, 5);
         options.planted = Some(planted);
+        options.recorded = planted == Planted::OffTheRecord;
         let failure = run::run(options).err()?;
         Some((seed - seeds.start + 1, failure.what))
     });

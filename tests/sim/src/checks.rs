@@ -1,6 +1,6 @@
 //! What must always hold of one agent: statuses, events, wakes; and who runs what in truth.
 
-use crate::{disk::Disk, host::Host};
+use crate::{disk::Disk, host::Host, majority::Calm};
 use holdfast_core::{
     cluster::{
         body::{Body, Key, TaskReport},
@@ -21,6 +21,7 @@ pub struct Checks {
     /// Copies that run, and those that ended a moment ago.
     pub copies: BTreeMap<(ServiceId, SlotIndex), Vec<Copy>>,
     pub disturbed_at: u64,
+    pub calm: Calm,
     pub wanted: BTreeMap<ServiceId, Wanted>,
     pub asked: BTreeMap<u64, Asked>,
 }
@@ -94,6 +95,7 @@ impl Checks {
             ledgers: (0..hosts).map(|_| Ledger::default()).collect(),
             copies: BTreeMap::new(),
             disturbed_at: 0,
+            calm: Calm::default(),
             wanted: BTreeMap::new(),
             asked: BTreeMap::new(),
         }

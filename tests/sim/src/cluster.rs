@@ -21,6 +21,7 @@ use holdfast_core::{
     ids::{Digest, HostId, KeyId, ServiceId, SlotIndex},
     input::Input,
     planted::Poisoned,
+    recording::Bounds,
     rng::Rng,
     spec::task_definition::TaskDefinition,
     task::runtime::RuntimeEvent,
@@ -34,6 +35,11 @@ use std::{
 
 pub(crate) const SEEDS: usize = 3;
 pub(crate) const SECOND: u64 = 1_000_000;
+/// So little that recordings begin anew amid everything.
+const RECORDED: Bounds = Bounds {
+    bytes: 128 * 1024,
+    steps: 300,
+};
 
 #[derive(Debug)]
 pub struct Cluster {
@@ -296,6 +302,7 @@ impl Cluster {
             Event::Sweep => {
                 self.queue.push(self.now + SECOND, Event::Sweep);
                 self.check_sweep();
+                self.check_recordings();
             }
         }
     }
@@ -378,8 +385,15 @@ impl Cluster {
             "the effects of a step were drained before the next"
         );
         let mut effects = std::mem::take(&mut self.effects);
+        let missed = self.options.planted == Some(Planted::OffTheRecord)
+            && self.stats.steps.is_multiple_of(1_000);
         host.journal.begin(input.reads());
-        if survives(|| agent.step(now, input, &mut effects)).is_none() {
+        let recorder = host.recorder.as_mut().filter(|_| !missed);
+        let stepped = survives(|| match recorder {
+            Some(recorder) => recorder.step(agent, now, input, &mut effects),
+            None => agent.step(now, input, &mut effects),
+        });
+        if stepped.is_none() {
             self.die_of_poison(place);
             return;
         }
@@ -486,6 +500,9 @@ impl Cluster {
         };
         self.hosts[place].journal.end();
         self.hosts[place].agent = Some(agent);
+        if self.options.recorded {
+            self.record(place, RECORDED);
+        }
         let site = Site::new(&self.hosts[place]);
         self.checks.on_start(site);
         self.drain(place, &mut effects);
@@ -563,6 +580,7 @@ impl Cluster {
     /// Whatever changed may upset the counts for a while.
     pub(crate) const fn disturb(&mut self) {
         self.checks.disturbed_at = self.now;
+        self.checks.calm.on_disturbance();
     }
 }
 

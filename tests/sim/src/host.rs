@@ -10,6 +10,7 @@ use holdfast_core::{
     },
     ids::{HostId, Incarnation, KeyId},
     input::Input,
+    recording::Recorder,
     rng::Rng,
     time::{Mono, Now, Wall},
 };
@@ -28,6 +29,8 @@ pub struct Host {
     pub id: HostId,
     pub capacity: Capacity,
     pub agent: Option<Agent>,
+    /// Keeps what the agent is told, in a run that is to be recorded.
+    pub recorder: Option<Recorder>,
     /// How many agents were started or ended here; tells what was meant for an earlier one.
     pub boot: u32,
     /// When the agent started: zero of its monotonic clock.
@@ -82,6 +85,7 @@ impl Host {
                 memory_mib: 4_096,
             },
             agent: None,
+            recorder: None,
             boot: 0,
             started_at: 0,
             incarnation: 0,

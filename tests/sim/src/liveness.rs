@@ -99,7 +99,7 @@ impl Cluster {
         let live = self.hosts.iter().filter(|host| host.agent.is_some());
         let live = live.count() as u64;
         let lost = self.hosts.len() as u64 - live;
-        let bound = 2 * live.saturating_sub(1).min(10) + lost + 6;
+        let bound = 2 * live.saturating_sub(1).min(10) + lost + 6 + self.roll_call_bound();
         let now = self.stats.sent_by().iter().sum::<u64>();
         let sent = now - before.iter().sum::<u64>();
         if sent > bound * live * seconds {

@@ -12,6 +12,8 @@ pub struct Options {
     pub calm: bool,
     /// Every message passes through its bytes, and datagrams are measured.
     pub codec: bool,
+    /// What each agent is told is recorded, and replayed every ten seconds.
+    pub recorded: bool,
     pub trace: TraceMode,
     /// A bug that the checks are to catch.
     pub planted: Option<Planted>,
@@ -29,6 +31,7 @@ impl Options {
             seconds: 90,
             calm: false,
             codec: true,
+            recorded: false,
             trace: TraceMode::Keep,
             planted: None,
             only_faults: None,
@@ -47,6 +50,7 @@ impl Options {
     pub fn repeat(&self) -> String {
         let calm = if self.calm { " --calm" } else { "" };
         let codec = if self.codec { " --codec" } else { "" };
+        let recorded = if self.recorded { " --recorded" } else { "" };
         let Self {
             seed,
             agents,
@@ -57,7 +61,7 @@ impl Options {
         let orders = only("--only-orders", self.only_orders.as_deref());
         format!(
             "cargo run --release -p sim -- {seed} --agents {agents} --seconds {seconds}\
-             {calm}{codec}{faults}{orders} --trace"
+             {calm}{codec}{recorded}{faults}{orders} --trace"
         )
     }
 }

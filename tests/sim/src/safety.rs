@@ -123,6 +123,7 @@ impl Cluster {
     /// Each second: forgets what ended long ago, and looks at slots with more than one copy.
     pub(crate) fn check_sweep(&mut self) {
         let now = self.now;
+        self.watch_majority();
         self.checks.copies.retain(|_, copies| {
             copies.retain(|copy| copy.down_at.is_none_or(|at| at + 120 * SECOND > now));
             !copies.is_empty()
@@ -142,6 +143,7 @@ impl Cluster {
     /// only then are copies from before a healing, and starts in vain, expected to be gone.
     fn check_slot(&mut self, service: ServiceId, index: u32) {
         let now = self.now;
+        self.check_exclusive(service, index);
         let settled = self.faults_on == 0 && self.checks.disturbed_at + OVERLAP < now;
         if !settled || !self.network.is_cleanly_split() {
             return;
@@ -361,6 +363,7 @@ impl Cluster {
         let is_unknown = board.record(&Key::ServiceSettings(service)).is_none();
         let is_excused = self.must_go(place, board)
             || (is_unknown && !self.checks.wanted.contains_key(&service))
+            || self.is_without_majority(place, service)
             || board.is_service_gone(service)
             || wanted.is_some_and(|desired| index >= desired)
             || board.stop_order(task).is_some()

@@ -74,6 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "timings",
             "spec",
             "event",
+            "input",
             "effect",
             "task::status",
             "task::runtime",
@@ -100,6 +101,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "time", "rng", "ids", "limits", "timings", "spec", "event", "command", "input",
             "effect", "host", "task", "cluster", "schedule",
         ],
+    ),
+    // Whoever watches the composed.
+    (
+        "recording",
+        &["time", "rng", "limits", "input", "effect", "agent"],
     ),
 ];
 

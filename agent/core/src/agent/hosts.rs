@@ -104,7 +104,7 @@ impl Agent {
     /// Forgets hosts that have been gone for long enough, and what came late of those that were
     /// forgotten. One host does it for each of them, so that it is done once.
     pub(super) fn reap(&mut self, now: Now, fx: &mut Effects) {
-        if !self.joining.is_done() {
+        if !self.joining.is_done() || !self.may_reap() {
             return;
         }
         let mine = |host: HostId| self.reaper_of(host) == Some(self.config.host);

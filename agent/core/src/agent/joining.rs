@@ -15,6 +15,7 @@ use crate::{
     task::runtime::RuntimeCommand,
     time::{Mono, Now, Span},
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 /// Between questions to peers that have not answered.
@@ -26,13 +27,13 @@ const BURY_AFTER: Span = Span::from_secs(600);
 /// Away for this much less than tombstones are kept, a host is taken to be away as long.
 const AWAY_MARGIN_MS: u64 = 3_600 * 1_000;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Joining {
     Seeking(Box<Seeking>),
     Done,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Seeking {
     /// The start, or the last page.
     since: Mono,

@@ -6,6 +6,7 @@ use crate::{
     effect::{Effect, Effects},
     time::{Mono, Now, Span},
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What was tried and has crashed nobody for so long is acquitted.
@@ -13,7 +14,7 @@ const PROBATION: Span = Span::from_secs(1);
 /// So many groups are made of the most suspect; of few each is tried alone.
 const GROUPS: usize = 8;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Quarantine {
     blame: Blame,
     /// Suspects that are held back, by their hashes.

@@ -8,6 +8,7 @@ use crate::{
     schedule::{
         copy::{Fate, fate, serves},
         keeper::{Scope, Sight},
+        lease::Standing,
     },
     task::{
         runtime::SlotLabel,
@@ -20,6 +21,10 @@ use std::collections::BTreeSet;
 /// A copy gives way when its successor has served for so long, as far as this host knows: what
 /// comes by way of others may be out of date, and the news that corrects it is seldom far behind.
 const CONFIRMED_AFTER: Span = Span::from_ms(500);
+
+/// Why a copy under `majority` stops.
+const LEASE_OVER: &str = "its host was cut off from more than half of the hosts that count, and \
+                          its service runs on the side of the majority only";
 
 /// A slot that names this host and that no task of ours serves yet.
 struct Offer {
@@ -60,6 +65,10 @@ impl Agent {
                 self.stop_copy(now, task, &reason, fx);
                 continue;
             }
+            if self.lease_is_over(service) {
+                self.stop_copy(now, task, LEASE_OVER, fx);
+                continue;
+            }
             let fate = fate(&self.board, &self.index, (self.config.host, task), &label);
             if !matches!(fate, Fate::GiveWay { .. }) {
                 self.giving_way.remove(&task);
@@ -79,6 +88,7 @@ impl Agent {
             }
         }
         let able = self.status == HostStatus::Active
+            && self.may_start(service)
             && matches!(self.runtime, RuntimeStatus::Available { .. });
         if able {
             for offer in self.offers(service, scope) {
@@ -261,6 +271,7 @@ impl Agent {
             board: &self.board,
             index: &mut self.index,
             returning: &returning,
+            is_majority: self.lease.standing() == Standing::Majority,
         };
         for decision in self.keeper.plan(now, sight, service, scope) {
             let key = Key::Slot(decision.service, decision.index);

@@ -29,6 +29,7 @@ impl Agent {
     pub(super) fn settle(&mut self, now: Now, fx: &mut Effects) {
         for _ in 0..ROUNDS_MAX {
             self.publish_tasks(now, fx);
+            self.attend_roll_call(now, fx);
             // What was told of a task is on its way to the disk before anything follows from it.
             self.save(fx);
             if !self.all_dirty && self.dirty.is_empty() {

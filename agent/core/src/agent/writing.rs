@@ -156,6 +156,10 @@ impl Agent {
             | Key::Directive(_)
             | Key::ClusterKey(_)
             | Key::KeyInUse => epoch == 0,
+            Key::Electorate => {
+                let ours = self.board.electorate().map_or(0, |(changes, _)| changes);
+                epoch <= ours + limits::EPOCH_AHEAD_MAX
+            }
             Key::Label { .. } => true,
             Key::Unknown { .. } => !planted!(DropsTheUnknown),
         };
@@ -214,6 +218,7 @@ impl Agent {
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
             | Key::ServiceSettings(_)
+            | Key::Electorate
             | Key::Unknown { .. } => {}
             Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
             Key::Directive(host) => self.on_standing(now, *host),

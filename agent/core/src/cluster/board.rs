@@ -17,6 +17,7 @@ use crate::{
 };
 use entry::{ByKey, ByService, ByTask, TasksOf};
 use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     ops::{Bound, RangeBounds},
     sync::Arc,
@@ -162,6 +163,20 @@ impl Board {
             }
             _ => {}
         }
+    }
+}
+
+/// The records alone: all else follows from them.
+impl Serialize for Board {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.records())
+    }
+}
+
+impl<'de> Deserialize<'de> for Board {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let records = Vec::<Arc<Record>>::deserialize(deserializer)?;
+        Ok(Self::from_records(records))
     }
 }
 

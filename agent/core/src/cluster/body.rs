@@ -10,7 +10,7 @@ use crate::{
     },
     time::Wall,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// What a record is about, who writes it, and what the epoch of its version means.
@@ -40,6 +40,8 @@ pub enum Key {
     Slot(ServiceId, SlotIndex),
     /// Anyone; epoch 0. What people want of a host.
     Directive(HostId),
+    /// A keeper under the policy `majority`; epoch is how often it was changed. Which hosts count.
+    Electorate,
     /// Anyone; epoch 0. A key that all hosts are to have; its tombstone takes it away again.
     ClusterKey(KeyId),
     /// Anyone; epoch 0. Which key everybody is to seal with.
@@ -61,6 +63,7 @@ pub enum Body {
     Verdict(Verdict),
     Slot(Slot),
     Directive(Directive),
+    Electorate(Electorate),
     ClusterKey(ClusterKey),
     KeyInUse(KeyInUse),
     Unknown(Vec<u8>),
@@ -199,6 +202,16 @@ pub enum Availability {
     Drain,
 }
 
+/// The hosts of which a side must have more than half to replace anything under `majority`: all
+/// that were known when the cluster was last at rest, or as many of them as count at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Electorate {
+    pub hosts: Vec<HostId>,
+    /// Those that counted before, while not everybody may know of the change: more than half of
+    /// both is needed, so that no two sides can each have a majority by their own list.
+    pub before: Vec<HostId>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterKey {
     pub secret: Secret,
@@ -263,6 +276,20 @@ pub enum HandOver {
     StopFirst,
 }
 
+/// As on the wire.
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_wire().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (kind, key) = <(u8, Vec<u8>)>::deserialize(deserializer)?;
+        Self::from_wire(kind, &key).map_err(D::Error::custom)
+    }
+}
+
 /// As people are told of a record.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -280,6 +307,7 @@ impl fmt::Display for Key {
             Self::Directive(id) => write!(f, "the directive for host {id}"),
             Self::ClusterKey(id) => write!(f, "the cluster key {id}"),
             Self::KeyInUse => write!(f, "the cluster key in use"),
+            Self::Electorate => write!(f, "the list of hosts that count for a majority"),
             Self::Unknown { kind, .. } => write!(f, "a record of kind {kind}"),
         }
     }
@@ -366,6 +394,7 @@ kinds! {
     10 Slot Self::Slot(service, index) => (service, index),
         (ServiceId, SlotIndex) => |(service, index)| Self::Slot(service, index);
     11 Directive Self::Directive(host) => host, HostId => Self::Directive;
+    12 Electorate Self::Electorate => (), () => |()| Self::Electorate;
     16 ClusterKey Self::ClusterKey(key) => key, KeyId => Self::ClusterKey;
     17 KeyInUse Self::KeyInUse => (), () => |()| Self::KeyInUse;
 }

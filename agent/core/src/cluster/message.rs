@@ -8,6 +8,7 @@ use crate::{
     },
     ids::{HostId, Incarnation},
     limits,
+    time::Mono,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 /// Version of the wire format; a message of another one is refused, by name.
 pub const WIRE_VERSION: u8 = 1;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
     /// "Are you there?"
     Probe { sequence: u32 },
@@ -49,6 +50,10 @@ pub enum Message {
     Behind,
     /// "What you sent is stamped this far ahead of my clock; I did not take it."
     Ahead { ms: u64 },
+    /// "Are you on my side?", asked of those that count under `majority`; `at` is the asker's.
+    Call { at: Mono },
+    /// To `Call`, from a host that does not hold the asker for down.
+    Present { at: Mono },
     /// A part of the board, in order of keys; the last one says so.
     Page {
         records: Vec<Arc<Record>>,
@@ -120,6 +125,12 @@ enum WireMessage {
     Ahead {
         ms: u64,
     },
+    Call {
+        at: u64,
+    },
+    Present {
+        at: u64,
+    },
 }
 
 impl Message {
@@ -154,6 +165,8 @@ impl Message {
             Self::Blank => WireMessage::Blank,
             Self::Behind => WireMessage::Behind,
             Self::Ahead { ms } => WireMessage::Ahead { ms: *ms },
+            Self::Call { at } => WireMessage::Call { at: at.0 },
+            Self::Present { at } => WireMessage::Present { at: at.0 },
             Self::Page { records, last } => WireMessage::Page {
                 records: pack(records),
                 last: *last,
@@ -205,6 +218,8 @@ impl Message {
             WireMessage::Blank => Self::Blank,
             WireMessage::Behind => Self::Behind,
             WireMessage::Ahead { ms } => Self::Ahead { ms },
+            WireMessage::Call { at } => Self::Call { at: Mono(at) },
+            WireMessage::Present { at } => Self::Present { at: Mono(at) },
             WireMessage::Page { records, last } => Self::Page {
                 records: unpack(records)?,
                 last,

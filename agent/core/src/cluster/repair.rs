@@ -190,6 +190,8 @@ pub fn fits_datagram(message: &Message) -> bool {
         | Message::Alarm { .. }
         | Message::Alive { .. }
         | Message::Ahead { .. }
+        | Message::Call { .. }
+        | Message::Present { .. }
         | Message::Summary { .. } => return true,
         // Whole boards want an answer that is not lost on the way.
         Message::CatchUp { .. } | Message::Blank | Message::Behind | Message::Page { .. } => {

@@ -8,9 +8,9 @@ mod repair;
 
 use super::{
     body::{
-        Availability, Body, Capacity, ClusterKey, Directive, HandOver, HostReport, HostStatus, Key,
-        KeyInUse, Label, Placement, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings,
-        Slot, Standing, StopOrder, TaskReport, Verdict,
+        Availability, Body, Capacity, ClusterKey, Directive, Electorate, HandOver, HostReport,
+        HostStatus, Key, KeyInUse, Label, Placement, RuntimeStatus, ServiceCount, ServiceRevision,
+        ServiceSettings, Slot, Standing, StopOrder, TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
 };
@@ -134,6 +134,10 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
         }),
         Key::Directive(_) => Body::Directive(Directive {
             availability: Availability::Drain,
+        }),
+        Key::Electorate => Body::Electorate(Electorate {
+            hosts: vec![host_id(rng.below(3))],
+            before: Vec::new(),
         }),
         Key::ClusterKey(_) => Body::ClusterKey(ClusterKey {
             secret: Secret([rng.below(3) as u8; 32]),

@@ -16,13 +16,14 @@ use crate::{
         keepers::{Fitness, Keepers},
         load::{HostFacts, Load, Standing},
     },
-    spec::task_definition::Resources,
+    spec::{options::PartitionPolicy, task_definition::Resources},
     task::status::TaskStatus,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What has to be looked at again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Touched {
     /// Each slot of these, and whatever else there is of them.
     pub services: BTreeSet<ServiceId>,
@@ -31,11 +32,13 @@ pub struct Touched {
     pub more_room: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Index {
     pub(super) load: Load,
     keepers: Keepers,
     copies: BTreeSet<(ServiceId, SlotIndex, HostId, TaskId)>,
+    /// Services under the policy `majority`.
+    under_majority: BTreeSet<ServiceId>,
     /// The slots that name a host.
     named: BTreeSet<(HostId, ServiceId, SlotIndex)>,
     /// Slots that no host could run.
@@ -64,6 +67,15 @@ impl Touched {
 impl Index {
     pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
         self.keepers.of(service)
+    }
+
+    /// Services under the policy `majority`, in order of their ids.
+    pub fn under_majority(&self) -> impl Iterator<Item = ServiceId> {
+        self.under_majority.iter().copied()
+    }
+
+    pub fn is_under_majority(&self, service: ServiceId) -> bool {
+        self.under_majority.contains(&service)
     }
 
     pub fn standing(&self, host: HostId) -> Standing {
@@ -165,11 +177,7 @@ impl Index {
                 self.on_service(board, *service, touched);
             }
             Key::ServiceSettings(service) => {
-                if new.body.is_some() {
-                    self.keepers.add_service(*service);
-                } else {
-                    self.keepers.remove_service(*service);
-                }
+                self.on_settings(*service, new.body.as_ref());
                 let named = old.into_iter().chain([new]);
                 for record in named {
                     if let Some(Body::ServiceSettings(settings)) = &record.body {
@@ -212,8 +220,27 @@ impl Index {
             | Key::Label { .. }
             | Key::StopOrder(_)
             | Key::ClusterKey(_)
+            | Key::Electorate
             | Key::KeyInUse
             | Key::Unknown { .. } => {}
+        }
+    }
+
+    fn on_settings(&mut self, service: ServiceId, settings: Option<&Body>) {
+        if settings.is_some() {
+            self.keepers.add_service(service);
+        } else {
+            self.keepers.remove_service(service);
+        }
+        match settings {
+            Some(Body::ServiceSettings(settings))
+                if settings.options.partition == PartitionPolicy::Majority =>
+            {
+                self.under_majority.insert(service);
+            }
+            _ => {
+                self.under_majority.remove(&service);
+            }
         }
     }
 

@@ -26,6 +26,7 @@ use crate::{
 use brake::Brake;
 use moves::Balance;
 use round::Round;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use wakes::Wakes;
 
@@ -39,6 +40,9 @@ const RETURN_TAKES: Span = Span::from_ms(500);
 /// to another definition; a larger one after this pause.
 const WHOLE_AT_ONCE_MAX: u32 = 64;
 const WHOLE_PAUSE: Span = Span::from_ms(50);
+
+/// Why nothing changes hands under the policy `majority`.
+const MINORITY: &str = "waits until more than half of the hosts that count are on this side";
 
 pub use moves::{Move, better};
 
@@ -58,6 +62,8 @@ pub struct Sight<'a> {
     pub index: &'a mut Index,
     /// Hosts that are down by the board, but are heard again: they are waited for.
     pub returning: &'a BTreeSet<HostId>,
+    /// This side may replace what is under the policy `majority`.
+    pub is_majority: bool,
 }
 
 /// Which slots of a service a plan is about.
@@ -77,7 +83,7 @@ impl Scope {
 }
 
 /// The delays of the services that this host keeps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Keeper {
     /// When a slot was first seen as it is now: the offer open, or the failure to be made good.
     since: BTreeMap<(ServiceId, SlotIndex), (Generation, Open, Mono)>,
@@ -91,11 +97,13 @@ pub struct Keeper {
     /// Since when this host knows of those that are down.
     down_since: BTreeMap<HostId, Mono>,
     brake: Brake,
+    /// How long a container takes to stop at the most, where its definition does not say.
+    stop_timeout: Span,
     balance: BTreeMap<ServiceId, Balance>,
     wakes: Wakes,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Open {
     Offer,
     Failure,
@@ -111,8 +119,9 @@ enum Ruling {
 }
 
 impl Keeper {
-    pub fn new(brake: BrakeSettings) -> Self {
+    pub fn new(brake: BrakeSettings, stop_timeout: Span) -> Self {
         Self {
+            stop_timeout,
             brake: Brake::new(brake),
             ..Self::default()
         }
@@ -215,7 +224,13 @@ impl Keeper {
             None => self.vacant(round, &view, None),
             Some((generation, slot)) => self.held(round, &view, (generation, slot)),
         };
-        let (generation, slot) = match (ruling?, held) {
+        let ruling = match ruling? {
+            Ruling::HandOver(slot) if !round.may_replace() && slot.host.is_some() => {
+                Ruling::Say(MINORITY.to_owned())
+            }
+            ruling => ruling,
+        };
+        let (generation, slot) = match (ruling, held) {
             (Ruling::HandOver(slot), _) => {
                 if !self.may_hand_over(round.now, (service.id, index)) {
                     return None;

@@ -32,10 +32,13 @@ pub enum PartitionPolicy {
     Fill,
     /// Nothing that is merely out of reach is replaced.
     Hold,
+    /// Only a side with more than half of the electors replaces; on any other, copies stop when
+    /// their lease is over, before that side may replace them.
+    Majority,
 }
 
 /// What is to change; whatever is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionsChange {
     pub replace_after: Option<ReplaceAfter>,
     pub partition: Option<PartitionPolicy>,
@@ -69,7 +72,7 @@ impl OptionsChange {
 const REPLACE_AFTER_WANTED: &str =
     "\"down\", \"never\", or a time from 600ms to 24h such as \"15s\" or \"5m\"";
 
-const PARTITION_WANTED: &str = "\"fill\" or \"hold\"";
+const PARTITION_WANTED: &str = "\"fill\", \"hold\" or \"majority\"";
 
 impl FromStr for ReplaceAfter {
     type Err = RefError;
@@ -121,6 +124,7 @@ impl FromStr for PartitionPolicy {
         match text {
             "fill" => Ok(Self::Fill),
             "hold" => Ok(Self::Hold),
+            "majority" => Ok(Self::Majority),
             _ => Err(RefError {
                 got: super::error::shown(text),
                 wanted: PARTITION_WANTED,
@@ -134,6 +138,7 @@ impl fmt::Display for PartitionPolicy {
         f.write_str(match self {
             Self::Fill => "fill",
             Self::Hold => "hold",
+            Self::Majority => "majority",
         })
     }
 }
@@ -167,7 +172,10 @@ mod tests {
             let err = bad.parse::<ReplaceAfter>().expect_err(bad);
             assert!(err.to_string().contains("600ms to 24h"), "{err}");
         }
-        assert_eq!("hold".parse(), Ok(PartitionPolicy::Hold));
+        for good in ["fill", "hold", "majority"] {
+            let read: PartitionPolicy = good.parse().expect("it is one");
+            assert_eq!(read.to_string(), good);
+        }
         assert!("Hold".parse::<PartitionPolicy>().is_err());
     }
 }

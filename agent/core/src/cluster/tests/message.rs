@@ -12,7 +12,7 @@ use crate::{
     ids::{Digest, ServiceId, TaskId},
     limits,
     rng::Rng,
-    time::Wall,
+    time::{Mono, Wall},
 };
 use expect_test::{expect, expect_file};
 use std::{fmt::Write, sync::Arc};
@@ -84,6 +84,8 @@ fn messages() -> Vec<Message> {
         Message::Blank,
         Message::Behind,
         Message::Ahead { ms: 3_600_000 },
+        Message::Call { at: Mono(7) },
+        Message::Present { at: Mono(7) },
         Message::Page {
             records: records(),
             last: true,
@@ -107,6 +109,8 @@ fn name(message: &Message) -> &'static str {
         Message::Blank => "blank",
         Message::Behind => "behind",
         Message::Ahead { .. } => "ahead",
+        Message::Call { .. } => "call",
+        Message::Present { .. } => "present",
         Message::Page { .. } => "page",
     }
 }

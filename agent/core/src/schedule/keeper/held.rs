@@ -147,6 +147,9 @@ impl Keeper {
             return None;
         }
         let reason = "its host does not say whether its task still runs".to_owned();
+        if round.is_under_majority() {
+            return Some(Ruling::Say(format!("waits: {reason}")));
+        }
         Some(self.pass_on(round, view, held, held.slot.failures, reason))
     }
 
@@ -206,6 +209,11 @@ impl Keeper {
                 format!("the container runtime of {name} does not answer")
             }
             _ if view.board.is_leaving(held.host) => format!("{name} is draining"),
+            _ if round.is_under_majority() && view.board.is_in_doubt(held.host) => {
+                // It may have taken it up, and be cut off since.
+                self.look_again(view.key(), round.now.mono + LOOK_AGAIN);
+                return None;
+            }
             _ if round.now.mono >= ends_at => format!("{name} has not taken it up for 10 s"),
             _ => {
                 self.look_again(view.key(), ends_at);
@@ -245,8 +253,10 @@ impl Keeper {
         }
         if !view.unconfirmed.is_empty() {
             let seen = self.first_seen(round.now, view, Open::Confirmation);
-            if round.now.mono < seen + CONFIRMATION_TAKES {
-                self.look_again(view.key(), seen + CONFIRMATION_TAKES);
+            let is_given_time = round.now.mono < seen + CONFIRMATION_TAKES;
+            if is_given_time || round.is_under_majority() {
+                let until = (seen + CONFIRMATION_TAKES).max(round.now.mono + LOOK_AGAIN);
+                self.look_again(view.key(), until);
                 return None;
             }
         }

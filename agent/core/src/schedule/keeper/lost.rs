@@ -2,8 +2,9 @@
 
 use super::{Keeper, RETURN_TAKES, Ruling, held::Held, round::Round};
 use crate::{
+    cluster::board::Board,
     ids::{HostId, ServiceId, SlotIndex},
-    schedule::{index::Index, load::Standing, view::SlotView},
+    schedule::{index::Index, lease::released_after, load::Standing, view::SlotView},
     spec::options::{PartitionPolicy, ReplaceAfter},
     time::{Mono, Now, Span},
 };
@@ -52,6 +53,18 @@ impl Keeper {
         Some(self.pass_on(round, view, held, 0, reason))
     }
 
+    /// How long the task that the slot names takes to stop at the most.
+    fn stop_takes(&self, board: &Board, (service, index): (ServiceId, SlotIndex)) -> Span {
+        let slot = board.slot(service, index);
+        let definition = slot.and_then(|(_, slot)| board.definition(slot.revision.definition));
+        let containers = definition.into_iter().flat_map(|d| &d.containers);
+        let takes = containers.map(|container| {
+            let seconds = container.stop_timeout_s;
+            seconds.map_or(self.stop_timeout, |s| Span::from_secs(u64::from(s)))
+        });
+        takes.max().unwrap_or(self.stop_timeout)
+    }
+
     /// Until when the slots of a host that is down wait for it, and why.
     fn wait_for(
         &mut self,
@@ -66,6 +79,15 @@ impl Keeper {
             return Some((None, why));
         }
         let learned = *self.down_since.entry(host).or_insert(now);
+        if options.partition == PartitionPolicy::Majority {
+            let until = learned + released_after(self.stop_takes(round.board, slot));
+            if now < until {
+                let why = "its service runs on one side only, and what runs there must have \
+                           stopped"
+                    .to_owned();
+                return Some((Some(until), why));
+            }
+        }
         match options.replace_after {
             ReplaceAfter::Down => {}
             ReplaceAfter::Never => {

@@ -13,7 +13,7 @@ use crate::{
         place::{Wanted, choose},
         view::SlotView,
     },
-    spec::task_definition::Resources,
+    spec::{options::PartitionPolicy, task_definition::Resources},
     time::Now,
 };
 use std::collections::BTreeSet;
@@ -24,6 +24,7 @@ pub(super) struct Round<'a> {
     pub(super) index: &'a mut Index,
     pub(super) service: Service<'a>,
     pub(super) returning: &'a BTreeSet<HostId>,
+    is_majority: bool,
     /// What this round gave to hosts: so that a hundred decisions do not all choose the same one.
     drafted: Vec<(HostId, Resources)>,
     /// Where this round takes slots away, once they are served elsewhere.
@@ -49,11 +50,21 @@ impl<'a> Round<'a> {
             index: sight.index,
             service,
             returning: sight.returning,
+            is_majority: sight.is_majority,
             drafted: Vec::new(),
             left: Vec::new(),
             no_room: None,
             room: None,
         }
+    }
+
+    pub(super) fn is_under_majority(&self) -> bool {
+        self.service.settings.options.partition == PartitionPolicy::Majority
+    }
+
+    /// Slots of the service may change hands, as far as partitions go.
+    pub(super) fn may_replace(&self) -> bool {
+        self.is_majority || !self.is_under_majority()
     }
 
     /// The decisions are now to be written, and the index learns of them as records.

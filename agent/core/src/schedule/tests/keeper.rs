@@ -26,6 +26,7 @@ fn plan(keeper: &mut Keeper, scene: &Scene, ms: u64) -> Vec<Decision> {
         board: &scene.board,
         index: &mut index,
         returning: &returning,
+        is_majority: false,
     };
     keeper.plan(at(ms), sight, scene.the_service(), &Scope::Whole)
 }
