@@ -148,6 +148,8 @@ mod switch {
         SetsNothingAside,
         /// never refuses an offer
         NeverRefuses,
+        /// takes again what came before
+        TakesReplays,
         /// replaces under `majority` while the lease may still run
         ReplacesWithinTheLease,
         /// runs on under `majority` when the lease is over
