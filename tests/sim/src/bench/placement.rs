@@ -47,7 +47,7 @@ pub fn section(asked: &Asked) -> Result<String, String> {
         "### Placement\n\n| hosts | what | tasks | all placed, by the board of another host | \
          placements a second | all running | starts in vain |\n|---|---|---|---|---|---|---|\n\
          {rows}\nThe time includes that a lost host must be found out first, with `down_after` at \
-         its 2 s.\n"
+         its 1 s.\n"
     ))
 }
 

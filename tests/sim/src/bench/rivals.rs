@@ -76,7 +76,9 @@ pub fn falsehood(asked: &Asked) -> Result<String, String> {
          hold a living host for down: hosts with which nothing was wrong; the hosts\nwith the \
          trouble. Of a stalled agent the kernel still answers, which Holdfast \
          asks; the others go by\nthe agent's own word alone. A stalled machine answers \
-         nothing.\n\n| trouble | {} |\n|---|---|---|---|---|\n{rows}",
+         nothing. A host that hears nobody holds all others for\ndown after a minute, as the \
+         last survivor must; that is beyond the end of this \
+         table.\n\n| trouble | {} |\n|---|---|---|---|---|\n{rows}",
         names.join(" | ")
     ))
 }
