@@ -108,6 +108,10 @@ mod switch {
         TakesAlarmForVerdict,
         /// counts observers that are cut off themselves
         CountsTheAbsent,
+        /// judges the others although it hears none of them
+        JudgesThoughDeaf,
+        /// counts a silence from the last answer, not from the first probe without one
+        CountsFromTheLastAnswer,
         /// never chooses between two copies of a slot
         NeverReconciles,
         /// tells others only what it wrote itself
