@@ -10,6 +10,8 @@ pub struct Options {
     pub seconds: u64,
     /// No faults.
     pub calm: bool,
+    /// Also orders about hosts, and how services are held.
+    pub choices: bool,
     /// Every message passes through its bytes, and datagrams are measured.
     pub codec: bool,
     pub trace: TraceMode,
@@ -28,6 +30,7 @@ impl Options {
             agents,
             seconds: 90,
             calm: false,
+            choices: false,
             codec: true,
             trace: TraceMode::Keep,
             planted: None,
@@ -46,6 +49,7 @@ impl Options {
     /// The command that repeats the run.
     pub fn repeat(&self) -> String {
         let calm = if self.calm { " --calm" } else { "" };
+        let choices = if self.choices { " --choices" } else { "" };
         let codec = if self.codec { " --codec" } else { "" };
         let Self {
             seed,
@@ -57,7 +61,7 @@ impl Options {
         let orders = only("--only-orders", self.only_orders.as_deref());
         format!(
             "cargo run --release -p sim -- {seed} --agents {agents} --seconds {seconds}\
-             {calm}{codec}{faults}{orders} --trace"
+             {calm}{choices}{codec}{faults}{orders} --trace"
         )
     }
 }

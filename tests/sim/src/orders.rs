@@ -71,6 +71,34 @@ impl Cluster {
                 service,
                 force: true,
             },
+            Order::Choose { service, options } => Command::UpdateService {
+                service,
+                desired: None,
+                definition: None,
+                options,
+            },
+            Order::Direct { host, availability } => Command::DirectHosts {
+                hosts: vec![self.hosts[host].id],
+                availability,
+            },
+            Order::Leave => {
+                // As with hosts that are lost: enough must be left.
+                let left = self.hosts.iter().filter(|host| !host.lost).count();
+                if left <= (self.hosts.len() / 2).max(2) {
+                    return None;
+                }
+                let within = Some(Span::from_secs(20));
+                let force = false;
+                Command::Leave { within, force }
+            }
+            Order::Forget { pick } => {
+                let board = self.board(place)?;
+                let down = board.hosts().filter(|(host, ..)| board.is_down(*host));
+                let down: Vec<_> = down.map(|(host, ..)| host).collect();
+                let host = down[pick.checked_rem(down.len() as u64)? as usize];
+                let force = false;
+                Command::ForgetHost { host, force }
+            }
             Order::StopTask { pick } => {
                 let board = self.board(place)?;
                 let running = |last| last == TaskStatus::Running;
@@ -169,6 +197,24 @@ impl Cluster {
                 self.checks.wanted.remove(&service);
             }
             _ => {}
+        }
+    }
+
+    /// After the healing: nobody waits any more for hosts that are gone for good.
+    pub(crate) fn give_up_the_lost(&mut self) {
+        let Some(place) = (0..self.hosts.len()).find(|place| self.hosts[*place].is_acting()) else {
+            return;
+        };
+        let there: Vec<_> = self.hosts.iter().filter(|host| !host.lost).collect();
+        let there: Vec<_> = there.iter().map(|host| host.id).collect();
+        let board = self.board(place);
+        let known = board.into_iter().flat_map(|board| board.hosts());
+        let gone = known
+            .map(|(host, ..)| host)
+            .filter(|host| !there.contains(host));
+        for host in gone.collect::<Vec<_>>() {
+            let force = true;
+            self.ask(place, Command::ForgetHost { host, force });
         }
     }
 

@@ -7,6 +7,7 @@ mod floods;
 mod planted;
 mod regressions;
 mod hosts;
+mod keeping;
 mod keys;
 mod majority;
 mod membership;
