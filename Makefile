@@ -3,10 +3,11 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build demo test lab-test bench bench-sim lint fmt sim soak clean
+.PHONY: help prerequisites build demo test lab-test chaos bench bench-sim lint fmt sim soak clean
 
-# For `make sim`.
+# For `make sim` and `make chaos`.
 SEED ?= 1
+MINUTES ?= 30
 AGENTS ?= 100
 
 # For `make soak`: virtual hours, and hosts; from another seed each time.
@@ -39,6 +40,10 @@ test: ## everything that CI runs, cheapest first
 lab-test: ## several real hosts on this machine, and the faults that machines have (root)
 	@packaging/prerequisites.sh lab
 	cargo test --locked --no-fail-fast --package e2e --test lab -- --test-threads=1
+
+chaos: ## faults drawn from a seed on real hosts: make chaos SEED=7 MINUTES=30 (root)
+	@packaging/prerequisites.sh lab
+	cargo run --release --package e2e --bin chaos -- $(SEED) $(MINUTES)
 
 bench: ## measure on real Docker (into docs/benchmarks.md)
 	@$(with_engine)

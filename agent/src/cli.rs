@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod debug;
 mod events;
 mod failure;
 mod hosts;
@@ -60,6 +61,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
             events::run(&client, output, follow, after).await
         }
         Command::Key(command) => keys::run(&client, output, command).await,
+        Command::Debug(command) => debug::run(&client, output, command).await,
         Command::Completions { shell } => completions(shell),
     }
 }

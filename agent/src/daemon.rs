@@ -10,7 +10,9 @@ use crate::{
     handle::{Call, DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
+    journal::JournalFile,
     probe::{HostFacts, ProbeError},
+    recordings::Recordings,
     runtime::{Docker, DockerConfig},
     store::{Entries, Store, StoreError},
     systemd,
@@ -18,13 +20,13 @@ use crate::{
 };
 use holdfast_core::{
     agent::{AgentConfig, Timings},
-    cluster::{board::Board, body::Capacity, keys::KeyReport, record::Record},
+    cluster::{body::Capacity, keys::KeyReport, record::Record},
     ids::HostId,
     input::Input,
     task::runtime::RuntimeEvent,
     time::Wall,
 };
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -172,23 +174,26 @@ async fn start(
     });
     let mut discovery = Discovery::start(config.peers.clone(), discovery_settings(&config))?;
     let seeds = discovery.first().await;
-    serve_http(&config, &handle).await?;
+    let servers = serve_http(&config, &handle).await?;
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
     let mut agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
     agent.keys = keys.as_ref().map(KeyStore::report).unwrap_or_default();
     let (knocks, knocked) = Knocks::new();
+    let saved = records(entries);
     let ports = Ports {
         transport,
         docker,
         knocks,
         disk: Disk::start(store),
+        journal: JournalFile::open(&config.state_dir, &saved),
         handle,
+        servers,
         discovery,
         keys,
+        recordings: Recordings::new(&config.state_dir),
     };
-    let driver = Driver::start(agent, board(entries), ports)?;
     Ok(Started {
-        driver,
+        driver: Driver::start(agent, saved, ports)?,
         received,
         happened,
         knocked,
@@ -196,20 +201,20 @@ async fn start(
     })
 }
 
-async fn serve_http(config: &Config, handle: &Handle) -> Result<(), DaemonError> {
+async fn serve_http(config: &Config, handle: &Handle) -> Result<http::Servers, DaemonError> {
     let context = ApiContext {
         region: config.region.clone(),
         account: config.account.clone(),
         cluster: config.cluster.clone(),
     };
-    let app = http::App::new(handle.clone(), context, &config.api_group);
+    let recordings = Recordings::new(&config.state_dir);
+    let app = http::App::new(handle.clone(), context, &config.api_group, recordings);
     let local = http::bind_local(&config.api_socket).await?;
-    tokio::spawn(http::serve_local(local, app.clone()));
-    if let Some(address) = config.introspection {
-        let introspection = http::bind_introspection(address).await?;
-        tokio::spawn(http::serve_introspection(introspection, app));
-    }
-    Ok(())
+    let introspection = match config.introspection {
+        Some(address) => Some(http::bind_introspection(address).await?),
+        None => None,
+    };
+    Ok(http::Servers::start(&app, local, introspection))
 }
 
 fn docker_config(config: &Config, host: HostId) -> DockerConfig {
@@ -271,7 +276,7 @@ fn agent_config(
 }
 
 /// What the disk held, as records. One that cannot be read is left out: peers have it.
-fn board(entries: Entries) -> Board {
+fn records(entries: Entries) -> Vec<Arc<Record>> {
     let read = |(_, value): (Vec<u8>, Vec<u8>)| match Record::decode(&value) {
         Ok(record) => Some(record),
         Err(err) => {
@@ -279,7 +284,7 @@ fn board(entries: Entries) -> Board {
             None
         }
     };
-    Board::from_records(entries.into_iter().filter_map(read))
+    entries.into_iter().filter_map(read).collect()
 }
 
 #[cfg(test)]

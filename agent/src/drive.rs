@@ -5,39 +5,42 @@ use crate::{
     disk::Disk,
     gossip::{self, KeyStore, Knocks, Received, Transport},
     handle::{Call, Handle},
+    http::Servers,
+    journal::JournalFile,
+    recordings::Recordings,
     runtime::Docker,
     systemd,
 };
 use holdfast_core::{
     agent::{Agent, AgentConfig},
     cluster::{
-        board::Board,
-        body::RuntimeStatus,
-        keys::{KeyOrders, KeyReport},
-        message::Message,
+        board::Board, body::RuntimeStatus, keys::KeyOrders, message::Message, record::Record,
     },
     command::{CommandId, Outcome, Refusal},
     effect::{Effect, Effects, Send, Via},
     event::{Event, Happening, HostStanding},
     ids::HostId,
     input::Input,
+    recording::{Bounds, Cause, Recorder},
     task::{runtime::RuntimeEvent, status::TaskStatus},
     time::{Mono, Now, Wall},
 };
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How often the transport's counters and the status line are made new.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
-/// For peers, and whoever asked for it, to be told that the agent stops, before it does.
+/// For peers to be told that the agent stops, before it does.
 const FAREWELL: Duration = Duration::from_millis(50);
 
 /// What the driver carries effects out with.
@@ -47,22 +50,26 @@ pub(crate) struct Ports {
     pub(crate) docker: Docker,
     pub(crate) knocks: Knocks,
     pub(crate) disk: Disk,
+    pub(crate) journal: JournalFile,
     pub(crate) handle: Handle,
+    pub(crate) servers: Servers,
     pub(crate) discovery: Discovery,
+    pub(crate) recordings: Recordings,
     /// `None` on an agent without a key, which talks on loopback alone.
     pub(crate) keys: Option<KeyStore>,
 }
 
 pub(crate) struct Driver {
     agent: Agent,
+    recorder: Recorder,
     fx: Effects,
     started: Instant,
     ports: Ports,
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, Refusal>>>,
     commands: u64,
     ready: bool,
-    /// To be told to the core in the next step.
-    changed_keys: Option<KeyReport>,
+    /// The core's next step: it follows from what it asked for last.
+    follows: Option<Input>,
     /// The agent has left the cluster.
     left: bool,
 }
@@ -79,6 +86,7 @@ pub(crate) enum Ending {
 enum Next {
     Step(Input),
     Read(Box<dyn FnOnce(&Agent) + std::marker::Send>),
+    Record(Wall, oneshot::Sender<Vec<u8>>),
     Status,
     Alive,
     Stop,
@@ -88,16 +96,23 @@ enum Next {
 impl Driver {
     pub(crate) fn start(
         config: AgentConfig,
-        saved: Board,
-        ports: Ports,
+        saved: Vec<Arc<Record>>,
+        mut ports: Ports,
     ) -> Result<Self, getrandom::Error> {
         let seed = getrandom::u64()?;
         let started = Instant::now();
         let mut fx = Effects::new();
+        let blame = ports.journal.blame().clone();
+        let (held, saved): (Vec<_>, Vec<_>) = saved.into_iter().partition(|r| blame.holds(r));
+        let saved = Board::from_records(saved);
         let agent = Agent::resume(config, saved, seed, now(started), &mut fx);
+        let recorder = Recorder::new(&agent, Bounds::default());
+        ports.journal.end();
+        let follows = (!blame.is_empty()).then_some(Input::Blamed { blame, held });
         let replies = BTreeMap::new();
         Ok(Self {
             agent,
+            recorder,
             fx,
             started,
             ports,
@@ -105,7 +120,7 @@ impl Driver {
             commands: 0,
             ready: false,
             left: false,
-            changed_keys: None,
+            follows,
         })
     }
 
@@ -126,6 +141,9 @@ impl Driver {
         let mut alive = interval(systemd::watchdog_interval().unwrap_or(STATUS_INTERVAL));
         alive.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.carry_out().await?;
+        if let Some(blamed) = self.follows.take() {
+            self.step(blamed).await?;
+        }
         while !self.left {
             let deadline = self.agent.deadline();
             let wake = deadline.map(|at| self.started + Duration::from_micros(at.0));
@@ -145,6 +163,11 @@ impl Driver {
             match next {
                 Next::Step(input) => self.step(input).await?,
                 Next::Read(read) => read(&self.agent),
+                Next::Record(at, reply) => {
+                    // Whoever asked may have hung up.
+                    let file = self.recorder.save(&self.agent, Cause::Asked, at);
+                    reply.send(file).ok();
+                }
                 Next::Status => self.update_status(),
                 Next::Alive => systemd::alive(),
                 Next::Nothing => {}
@@ -155,12 +178,30 @@ impl Driver {
             info!("Asked to stop.");
             self.step(Input::Shutdown).await?;
         }
-        tokio::time::sleep(FAREWELL).await;
+        Ok(self.end(calls).await)
+    }
+
+    /// Answers whoever waits for an answer, of which some have yet to look at the agent.
+    async fn end(self, mut calls: mpsc::Receiver<Call>) -> Ending {
+        // Whoever waits for a command that has had no reply is told that the agent stops.
+        drop(self.replies);
+        let closed = async { tokio::join!(self.ports.servers.close(), sleep(FAREWELL)) };
+        tokio::pin!(closed);
+        loop {
+            tokio::select! {
+                _ = &mut closed => break,
+                Some(call) = calls.recv() => match call {
+                    Call::Read(read) => read(&self.agent),
+                    Call::Command { reply, .. } => drop(reply),
+                    Call::Record { reply, .. } => drop(reply),
+                }
+            }
+        }
         self.ports.disk.close().await;
-        Ok(match self.left {
+        match self.left {
             true => Ending::Left,
             false => Ending::Stopped,
-        })
+        }
     }
 
     #[cfg(test)]
@@ -171,9 +212,11 @@ impl Driver {
     async fn step(&mut self, input: Input) -> Result<(), String> {
         let mut next = Some(input);
         while let Some(input) = next {
-            self.agent.step(now(self.started), input, &mut self.fx);
+            self.ports.journal.begin(&input);
+            self.advance(input);
+            self.ports.journal.end();
             self.carry_out().await?;
-            next = self.changed_keys.take().map(Input::Keys);
+            next = self.follows.take();
         }
         self.ports.discovery.note_alone(self.agent.is_alone());
         if !self.ready && self.agent.is_caught_up() {
@@ -186,6 +229,31 @@ impl Driver {
             );
         }
         Ok(())
+    }
+
+    /// The one place where the core is advanced, on the record.
+    pub(crate) fn advance(&mut self, input: Input) {
+        let now = now(self.started);
+        let stepped = catch_unwind(AssertUnwindSafe(|| {
+            self.recorder
+                .step(&mut self.agent, now, input, &mut self.fx);
+        }));
+        if let Err(panic) = stepped {
+            self.save_panic(Cause::Panicked(Cause::said(&*panic)), now.wall);
+            resume_unwind(panic);
+        }
+    }
+
+    /// The agent is lost, and its tasks are not: it is started again, and adopts them.
+    fn save_panic(&self, cause: Cause, at: Wall) {
+        let bytes = self.recorder.save(&self.agent, cause.clone(), at);
+        match self.ports.recordings.save(&cause, at, &bytes) {
+            Ok(path) => error!(
+                path = %path.display(),
+                "The agent has a bug and ends; what it was told is recorded."
+            ),
+            Err(err) => error!(%err, "The agent has a bug and ends; nothing could be recorded."),
+        }
     }
 
     fn on_received(&self, received: Received) -> Next {
@@ -214,6 +282,7 @@ impl Driver {
     fn on_call(&mut self, call: Call) -> Next {
         match call {
             Call::Read(read) => Next::Read(read),
+            Call::Record { at, reply } => Next::Record(at, reply),
             Call::Command { command, reply } => {
                 self.commands += 1;
                 let id = CommandId(self.commands);
@@ -227,7 +296,7 @@ impl Driver {
     /// this host, and whoever waits for a reply is told so.
     async fn carry_out(&mut self) -> Result<(), String> {
         let effects: Vec<Effect> = self.fx.drain().collect();
-        let mut unsaved = None;
+        let (mut unsaved, mut trying) = (None, false);
         for effect in effects {
             match effect {
                 Effect::Persist(records) => unsaved = self.ports.disk.persist(&records).await.err(),
@@ -236,6 +305,11 @@ impl Driver {
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
                 Effect::Keys(orders) => self.change_keys(&orders),
+                Effect::Try(hashes) => {
+                    self.ports.journal.on_trial(hashes);
+                    trying = true;
+                }
+                Effect::Acquit(hashes) => self.ports.journal.acquit(&hashes),
                 Effect::Knock { host, addresses } => self.ports.knocks.knock(host, addresses),
                 Effect::Send(send) if unsaved.is_none() => self.send(send),
                 Effect::Send(_) => {}
@@ -253,6 +327,10 @@ impl Driver {
                 Effect::Fatal { reason } => return Err(reason),
             }
         }
+        if trying {
+            // Keys that changed in the same step are asked for again.
+            self.follows = Some(Input::Tried);
+        }
         Ok(())
     }
 
@@ -268,7 +346,7 @@ impl Driver {
                 let report = keys.report();
                 let (held, sealing) = (&report.held, &report.in_use);
                 info!(?held, ?sealing, "The cluster's keys have changed.");
-                self.changed_keys = Some(report);
+                self.follows = Some(Input::Keys(report));
             }
             Err(err) => warn!(%err, "Cannot save the cluster's keys; trying again."),
         }
@@ -298,12 +376,15 @@ impl Driver {
         let counters = serde_json::to_value(self.ports.transport.counters()).unwrap_or_default();
         let disk = self.ports.disk.trouble();
         let docker = self.agent.me().1.map(|report| report.runtime.clone());
+        let set_aside = self.agent.set_aside().map(|record| record.key.to_string());
+        let set_aside = set_aside.collect();
         if self.ready {
             systemd::status(&self.status_line(docker.as_ref(), disk.as_deref()));
         }
         self.ports.handle.update_status(|status| {
             status.transport = counters;
             status.disk = disk;
+            status.set_aside = set_aside;
         });
     }
 

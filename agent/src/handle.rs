@@ -24,6 +24,11 @@ const CALLS_WAITING_MAX: usize = 256;
 /// on disk: an outcome says that the change survives a crash.
 pub(crate) enum Call {
     Read(Box<dyn FnOnce(&Agent) + Send>),
+    /// What the agent was told of late, as a file.
+    Record {
+        at: Wall,
+        reply: oneshot::Sender<Vec<u8>>,
+    },
     Command {
         command: Command,
         reply: oneshot::Sender<Result<Outcome, Refusal>>,
@@ -44,6 +49,8 @@ pub(crate) struct DaemonStatus {
     pub(crate) transport: serde_json::Value,
     /// Why this host cannot save; absent while it can.
     pub(crate) disk: Option<String>,
+    /// Records that are kept and not read, since reading them crashed this agent.
+    pub(crate) set_aside: Vec<String>,
 }
 
 /// Cheap to clone; one for each server.
@@ -77,6 +84,15 @@ impl Handle {
             // Nobody waits for it any more where the sending fails, which is fine.
             reply.send(read(agent)).ok();
         }));
+        self.calls.send(call).await.map_err(|_| Stopping)?;
+        answer.await.map_err(|_| Stopping)
+    }
+
+    /// A recording of the agent's last steps. It holds up the agent for as long as it takes to
+    /// write its board down.
+    pub(crate) async fn record(&self, at: Wall) -> Result<Vec<u8>, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        let call = Call::Record { at, reply };
         self.calls.send(call).await.map_err(|_| Stopping)?;
         answer.await.map_err(|_| Stopping)
     }
@@ -120,6 +136,7 @@ impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(_) => f.write_str("Read"),
+            Self::Record { .. } => f.write_str("Record"),
             Self::Command { command, .. } => f.debug_tuple("Command").field(command).finish(),
         }
     }

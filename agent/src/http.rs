@@ -12,6 +12,7 @@ mod guard;
 mod ecs;
 mod keys;
 mod leave;
+mod recordings;
 mod v1;
 mod stream;
 mod answer;
@@ -20,21 +21,27 @@ mod tests;
 
 pub(crate) use address::{Address, SOCKET_DEFAULT};
 
-use crate::{api::context::ApiContext, handle::Handle};
+use crate::{api::context::ApiContext, handle::Handle, recordings::Recordings};
 use std::{
     fs, io,
     net::SocketAddr,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+    time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Streams of events at the same time, over both servers; they hold their connections for long.
 const STREAMS_MAX: usize = 24;
+/// For what was asked to be answered when the agent ends. Streams of events are cut off then.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every request needs.
 #[derive(Clone, Debug)]
@@ -44,6 +51,17 @@ pub(crate) struct App {
     /// The members of this group may deploy, as root may.
     deploy_group: Arc<str>,
     streams: Arc<Semaphore>,
+    recordings: Recordings,
+    /// One is made at a time: each is as large as the board.
+    recording: Arc<Mutex<()>>,
+    closing: CancellationToken,
+}
+
+/// The servers of one agent, for as long as it runs.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    workers: JoinSet<()>,
+    closing: CancellationToken,
 }
 
 /// A server could not be started.
@@ -75,13 +93,44 @@ pub(crate) enum BindError {
 }
 
 impl App {
-    pub(crate) fn new(handle: Handle, context: ApiContext, deploy_group: &str) -> Self {
+    pub(crate) fn new(
+        handle: Handle,
+        context: ApiContext,
+        deploy_group: &str,
+        recordings: Recordings,
+    ) -> Self {
         Self {
             handle,
             context: Arc::new(context),
             deploy_group: deploy_group.into(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            recordings,
+            recording: Arc::default(),
+            closing: CancellationToken::new(),
         }
+    }
+}
+
+impl Servers {
+    pub(crate) fn start(
+        app: &App,
+        local: UnixListener,
+        introspection: Option<TcpListener>,
+    ) -> Self {
+        let mut workers = JoinSet::new();
+        workers.spawn(serve_local(local, app.clone()));
+        if let Some(listener) = introspection {
+            workers.spawn(serve_introspection(listener, app.clone()));
+        }
+        let closing = app.closing.clone();
+        Self { workers, closing }
+    }
+
+    /// Takes no more requests, and waits until those in progress are answered, within a bound.
+    pub(crate) async fn close(mut self) {
+        self.closing.cancel();
+        let ended = async { while self.workers.join_next().await.is_some() {} };
+        timeout(CLOSE_TIMEOUT, ended).await.ok();
     }
 }
 
@@ -124,20 +173,23 @@ pub(crate) async fn bind_introspection(address: SocketAddr) -> Result<TcpListene
     bound.map_err(|err| BindError::Introspection { address, err })
 }
 
-/// Serves until it is dropped, which ends all connections.
-pub(crate) async fn serve_local(listener: UnixListener, app: App) {
+/// Serves until the servers are closed; or dropped, which ends all connections.
+async fn serve_local(listener: UnixListener, app: App) {
     let router = v1::routes()
         .merge(ecs::routes())
         .merge(keys::routes())
         .merge(leave::routes())
+        .merge(recordings::routes())
         .fallback(answer::no_such_path);
+    let closing = app.closing.clone();
     let router = guard::harden(router).with_state(app);
-    connection::serve_unix(listener, router).await;
+    connection::serve(listener, router, closing).await;
 }
 
-/// Serves until it is dropped, which ends all connections.
-pub(crate) async fn serve_introspection(listener: TcpListener, app: App) {
+/// As [`serve_local`].
+async fn serve_introspection(listener: TcpListener, app: App) {
     let router = v1::routes().fallback(answer::no_such_path);
+    let closing = app.closing.clone();
     let router = guard::harden(guard::read_only(router)).with_state(app);
-    connection::serve_tcp(listener, router).await;
+    connection::serve(listener, router, closing).await;
 }

@@ -14,6 +14,7 @@ mod telling;
 mod comparing;
 mod repairing;
 mod clocks;
+mod setting_aside;
 mod majority;
 mod amid;
 
@@ -45,6 +46,8 @@ use crate::{
 };
 use joining::{Joining, others};
 use leaving::Leaving;
+use serde::{Deserialize, Serialize};
+use setting_aside::Quarantine;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::timings::Timings;
@@ -57,7 +60,7 @@ const HOUSEKEEPING: Span = Span::from_secs(10);
 const OBJECTION: Span = Span::from_secs(2);
 
 /// What an agent is told about itself when it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentConfig {
     pub host: HostId,
     /// Greater than that of every earlier start.
@@ -80,7 +83,7 @@ pub struct AgentConfig {
     pub timings: Timings,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Agent {
     config: AgentConfig,
     started: Now,
@@ -93,6 +96,8 @@ pub struct Agent {
     board: Board,
     membership: Membership,
     joining: Joining,
+    /// It was away for longer than tombstones are kept, and took a full copy of the board since.
+    was_away_long: bool,
     roster: Roster,
     ledger: Ledger,
     keeper: Keeper,
@@ -126,6 +131,7 @@ pub struct Agent {
     bury_from: Mono,
     /// Of whose clock people were told, and when.
     clocks_told: BTreeMap<HostId, Mono>,
+    quarantine: Quarantine,
 }
 
 impl Agent {
@@ -159,6 +165,7 @@ impl Agent {
             board: saved,
             membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
             joining,
+            was_away_long: false,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::new(&timings),
@@ -184,6 +191,7 @@ impl Agent {
             events: 0,
             bury_from: now.mono,
             clocks_told: BTreeMap::new(),
+            quarantine: Quarantine::default(),
             rng,
             config,
         };
@@ -249,7 +257,12 @@ impl Agent {
             Input::Command { id, command } => self.on_command(now, id, command, fx),
             Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
+            Input::Blamed { blame, held } => self.on_blame(now, blame, &held, fx),
+            Input::Tried => self.on_tried(now, fx),
             Input::Shutdown => {
+                if planted!(PanicsAtTheEnd) {
+                    panic!("a planted bug");
+                }
                 self.status = HostStatus::Restarting;
                 self.leaving = None;
                 self.publish_host(now, fx);
@@ -273,6 +286,7 @@ impl Agent {
             self.keeper.deadline(),
             self.lease.deadline(),
             self.outbox.deadline(),
+            self.quarantine.deadline(),
             self.giving_way_deadline(),
             self.leaving.as_ref().map(Leaving::deadline),
         ]
@@ -291,6 +305,7 @@ impl Agent {
             findings: &mut findings,
         });
         self.on_findings(now, findings, fx);
+        self.go_on_trying(now, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
         self.dirty.absorb(self.keeper.on_wake(now));

@@ -8,6 +8,7 @@ pub mod board;
 pub mod keys;
 pub mod electorate;
 pub mod message;
+pub mod quarantine;
 pub mod outbox;
 pub mod repair;
 pub mod membership;

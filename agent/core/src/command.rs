@@ -12,12 +12,13 @@ use crate::{
     },
     time::Span,
 };
+use serde::{Deserialize, Serialize};
 
 /// Pairs a reply with its command; minted by the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CommandId(pub u64);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     RegisterTaskDefinition(TaskDefinition),
     CreateService {
@@ -64,6 +65,7 @@ pub enum Command {
     /// All hosts are to have this key.
     InstallKey {
         key: KeyId,
+        #[serde(serialize_with = "Secret::leave_out")]
         secret: Secret,
     },
     /// All hosts are to seal with this key. With `force` also where some lack it.
@@ -79,7 +81,7 @@ pub enum Command {
 }
 
 /// The change is on this host's board and disk, and on its way to the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Outcome {
     Registered {
         family: String,
@@ -102,7 +104,7 @@ pub enum Outcome {
 }
 
 /// Nothing was changed, and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 pub enum Refusal {
     #[error("there is no task definition {0}; `holdfast task-definition ls` lists them")]
     NoSuchDefinition(String),

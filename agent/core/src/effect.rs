@@ -7,9 +7,10 @@ use crate::{
     ids::HostId,
     task::runtime::RuntimeCommand,
 };
+use serde::Serialize;
 use std::{net::SocketAddr, sync::Arc};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Effect {
     Send(Send),
     Runtime(RuntimeCommand),
@@ -23,6 +24,11 @@ pub enum Effect {
         id: CommandId,
         result: Result<Outcome, Refusal>,
     },
+    /// To be noted where a crash of the process does not lose it, before the driver's next input,
+    /// which is [`crate::input::Input::Tried`]: the records with these hashes are about to be read.
+    Try(Vec<u64>),
+    /// The records with these hashes are no longer to blame for any crash.
+    Acquit(Vec<u64>),
     /// The driver's keys are to change; it answers with `Input::Keys`.
     Keys(KeyOrders),
     Emit(Event),
@@ -42,7 +48,7 @@ pub enum Effect {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Send {
     pub to: SocketAddr,
     /// Who is meant; `None` when only the address is known. Another host at it drops the message.
@@ -51,7 +57,7 @@ pub struct Send {
     pub message: Message,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Via {
     /// May be lost, repeated and reordered; at most [`crate::limits::DATAGRAM_BYTES_MAX`].
     Datagram,
@@ -60,7 +66,7 @@ pub enum Via {
 }
 
 /// The effects of one step: the core may only push, a driver may only drain.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Effects(Vec<Effect>);
 
 impl Effects {
@@ -74,6 +80,10 @@ impl Effects {
 
     pub fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
         self.0.drain(..)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Effect] {
+        &self.0
     }
 
     pub fn is_empty(&self) -> bool {

@@ -5,24 +5,25 @@ use crate::{
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
+use serde::Serialize;
 
 /// Emitted by every agent for every change that it learns of, so that any agent's stream covers the
 /// whole cluster. The sequence is this agent's own, without gaps since it started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
     pub sequence: u64,
     pub at: Wall,
     pub what: Happening,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Happening {
     Task(TaskChange),
     Host(HostChange),
     Service(ServiceChange),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TaskChange {
     pub task: TaskId,
     pub host: HostId,
@@ -33,7 +34,7 @@ pub struct TaskChange {
     pub reason: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostChange {
     pub host: HostId,
     pub name: String,
@@ -41,7 +42,7 @@ pub struct HostChange {
     pub reason: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum HostStanding {
     Up,
     Suspect,
@@ -59,7 +60,7 @@ pub enum HostStanding {
     Forgotten,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServiceChange {
     pub service: ServiceId,
     pub name: String,

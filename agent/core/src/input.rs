@@ -1,14 +1,20 @@
 //! Everything that can happen to an agent: the closed set of inputs of a step.
 
 use crate::{
-    cluster::{keys::KeyReport, message::Message},
+    cluster::{
+        keys::KeyReport,
+        message::Message,
+        quarantine::{Blame, Reads},
+        record::Record,
+    },
     command::{Command, CommandId},
     ids::HostId,
     task::runtime::RuntimeEvent,
 };
-use std::net::SocketAddr;
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, sync::Arc};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// The deadline has come.
     Wake,
@@ -31,8 +37,32 @@ pub enum Input {
     },
     /// Where first peers are, as of now: replaces what was known of them before.
     Seeds(Vec<SocketAddr>),
+    /// After a start, if the agent before this one died while it read records: which these are.
+    /// Those of them that are on the disk were not given to the agent when it started, but are
+    /// here.
+    Blamed {
+        blame: Blame,
+        held: Vec<Arc<Record>>,
+    },
+    /// Who is tried is noted: the answer to [`crate::effect::Effect::Try`], and the next input
+    /// after it.
+    Tried,
     /// Which cluster keys the driver has from now on.
     Keys(KeyReport),
     /// The agent is about to end and leave its tasks running; it is expected back.
     Shutdown,
+}
+
+impl Input {
+    /// What the core reads when it takes this step, for a driver to note before.
+    pub fn reads(&self) -> Reads<'_> {
+        match self {
+            Self::Message {
+                message: Message::Records(records) | Message::Page { records, .. },
+                ..
+            } if !records.is_empty() => Reads::Records(records),
+            Self::Tried => Reads::Trial,
+            _ => Reads::Nothing,
+        }
+    }
 }

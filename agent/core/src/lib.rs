@@ -26,3 +26,4 @@ pub mod input;
 pub mod effect;
 pub mod schedule;
 pub mod agent;
+pub mod recording;

@@ -75,6 +75,15 @@ pub const LEAVE_CALLERS_MAX: usize = 8;
 pub const UPDATE_HOSTS_MAX: usize = 10;
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 8;
 
+// What crashed its reader.
+/// Records that were read last, which are suspects when the agent dies in a step that reads none.
+pub const RECENTLY_READ_MAX: usize = 64;
+pub const SET_ASIDE_MAX: usize = 1_024;
+
+// What an agent remembers of its own doings, for who looks for a bug: minutes when idle.
+pub const RECORDING_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const RECORDING_STEPS_MAX: usize = 32 * 1024;
+
 // How long we wait.
 /// Copies under the policy `majority` run on so long without word from more than half of the hosts
 /// that count.

@@ -21,6 +21,22 @@ macro_rules! planted {
     };
 }
 
+/// Dies where the simulator has poisoned what is read; nothing in a build without the feature.
+#[cfg(feature = "planted")]
+#[macro_export]
+macro_rules! poisoned {
+    ($text:expr) => {
+        $crate::planted::die_of($text)
+    };
+}
+
+/// Dies where the simulator has poisoned what is read: never, in a build without the feature.
+#[cfg(not(feature = "planted"))]
+#[macro_export]
+macro_rules! poisoned {
+    ($text:expr) => {};
+}
+
 #[cfg(feature = "planted")]
 mod switch {
     use std::cell::Cell;
@@ -102,6 +118,10 @@ mod switch {
         LastWordWins,
         /// never looks for hosts that were judged down
         NeverProbesTheDown,
+        /// believes its disk, however old that is
+        BelievesAnOldDisk,
+        /// goes on with what was deleted before the others forgot it
+        ServesWhatNobodyKnows,
         /// ignores what it is told of where first peers are
         IgnoresNewAddresses,
         /// waits for a board although nobody can have one yet
@@ -120,6 +140,8 @@ mod switch {
         StartsWhatWasStopped,
         /// looks again at once for room where there is none
         LooksAgainAtOnce,
+        /// reads again and again what crashes its reader
+        SetsNothingAside,
         /// never refuses an offer
         NeverRefuses,
         /// replaces under `majority` while the lease may still run
@@ -130,6 +152,8 @@ mod switch {
         CountsAsMajorityAlone,
         /// reads lists of any length
         ReadsAnyLength,
+        /// panics when it is asked to end
+        PanicsAtTheEnd,
     }
 
     thread_local! {
@@ -138,6 +162,19 @@ mod switch {
 
     pub fn is_planted(bug: Bug) -> bool {
         PLANTED.get() == Some(bug)
+    }
+
+    /// Whoever reads this name dies of it.
+    pub const POISON: &str = "poison";
+
+    /// How a reader died, for the simulator to tell from a check that failed.
+    #[derive(Debug)]
+    pub struct Poisoned;
+
+    pub fn die_of(text: &str) {
+        if text == POISON {
+            std::panic::resume_unwind(Box::new(Poisoned));
+        }
     }
 
     /// Takes the bug out again when it is dropped, also by a panic.
@@ -158,4 +195,4 @@ mod switch {
 }
 
 #[cfg(feature = "planted")]
-pub use switch::{Bug, is_planted, with};
+pub use switch::{Bug, POISON, Poisoned, die_of, is_planted, with};

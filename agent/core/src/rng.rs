@@ -1,7 +1,9 @@
 //! Our own seeded generator and mixing function: last year's seed still gives last year's run.
 
+use serde::{Deserialize, Serialize};
+
 /// SplitMix64 (Steele, Lea, Flood, OOPSLA'14): small, fast, and good enough for jitter and choices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rng(u64);
 
 impl Rng {

@@ -13,7 +13,9 @@ use std::{
 pub struct Span(pub u64);
 
 /// A point on this host's monotonic clock, in microseconds since the agent started; for deadlines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Mono(pub u64);
 
 /// A point on this host's wall clock, in milliseconds since 1970; for stamps and for people.
@@ -23,7 +25,7 @@ pub struct Mono(pub u64);
 pub struct Wall(pub u64);
 
 /// What both clocks show at one step.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Now {
     pub mono: Mono,
     pub wall: Wall,

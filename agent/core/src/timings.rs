@@ -1,9 +1,10 @@
 //! How long the agent waits for what.
 
 use crate::time::Span;
+use serde::{Deserialize, Serialize};
 
 /// All have defaults that suit a local network.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timings {
     pub probe_interval: Span,
     pub suspect_after: Span,
@@ -29,7 +30,7 @@ pub struct Timings {
 }
 
 /// When a keeper takes it that many hosts that were lost at once come back, and how it goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrakeSettings {
     /// Lost hosts in a hundred, above which replacing waits; 100 is never.
     pub percent: u32,

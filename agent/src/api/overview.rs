@@ -180,7 +180,7 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
     let mut statuses: BTreeMap<&str, u32> = BTreeMap::new();
     let (mut on_down_hosts, mut unconfirmed) = (0_u32, 0_u32);
     for (host, task, report) in view.board.tasks() {
-        let live = report.last != TaskStatus::Stopped;
+        let live = report.last.is_live();
         if live && view.is_down(host) {
             on_down_hosts += 1;
         } else if live && !view.is_confirmed(host, task) {
@@ -209,6 +209,7 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
         },
         "transport": daemon.transport,
         "disk": daemon.disk,
+        "setAside": daemon.set_aside,
     })
 }
 

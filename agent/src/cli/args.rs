@@ -89,6 +89,9 @@ pub(crate) enum Command {
     /// Make cluster keys, and rotate those in use
     #[command(subcommand, visible_alias = "keys")]
     Key(KeyCommand),
+    /// Gather what whoever looks for a bug in Holdfast needs
+    #[command(subcommand)]
+    Debug(DebugCommand),
     /// Print a script that completes commands in your shell
     #[command(after_help = "Examples:\n  source <(holdfast completions bash)\n  \
         holdfast completions zsh > ~/.zfunc/_holdfast")]
@@ -362,6 +365,18 @@ pub(crate) struct EventsArgs {
     /// Only what came after the event with this sequence
     #[arg(long, value_name = "SEQUENCE")]
     pub(crate) after: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugCommand {
+    /// Write what this host's agent was told of late into a file, for the simulator to repeat
+    #[command(after_help = "Examples:\n  holdfast debug record\n  \
+        sudo holdfast debug record alpha.hfrec\n\n\
+        After a panic there is one already: in recordings, in the state directory.")]
+    Record {
+        /// Also copy it here, for you alone; only root can
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

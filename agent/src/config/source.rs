@@ -1,6 +1,7 @@
 //! Where settings come from: reading each source, and saying where a value was typed.
 
 use super::keys::{Allowed, Key};
+use holdfast_core::spec::refuse::edits;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -280,23 +281,8 @@ fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a 
     let typed = typed.to_ascii_lowercase().replace('-', "_");
     let scored = names.map(|name| {
         let part = typed.len() >= 3 && (name.starts_with(&typed) || typed.starts_with(name));
-        (if part { 0 } else { slips(&typed, name) }, name)
+        (if part { 0 } else { edits(&typed, name) }, name)
     });
     let (count, name) = scored.min()?;
     (count <= 1 + name.len() / 5).then_some(name)
-}
-
-/// The Levenshtein distance: letters added, dropped or replaced.
-fn slips(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }

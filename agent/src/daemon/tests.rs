@@ -6,9 +6,15 @@ use super::*;
 use cluster::{Cluster, until};
 use gossip::ClusterKey;
 use holdfast_core::{
+    cluster::body::Availability,
     command::{Command, Outcome, Refusal},
     event::HostStanding,
     ids::KeyId,
+    recording::{Cause, Recording},
+};
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
 };
 
 #[tokio::test]
@@ -133,4 +139,48 @@ async fn bring_back(cluster: &mut Cluster, new: &ClusterKey) {
     cluster.start(1).await;
     cluster.list_peers();
     cluster.until_all_see(4, HostStanding::Up).await;
+}
+
+#[tokio::test]
+async fn what_an_agent_lived_through_is_repeated_from_its_recording() {
+    let mut cluster = Cluster::new(2);
+    for number in 0..2 {
+        cluster.start(number).await;
+    }
+    cluster.list_peers();
+    cluster.until_all_see(2, HostStanding::Up).await;
+    let drain = Command::DirectHosts {
+        hosts: vec![HostId(2 << 96)],
+        availability: Availability::Drain,
+    };
+    order(&cluster, drain).await.unwrap();
+    cluster.until_all_see(1, HostStanding::Draining).await;
+    let file = cluster.handle(0).record(Wall(0)).await.unwrap();
+    let recording = Recording::read(&file).unwrap();
+    assert_eq!(recording.header.cause, Cause::Asked);
+    assert!(!recording.steps.is_empty());
+    let mut agent = recording.agent.clone();
+    for step in &recording.steps {
+        step.repeat(&mut agent).1.unwrap();
+    }
+    recording.check_end(&agent).unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_of_the_core_leaves_a_recording_whose_last_input_it_was() {
+    let cluster = Cluster::new(1);
+    let (mut started, _state) = cluster.prepare(0).await;
+    // What the agent asked for at its start was not carried out, which it does not put up with.
+    let stepped = AssertUnwindSafe(|| started.driver.advance(Input::Shutdown));
+    catch_unwind(stepped).unwrap_err();
+    let folder = cluster.state_dir(0).join("recordings");
+    let files: Vec<_> = fs::read_dir(folder).unwrap().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let path = files[0].as_ref().unwrap().path();
+    assert!(path.to_string_lossy().ends_with("-panic.hfrec"));
+    let recording = Recording::read(&fs::read(path).unwrap()).unwrap();
+    let said = "the effects of the last step were not drained".to_owned();
+    assert_eq!(recording.header.cause, Cause::Panicked(said));
+    let last = recording.steps.last().unwrap();
+    assert!(matches!(last.input, Input::Shutdown) && last.effects.is_none());
 }

@@ -33,6 +33,16 @@ impl Caller {
     }
 
     pub(super) async fn check_may_deploy(self, app: &App, what: &str) -> Result<(), ApiError> {
+        self.check(app, &format!("{what} changes the cluster, which"))
+            .await
+    }
+
+    pub(super) async fn check_may_record(self, app: &App) -> Result<(), ApiError> {
+        let what = "to record means to hold up the agent and to fill its disk, which";
+        self.check(app, what).await
+    }
+
+    async fn check(self, app: &App, what: &str) -> Result<(), ApiError> {
         if self.may_deploy(app).await {
             return Ok(());
         }
@@ -41,7 +51,7 @@ impl Caller {
             Self::Loopback => "over TCP nobody can tell who you are".to_owned(),
         };
         Err(ApiError::AccessDenied(format!(
-            "{what} changes the cluster, which only root and the members of the group {:?} may do, \
+            "{what} only root and the members of the group {:?} may do, \
              and {who}; use sudo, or have yourself added with `usermod -aG {} USER`",
             app.deploy_group, app.deploy_group
         )))

@@ -14,12 +14,13 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     pin,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::debug;
 
@@ -58,38 +59,50 @@ struct Connections {
     /// Ended with this, so that no connection outlives its server.
     workers: JoinSet<()>,
     router: Router,
+    closing: CancellationToken,
 }
 
-pub(super) async fn serve_unix(listener: UnixListener, router: Router) {
-    let mut connections = Connections::new(router);
-    loop {
-        let permit = connections.permit().await;
-        match listener
-            .accept()
-            .await
-            .and_then(|(io, _)| Ok((io.peer_cred()?, io)))
-        {
-            Ok((peer, io)) => {
-                let caller = Caller::Local {
-                    uid: peer.uid(),
-                    gid: peer.gid(),
-                };
-                connections.start(io, caller, permit);
-            }
-            Err(err) => pause(&err).await,
-        }
+/// Where connections come from.
+pub(super) trait Door: Send + 'static {
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next connection, and who is at its other end.
+    fn open(&mut self) -> impl Future<Output = io::Result<(Self::Io, Caller)>> + Send;
+}
+
+impl Door for UnixListener {
+    type Io = UnixStream;
+
+    async fn open(&mut self) -> io::Result<(UnixStream, Caller)> {
+        let (io, _) = self.accept().await?;
+        let peer = io.peer_cred()?;
+        let (uid, gid) = (peer.uid(), peer.gid());
+        Ok((io, Caller::Local { uid, gid }))
     }
 }
 
-pub(super) async fn serve_tcp(listener: TcpListener, router: Router) {
-    let mut connections = Connections::new(router);
+impl Door for TcpListener {
+    type Io = TcpStream;
+
+    async fn open(&mut self) -> io::Result<(TcpStream, Caller)> {
+        let (io, _) = self.accept().await?;
+        Ok((io, Caller::Loopback))
+    }
+}
+
+/// Serves until `closing`, and then until what was asked has been answered.
+pub(super) async fn serve(mut door: impl Door, router: Router, closing: CancellationToken) {
+    let mut connections = Connections::new(router, closing.clone());
     loop {
-        let permit = connections.permit().await;
-        match listener.accept().await {
-            Ok((io, _)) => connections.start(io, Caller::Loopback, permit),
-            Err(err) => pause(&err).await,
+        let opened = async { (connections.permit().await, door.open().await) };
+        match closing.run_until_cancelled(opened).await {
+            Some((permit, Ok((io, caller)))) => connections.start(io, caller, permit),
+            Some((_, Err(err))) => pause(&err).await,
+            None => break,
         }
     }
+    drop(door);
+    while connections.workers.join_next().await.is_some() {}
 }
 
 async fn pause(err: &io::Error) {
@@ -98,11 +111,12 @@ async fn pause(err: &io::Error) {
 }
 
 impl Connections {
-    fn new(router: Router) -> Self {
+    fn new(router: Router, closing: CancellationToken) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             workers: JoinSet::new(),
             router,
+            closing,
         }
     }
 
@@ -119,16 +133,16 @@ impl Connections {
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let router = self.router.clone();
+        let (router, closing) = (self.router.clone(), self.closing.clone());
         self.workers.spawn(async move {
-            converse(io, caller, router).await;
+            converse(io, caller, router, closing).await;
             drop(permit);
         });
     }
 }
 
-/// Answers the requests of one connection until its time is up.
-async fn converse<I>(io: I, caller: Caller, router: Router)
+/// Answers the requests of one connection until its time is up, or its server closes.
+async fn converse<I>(io: I, caller: Caller, router: Router, closing: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -147,10 +161,12 @@ where
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(io), service);
     pin!(connection);
-    if timeout(LIFE_MAX, connection.as_mut()).await.is_ok() {
-        return;
-    }
-    if streaming.has_begun() && timeout(STREAM_LIFE_MAX, connection.as_mut()).await.is_ok() {
+    let life = async {
+        let ended = timeout(LIFE_MAX, connection.as_mut()).await.is_ok();
+        let streams = !ended && streaming.has_begun();
+        ended || (streams && timeout(STREAM_LIFE_MAX, connection.as_mut()).await.is_ok())
+    };
+    if closing.run_until_cancelled(life).await == Some(true) {
         return;
     }
     connection.as_mut().graceful_shutdown();

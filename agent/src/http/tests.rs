@@ -1,14 +1,15 @@
 //! The servers over real sockets, with a driver that answers from an agent that never steps.
 
 use super::{
-    Address, App, BindError, bind_introspection, bind_local,
+    Address, App, BindError, Servers, bind_introspection, bind_local,
     caller::Caller,
     client::{SendError, send},
-    serve_introspection, serve_local,
+    serve_introspection,
 };
 use crate::{
     api::tests::board::{A, T0, context, records},
     handle::{Call, DaemonStatus, Handle},
+    recordings::Recordings,
 };
 use bytes::Bytes;
 use expect_test::{ExpectFile, expect_file};
@@ -19,6 +20,7 @@ use holdfast_core::{
     effect::Effects,
     event::{Event, Happening, HostChange, HostStanding},
     limits,
+    recording::{Bounds, Cause, Recorder, Recording},
     time::Now,
 };
 use http_body_util::{BodyExt as _, Full};
@@ -28,13 +30,13 @@ use std::{
     collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
     sync::mpsc,
     task::JoinSet,
 };
@@ -46,6 +48,8 @@ struct Served {
     loopback: Address,
     app: App,
     handle: Handle,
+    /// Serve as long as they are held.
+    _servers: Servers,
     workers: JoinSet<()>,
 }
 
@@ -58,7 +62,8 @@ impl Served {
             started_at: T0,
             ..DaemonStatus::default()
         });
-        let app = App::new(handle.clone(), context(), "no-such-group");
+        let recordings = Recordings::new(&directory);
+        let app = App::new(handle.clone(), context(), "no-such-group", recordings);
         let local = bind_local(&path).await.unwrap();
         let tcp = bind_introspection(([127, 0, 0, 1], 0).into())
             .await
@@ -66,9 +71,8 @@ impl Served {
         let loopback = Address::Tcp(tcp.local_addr().unwrap());
         let mut workers = JoinSet::new();
         workers.spawn(drive(calls, answer));
-        workers.spawn(serve_local(local, app.clone()));
-        workers.spawn(serve_introspection(tcp, app.clone()));
         Self {
+            _servers: Servers::start(&app, local, Some(tcp)),
             directory,
             socket: Address::Unix(path),
             loopback,
@@ -99,6 +103,12 @@ async fn drive(mut calls: mpsc::Receiver<Call>, answer: fn(Command) -> Result<Ou
     while let Some(call) = calls.recv().await {
         match call {
             Call::Read(read) => read(&agent),
+            Call::Record { at, reply } => {
+                let recorder = Recorder::new(&agent, Bounds::default());
+                reply
+                    .send(recorder.save(&agent, Cause::Asked, at))
+                    .unwrap_or(());
+            }
             Call::Command { command, reply } => reply.send(answer(command)).unwrap_or(()),
         }
     }
@@ -308,10 +318,39 @@ async fn events_are_streamed_and_resumed() {
 }
 
 #[tokio::test]
+async fn a_recording_is_written_for_whoever_may_deploy_and_for_its_owner_alone() {
+    let served = Served::start(|_| unreachable!("nothing is changed")).await;
+    let record = || Request::post("/v1/recordings");
+    let (status, told_of) = told(&served.socket, record(), Full::default()).await;
+    assert_eq!(status, StatusCode::OK, "{told_of}");
+    let path = Path::new(told_of["path"].as_str().unwrap());
+    assert!(path.starts_with(served.directory.join("recordings")));
+    let file = fs::read(path).unwrap();
+    assert_eq!(told_of["bytes"], file.len());
+    let recording = Recording::read(&file).unwrap();
+    assert_eq!(told_of["steps"], recording.steps.len());
+    assert_eq!(
+        fs::metadata(path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    // Over TCP nobody is anybody.
+    let (status, _) = told(&served.loopback, record(), Full::default()).await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    // It says why if it cannot.
+    fs::remove_dir_all(served.directory.join("recordings")).unwrap();
+    fs::write(served.directory.join("recordings"), "").unwrap();
+    let (status, refused) = told(&served.socket, record(), Full::default()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let why = refused["message"].as_str().unwrap();
+    assert!(why.contains("cannot write the recording"), "{why}");
+}
+
+#[tokio::test]
 async fn when_the_driver_ends_every_answer_says_so() {
     let (handle, calls) = Handle::new(DaemonStatus::default());
     drop(calls);
-    let app = App::new(handle, context(), "holdfast");
+    let recordings = Recordings::new(Path::new("/nowhere"));
+    let app = App::new(handle, context(), "holdfast", recordings);
     let tcp = bind_introspection(([127, 0, 0, 1], 0).into())
         .await
         .unwrap();
@@ -322,6 +361,32 @@ async fn when_the_driver_ends_every_answer_says_so() {
         &get(&to, "/healthz").await,
         expect_file!["tests/stopping.txt"],
     );
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_servers_close_is_answered() {
+    let directory = directory();
+    let (handle, mut calls) = Handle::new(DaemonStatus::default());
+    let recordings = Recordings::new(&directory);
+    let app = App::new(handle, context(), "holdfast", recordings);
+    let tcp = bind_introspection(([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap();
+    let address = tcp.local_addr().unwrap();
+    let local = bind_local(&directory.join("api.sock")).await.unwrap();
+    let servers = Servers::start(&app, local, Some(tcp));
+    let asked = tokio::spawn(async move { get(&Address::Tcp(address), "/v1/status").await });
+    let Some(Call::Read(read)) = calls.recv().await else {
+        panic!("a status is a read");
+    };
+    let closed = tokio::spawn(servers.close());
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    read(&agent());
+    assert_eq!(asked.await.unwrap().0, StatusCode::OK);
+    closed.await.unwrap();
+    fs::remove_dir_all(directory).unwrap();
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub mod http;
 pub mod program;
 pub mod place;
 pub mod silence;
+pub mod usage;
 pub mod lab;
 pub mod wait;
 

@@ -4,6 +4,7 @@ pub mod sample;
 pub mod rivals;
 pub mod placement;
 pub mod speed;
+pub mod recording;
 pub mod page;
 
 use std::{ops::Range, time::Instant};
@@ -33,6 +34,7 @@ const PARTS: &[Part] = &[
     ("churn", placement::churn),
     ("convergence", placement::convergence),
     ("speed", speed::section),
+    ("recording", recording::section),
 ];
 
 impl Asked {

@@ -108,6 +108,7 @@ pub fn caught_at_boundary(planted: Planted, by: &str, seeds: Range<u64>) -> Opti
     let mut failures = seeds.clone().filter_map(|seed| {
         let mut options = Options::calm(seed, 5);
         options.planted = Some(planted);
+        options.recorded = planted == Planted::OffTheRecord;
         let failure = run::run(options).err()?;
         Some((seed - seeds.start + 1, failure.what))
     });

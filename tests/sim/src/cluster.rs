@@ -19,14 +19,26 @@ use holdfast_core::{
     effect::Effects,
     ids::{Digest, HostId, KeyId, ServiceId, SlotIndex},
     input::Input,
+    planted::Poisoned,
+    recording::Bounds,
     rng::Rng,
     spec::task_definition::TaskDefinition,
     task::runtime::RuntimeEvent,
 };
-use std::{cell::Cell, collections::BTreeMap, net::SocketAddr};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
 
 pub(crate) const SEEDS: usize = 3;
 pub(crate) const SECOND: u64 = 1_000_000;
+/// So little that recordings begin anew amid everything.
+const RECORDED: Bounds = Bounds {
+    bytes: 128 * 1024,
+    steps: 300,
+};
 
 #[derive(Debug)]
 pub struct Cluster {
@@ -285,6 +297,7 @@ impl Cluster {
             Event::Sweep => {
                 self.queue.push(self.now + SECOND, Event::Sweep);
                 self.check_sweep();
+                self.check_recordings();
             }
         }
     }
@@ -350,6 +363,8 @@ impl Cluster {
             Input::Shutdown => 4,
             Input::Keys(report) => 7 ^ (report.held.len() as u64) << 8,
             Input::Seeds(seeds) => 6 ^ (seeds.len() as u64) << 8,
+            Input::Blamed { held, .. } => 8 ^ (held.len() as u64) << 8,
+            Input::Tried => 9,
             Input::Knocked { host, answered } => 5 ^ host.word() ^ u64::from(*answered) << 60,
         };
         self.trace.mix(self.now, place, word);
@@ -359,9 +374,36 @@ impl Cluster {
             "the effects of a step were drained before the next"
         );
         let mut effects = std::mem::take(&mut self.effects);
-        agent.step(now, input, &mut effects);
+        let missed = self.options.planted == Some(Planted::OffTheRecord)
+            && self.stats.steps.is_multiple_of(1_000);
+        host.journal.begin(input.reads());
+        let recorder = host.recorder.as_mut().filter(|_| !missed);
+        let stepped = survives(|| match recorder {
+            Some(recorder) => recorder.step(agent, now, input, &mut effects),
+            None => agent.step(now, input, &mut effects),
+        });
+        if stepped.is_none() {
+            self.die_of_poison(place);
+            return;
+        }
+        self.hosts[place].journal.end();
         self.drain(place, &mut effects);
         self.effects = effects;
+        if std::mem::take(&mut self.hosts[place].is_trying) {
+            self.step(place, Input::Tried);
+        }
+    }
+
+    /// As systemd does, it starts the agent again.
+    fn die_of_poison(&mut self, place: usize) {
+        self.hosts[place].poisoned += 1;
+        self.trace.line(
+            self.now,
+            Some(place),
+            format_args!("agent dies of what it reads"),
+        );
+        self.crash(place);
+        self.restart_at(place, self.now + SECOND);
     }
 
     fn drain(&mut self, place: usize, effects: &mut Effects) {
@@ -421,7 +463,10 @@ impl Cluster {
                 .map(|record| pass(record).expect("a saved record reads back"))
                 .collect();
         }
-        let saved = Board::from_records(saved);
+        let journal = &mut host.journal;
+        journal.take_up(saved.iter().map(|record| record.hash()));
+        let blame = journal.blame.clone();
+        let (held, saved): (Vec<_>, Vec<_>) = saved.into_iter().partition(|r| blame.holds(r));
         let (now, boot) = (host.now(self.now), host.boot);
         let event = if host.runtime.answers() {
             let version = VERSION.to_owned();
@@ -434,21 +479,40 @@ impl Cluster {
         self.trace.line(self.now, Some(place), text);
         let mut effects = std::mem::take(&mut self.effects);
         let seed = self.rng.next_u64();
-        let agent = Agent::resume(config, saved, seed, now, &mut effects);
+        let resumed = survives(|| {
+            let saved = Board::from_records(saved);
+            Agent::resume(config, saved, seed, now, &mut effects)
+        });
+        let Some(agent) = resumed else {
+            self.die_of_poison(place);
+            return;
+        };
+        self.hosts[place].journal.end();
         self.hosts[place].agent = Some(agent);
+        if self.options.recorded {
+            self.record(place, RECORDED);
+        }
         let site = Site::new(&self.hosts[place]);
         self.checks.on_start(site);
         self.drain(place, &mut effects);
         self.effects = effects;
+        if !blame.is_empty() {
+            self.step(place, Input::Blamed { blame, held });
+        }
         let at = self.now + 5_000 + self.rng.below(15_000);
-        self.queue.push(
-            at,
-            Event::Tell {
-                host: place,
-                boot,
-                event: Box::new(event),
-            },
-        );
+        self.tell_at(at, (place, boot), event);
+    }
+
+    /// The agent of that boot is told so at that time, if it still runs then.
+    pub(crate) fn tell_at(&mut self, at: u64, (host, boot): (usize, u32), event: RuntimeEvent) {
+        let event = Box::new(event);
+        self.queue.push(at, Event::Tell { host, boot, event });
+    }
+
+    /// Docker is done with it at that time; the agent of that boot asked for it.
+    pub(crate) fn chore_at(&mut self, at: u64, (host, boot): (usize, u32), chore: Chore) {
+        let chore = Box::new(chore);
+        self.queue.push(at, Event::Chore { host, boot, chore });
     }
 
     pub(crate) fn restart_at(&mut self, host: usize, at: u64) {
@@ -506,6 +570,15 @@ impl Cluster {
     pub(crate) const fn disturb(&mut self) {
         self.checks.disturbed_at = self.now;
         self.checks.calm.on_disturbance();
+    }
+}
+
+/// What the core made of a step, unless it died of something that was poisoned.
+fn survives<R>(step: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(made) => Some(made),
+        Err(death) if death.is::<Poisoned>() => None,
+        Err(panic) => resume_unwind(panic),
     }
 }
 

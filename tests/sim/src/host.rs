@@ -6,9 +6,11 @@ use holdfast_core::{
     cluster::{
         body::{Capacity, Key},
         keys::KeyReport,
+        quarantine::Journal,
     },
     ids::{HostId, Incarnation, KeyId},
     input::Input,
+    recording::Recorder,
     rng::Rng,
     time::{Mono, Now, Wall},
 };
@@ -27,6 +29,8 @@ pub struct Host {
     pub id: HostId,
     pub capacity: Capacity,
     pub agent: Option<Agent>,
+    /// Keeps what the agent is told, in a run that is to be recorded.
+    pub recorder: Option<Recorder>,
     /// How many agents were started or ended here; tells what was meant for an earlier one.
     pub boot: u32,
     /// When the agent started: zero of its monotonic clock.
@@ -54,6 +58,12 @@ pub struct Host {
     pub fingerprint: u64,
     /// It was started from a copy of another one's disk, and is to give up.
     pub is_twin: bool,
+    /// What its driver keeps through a crash.
+    pub journal: Journal,
+    /// The core has asked for a trial, which is its next step.
+    pub is_trying: bool,
+    /// How often its agent died of what it read.
+    pub poisoned: u32,
     /// Why its agent ended by itself.
     pub gave_up: Option<String>,
 }
@@ -75,6 +85,7 @@ impl Host {
                 memory_mib: 4_096,
             },
             agent: None,
+            recorder: None,
             boot: 0,
             started_at: 0,
             incarnation: 0,
@@ -95,6 +106,9 @@ impl Host {
             },
             fingerprint: id.word(),
             is_twin: false,
+            journal: Journal::default(),
+            is_trying: false,
+            poisoned: 0,
             gave_up: None,
         }
     }

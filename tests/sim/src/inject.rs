@@ -1,7 +1,7 @@
 //! Faults begun and ended, planted bugs struck, and the healing after which all must be well.
 
 use crate::{
-    cluster::{Cluster, Event, SECOND, first_addresses},
+    cluster::{Cluster, SECOND, first_addresses},
     disk::Disk,
     faults::FaultKind,
     host::{CLUSTER, Host},
@@ -10,7 +10,7 @@ use crate::{
     runtime::{ContainerKey, FakeRuntime, VERSION},
 };
 use holdfast_core::{
-    cluster::message::Message,
+    cluster::{message::Message, quarantine::Journal},
     ids::TaskId,
     input::Input,
     task::runtime::{RuntimeCommand, RuntimeEvent},
@@ -259,17 +259,10 @@ impl Cluster {
         self.hosts[place].runtime.set_answers(false);
         self.disturb();
         let reason = "DockerTimeoutError: no answer".to_owned();
-        let event = Box::new(RuntimeEvent::Unavailable { reason });
+        let event = RuntimeEvent::Unavailable { reason };
         let at = self.now + 10_000 + self.rng.below(1_000_000);
         let boot = self.hosts[place].boot;
-        self.queue.push(
-            at,
-            Event::Tell {
-                host: place,
-                boot,
-                event,
-            },
-        );
+        self.tell_at(at, (place, boot), event);
     }
 
     /// From now on so many of the calls of its container runtime fail.
@@ -280,20 +273,13 @@ impl Cluster {
 
     pub fn docker_up(&mut self, place: usize) {
         let version = VERSION.to_owned();
-        let event = Box::new(RuntimeEvent::Available { version });
+        let event = RuntimeEvent::Available { version };
         if !self.hosts[place].runtime.answers() {
             self.hosts[place].runtime.set_answers(true);
             // Later than the word of its being down, which may still be on its way.
             let at = self.now + 1_100_000;
             let boot = self.hosts[place].boot;
-            self.queue.push(
-                at,
-                Event::Tell {
-                    host: place,
-                    boot,
-                    event,
-                },
-            );
+            self.tell_at(at, (place, boot), event);
         }
     }
 
@@ -341,6 +327,7 @@ impl Cluster {
     /// The disk is empty, also of how often the agent started.
     pub fn wipe_disk(&mut self, place: usize) {
         self.hosts[place].disk = Disk::default();
+        self.hosts[place].journal = Journal::default();
         self.hosts[place].incarnation = 0;
     }
 

@@ -26,6 +26,7 @@ pub mod liveness;
 pub mod explain;
 pub mod stats;
 pub mod trace;
+pub mod replay;
 pub mod run;
 pub mod shrink;
 pub mod work;

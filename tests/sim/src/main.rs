@@ -1,10 +1,15 @@
 //! Runs one seed, many seeds, or the benchmark: `cargo run --release -p sim -- 7 --trace`.
 
+use holdfast_core::{
+    effect::Effect,
+    recording::{Recording, Step},
+};
 use sim::{
     bench::{Asked, bench},
     floods, hours,
     model::{self, Bounds, Root},
     options::Options,
+    replay::{Failed, effect_text, header_text, replay, step_text},
     run::{Report, run},
     shrink::shrink,
     stats::median,
@@ -15,16 +20,17 @@ use sim::{
 use std::{ops::Range, process::ExitCode};
 
 const USAGE: &str = "\
-sim SEED [--agents N] [--seconds S] [--trace] [--calm] [--choices] [--codec]
+sim SEED [--agents N] [--seconds S] [--trace] [--calm] [--choices] [--codec] [--recorded]
          [--only-faults 1,2|none] [--only-orders 1,2|none]
-sim seeds FROM..TO [--agents A..B] [--seconds S] [--calm] [--choices] [--codec]
+sim seeds FROM..TO [--agents A..B] [--seconds S] [--calm] [--choices] [--codec] [--recorded]
 sim shrink SEED [--agents N] [--seconds S] [--choices] [--codec]
 sim planted [NUMBER] [--seeds N]
 sim hours HOURS [--agents N] [--from SEED]
 sim model [--depth N] [--faults N] [--states N]
 sim bench [PART..] [--hosts N] [--seeds FROM..TO] [--seconds S] [--write PAGE]
-  parts: detection falsehood idleness spreading placement churn convergence speed
-sim spread [--agents N] [--loss PERCENT]";
+  parts: detection falsehood idleness spreading placement churn convergence speed recording
+sim spread [--agents N] [--loss PERCENT]
+sim replay FILE [--trace] [--step NUMBER] [--any-core]";
 
 /// For each part of the benchmark.
 const SEEDS: u64 = 5;
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
         Some("hours") => run_hours(&arguments),
         Some("model") => run_model(&arguments),
         Some("spread") => run_spread(&arguments),
+        Some("replay") => run_replay(&arguments),
         Some("seeds") => run_seeds(&arguments),
         Some(seed) => match seed.parse() {
             Ok(seed) => run_one(seed, &arguments),
@@ -78,6 +85,7 @@ fn options(seed: u64, agents: usize, arguments: &[String]) -> Options {
     options.calm = has(arguments, "--calm");
     options.choices = has(arguments, "--choices");
     options.codec = has(arguments, "--codec");
+    options.recorded = has(arguments, "--recorded");
     options.only_faults = value(arguments, "--only-faults").map(list);
     options.only_orders = value(arguments, "--only-orders").map(list);
     options
@@ -231,6 +239,53 @@ fn run_model(arguments: &[String]) -> ExitCode {
         }
     }
     succeeded(well)
+}
+
+/// How many steps before the one that is asked for are listed.
+const BEFORE: u64 = 10;
+
+fn run_replay(arguments: &[String]) -> ExitCode {
+    let Some(path) = arguments.get(1) else {
+        return usage();
+    };
+    let read = match std::fs::read(path) {
+        Ok(bytes) if has(arguments, "--any-core") => Recording::read_of_any_core(&bytes),
+        Ok(bytes) => Recording::read(&bytes),
+        Err(err) => {
+            eprintln!("cannot read {path}: {err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let asked: Option<u64> = value(arguments, "--step").and_then(|text| text.parse().ok());
+    let trace = has(arguments, "--trace");
+    let listed = |number: u64| match asked {
+        Some(asked) => number <= asked && number + BEFORE >= asked,
+        None => trace,
+    };
+    let show = |step: &Step, effects: Option<&[Effect]>| match effects {
+        None if asked == Some(step.number) => println!("{}\n{step:#?}", step_text(step)),
+        None if listed(step.number) => println!("{}", step_text(step)),
+        Some(effects) if asked == Some(step.number) => println!("{effects:#?}"),
+        Some(effects) if listed(step.number) => {
+            for effect in effects {
+                println!("{:24}{}", "", effect_text(effect));
+            }
+        }
+        _ => {}
+    };
+    match read.map_err(Failed::Read).and_then(|recording| {
+        println!("{}", header_text(&recording.header));
+        replay(recording, show)
+    }) {
+        Ok(replayed) => {
+            println!("{replayed}");
+            ExitCode::SUCCESS
+        }
+        Err(failed) => {
+            println!("FAILED: {failed}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run_planted(arguments: &[String]) -> ExitCode {

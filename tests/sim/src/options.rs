@@ -14,6 +14,8 @@ pub struct Options {
     pub choices: bool,
     /// Every message passes through its bytes, and datagrams are measured.
     pub codec: bool,
+    /// What each agent is told is recorded, and replayed every ten seconds.
+    pub recorded: bool,
     pub trace: TraceMode,
     /// A bug that the checks are to catch.
     pub planted: Option<Planted>,
@@ -32,6 +34,7 @@ impl Options {
             calm: false,
             choices: false,
             codec: true,
+            recorded: false,
             trace: TraceMode::Keep,
             planted: None,
             only_faults: None,
@@ -51,6 +54,7 @@ impl Options {
         let calm = if self.calm { " --calm" } else { "" };
         let choices = if self.choices { " --choices" } else { "" };
         let codec = if self.codec { " --codec" } else { "" };
+        let recorded = if self.recorded { " --recorded" } else { "" };
         let Self {
             seed,
             agents,
@@ -61,7 +65,7 @@ impl Options {
         let orders = only("--only-orders", self.only_orders.as_deref());
         format!(
             "cargo run --release -p sim -- {seed} --agents {agents} --seconds {seconds}\
-             {calm}{choices}{codec}{faults}{orders} --trace"
+             {calm}{choices}{codec}{recorded}{faults}{orders} --trace"
         )
     }
 }

@@ -7,9 +7,12 @@ use crate::{
     workload::Order,
 };
 use holdfast_core::{
-    cluster::body::{Availability, HostReport},
+    cluster::{
+        board::Board,
+        body::{Availability, HostReport},
+    },
     command::{Command, CommandId, Outcome, Refusal},
-    ids::TaskId,
+    ids::{HostId, TaskId},
     input::Input,
     spec::{
         options::{OptionsChange, ServiceOptions},
@@ -91,14 +94,10 @@ impl Cluster {
                 let force = false;
                 Command::Leave { within, force }
             }
-            Order::Forget { pick } => {
-                let board = self.board(place)?;
-                let down = board.hosts().filter(|(host, ..)| board.is_down(*host));
-                let down: Vec<_> = down.map(|(host, ..)| host).collect();
-                let host = down[pick.checked_rem(down.len() as u64)? as usize];
-                let force = false;
-                Command::ForgetHost { host, force }
-            }
+            Order::Forget { pick } => Command::ForgetHost {
+                host: one_down(self.board(place)?, pick)?,
+                force: false,
+            },
             Order::StopTask { pick } => {
                 let board = self.board(place)?;
                 let running = |last| last == TaskStatus::Running;
@@ -200,8 +199,15 @@ impl Cluster {
         }
     }
 
-    /// After the healing: nobody waits any more for hosts that are gone for good.
+    /// After the healing: whatever tells of first peers knows those that are there, and nobody
+    /// waits any more for hosts that are gone for good.
     pub(crate) fn give_up_the_lost(&mut self) {
+        let living = self.hosts.iter().filter(|host| !host.lost);
+        let living = living.map(|host| self.network.address(host.place));
+        self.seeds = living.collect();
+        for place in 0..self.hosts.len() {
+            self.step(place, Input::Seeds(self.seeds.clone()));
+        }
         let Some(place) = (0..self.hosts.len()).find(|place| self.hosts[*place].is_acting()) else {
             return;
         };
@@ -320,6 +326,14 @@ impl Cluster {
     pub fn report(&self, place: usize) -> Option<&HostReport> {
         self.hosts[place].agent.as_ref()?.me().1
     }
+}
+
+/// The host that the word picks among those that are down.
+fn one_down(board: &Board, pick: u64) -> Option<HostId> {
+    let down = board.hosts().filter(|(host, ..)| board.is_down(*host));
+    let down: Vec<_> = down.map(|(host, ..)| host).collect();
+    let place = pick.checked_rem(down.len() as u64)? as usize;
+    Some(down[place])
 }
 
 fn latest(family: &str) -> DefinitionRef {

@@ -39,13 +39,15 @@ pub enum Planted {
     Chatter,
     /// A container is removed by nobody's order and nobody is told.
     VanishQuietly,
+    /// An agent is told something that its recorder is not told.
+    OffTheRecord,
     /// Inside the core.
     Core(Bug),
 }
 
 impl Planted {
     /// Those at the boundary, each with a part of what the check says that catches it.
-    pub const AT_BOUNDARY: [(Self, &str); 17] = [
+    pub const AT_BOUNDARY: [(Self, &str); 18] = [
         (Self::DropPersist, "before it was on its disk"),
         (Self::Misdeliver, "was handed a message for"),
         (Self::DoubleStart, ""),
@@ -63,6 +65,7 @@ impl Planted {
         (Self::DeafToRecords, ""),
         (Self::Chatter, "messages/s a host when idle"),
         (Self::VanishQuietly, ""),
+        (Self::OffTheRecord, "the recording of"),
     ];
 
     /// What is to be planted in the cores of the run.

@@ -9,7 +9,7 @@ use crate::{
     stats::Stats,
     workload::{self, TimedOrder},
 };
-use holdfast_core::{planted, rng::Rng};
+use holdfast_core::{planted, recording::Cause, rng::Rng};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -118,11 +118,7 @@ pub fn watch(
         }
         Ok(Err(what)) => what,
         Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
-            format!("panicked: {}", text.unwrap_or("without a word"))
+            format!("panicked: {}", Cause::said(&*panic))
         }
     };
     Err(Box::new(Failure {

@@ -359,7 +359,10 @@ impl Cluster {
             return Ok(());
         };
         let wanted = board.service(service).map(|service| service.desired);
+        // Deleted so long ago that it does not know it, which is excused only if it is so.
+        let is_unknown = board.record(&Key::ServiceSettings(service)).is_none();
         let is_excused = self.must_go(place, board)
+            || (is_unknown && !self.checks.wanted.contains_key(&service))
             || self.is_without_majority(place, service)
             || board.is_service_gone(service)
             || wanted.is_some_and(|desired| index >= desired)

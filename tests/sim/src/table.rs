@@ -18,7 +18,8 @@ enum Line {
     Check(Planted, &'static str),
 }
 
-/// Proves all cases (or the one of this number) and prints the table; whether all is proven.
+/// Proves all cases (or the one of this number) and prints the table; whether all is proven, and
+/// no case is missing.
 pub fn prove(only: Option<u32>, seeds: u64) -> bool {
     let wanted = |case: &Case| only.is_none_or(|only| only == case.number);
     let lines = cases().into_iter().filter(wanted).map(Line::Case);
@@ -32,10 +33,7 @@ pub fn prove(only: Option<u32>, seeds: u64) -> bool {
         well &= verdict.is_proven();
         print(&lines[*place], verdict);
     }
-    if only.is_none() {
-        count(&lines, &found);
-    }
-    well
+    well && (only.is_some() || count(&lines, &found))
 }
 
 fn verdict(line: &Line, seeds: u64) -> Verdict {
@@ -81,7 +79,8 @@ fn says(planted: Planted) -> String {
     }
 }
 
-fn count(lines: &[Line], found: &[(usize, Verdict)]) {
+/// Prints how many cases are proven; whether it is all of them.
+fn count(lines: &[Line], found: &[(usize, Verdict)]) -> bool {
     let numbers = |proven: bool| -> BTreeSet<u32> {
         let meant = found.iter().filter(|(_, v)| v.is_proven() == proven);
         let meant = meant.filter_map(|(place, _)| match lines[*place] {
@@ -94,4 +93,5 @@ fn count(lines: &[Line], found: &[(usize, Verdict)]) {
     let missing: Vec<u32> = (1..=CASES_MAX).filter(|n| !proven.contains(n)).collect();
     println!("{} of {CASES_MAX} fault cases are proven", proven.len());
     println!("not proven: {missing:?}");
+    missing.is_empty()
 }

@@ -124,8 +124,8 @@ pub fn draw(rng: &mut Rng, hosts: usize, seconds: u64) -> Vec<TimedOrder> {
 }
 
 /// Orders about hosts, and how services are held. As with faults, each seed switches about half of
-/// the kinds on. They come from a seed of their own and after the others, whose numbers stay as they
-/// are.
+/// the kinds on. They come from a seed of their own and after the others, whose numbers stay as
+/// they are.
 pub fn draw_choices(rng: &mut Rng, hosts: usize, seconds: u64) -> Vec<TimedOrder> {
     let kinds: Vec<u64> = (0..6).filter(|_| rng.below(2) == 0).collect();
     let mut orders = Vec::new();

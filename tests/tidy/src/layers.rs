@@ -32,6 +32,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "command",
             "cluster::keys",
             "cluster::message",
+            "cluster::quarantine",
+            "cluster::record",
             "task::runtime",
         ],
     ),
@@ -72,6 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "timings",
             "spec",
             "event",
+            "input",
             "effect",
             "task::status",
             "task::runtime",
@@ -98,6 +101,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "time", "rng", "ids", "limits", "timings", "spec", "event", "command", "input",
             "effect", "host", "task", "cluster", "schedule",
         ],
+    ),
+    // Whoever watches the composed.
+    (
+        "recording",
+        &["time", "rng", "limits", "input", "effect", "agent"],
     ),
 ];
 
@@ -180,11 +188,7 @@ mod tests {
     use super::*;
 
     fn items(path: &str, text: &str) -> Vec<String> {
-        let found = check(&Tree::sample(&[(path, text)]));
-        found
-            .iter()
-            .map(|found| format!("{} {}", found.line, found.item))
-            .collect()
+        crate::items(check, path, text)
     }
 
     #[test]

@@ -48,6 +48,16 @@ pub const CHECKS: &[Check] = &[
     docs::check,
 ];
 
+/// What a check finds in a tree of one file, as its self-tests write it: line and item.
+#[cfg(test)]
+fn items(check: Check, path: &str, text: &str) -> Vec<String> {
+    let found = check(&Tree::sample(&[(path, text)]));
+    found
+        .iter()
+        .map(|found| format!("{} {}", found.line, found.item))
+        .collect()
+}
+
 /// What remains of the findings once the excused ones are taken out, and the excuses that excused
 /// nothing; a line for each, ready to print. Empty means tidy.
 pub fn judge(findings: &[Finding], allowed: &[Allowed]) -> Vec<String> {

@@ -83,11 +83,7 @@ mod tests {
     use super::*;
 
     fn items(path: &str, text: &str) -> Vec<String> {
-        let found = check(&Tree::sample(&[(path, text)]));
-        found
-            .iter()
-            .map(|found| format!("{} {}", found.line, found.item))
-            .collect()
+        crate::items(check, path, text)
     }
 
     #[test]

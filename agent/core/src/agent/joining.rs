@@ -10,11 +10,12 @@ use super::Agent;
 use crate::{
     cluster::{board::Board, body::Key, message::Message, record::Record, repair},
     effect::{Effect, Effects, Send, Via},
-    ids::HostId,
+    ids::{HostId, ServiceId},
     limits,
     task::runtime::RuntimeCommand,
     time::{Mono, Now, Span},
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 /// Between questions to peers that have not answered.
@@ -26,13 +27,13 @@ const BURY_AFTER: Span = Span::from_secs(600);
 /// Away for this much less than tombstones are kept, a host is taken to be away as long.
 const AWAY_MARGIN_MS: u64 = 3_600 * 1_000;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Joining {
     Seeking(Box<Seeking>),
     Done,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Seeking {
     /// The start, or the last page.
     since: Mono,
@@ -60,7 +61,8 @@ impl Joining {
             .map(|record| record.version.stamp.wall)
             .max();
         let away = newest.map_or(0, |newest| now.wall.ms_since(newest));
-        let is_stale = away > limits::TOMBSTONE_MS - AWAY_MARGIN_MS;
+        let is_long = away > limits::TOMBSTONE_MS - AWAY_MARGIN_MS;
+        let is_stale = is_long && !planted!(BelievesAnOldDisk);
         Self::Seeking(Box::new(Seeking {
             since: now.mono,
             ask_at: now.mono,
@@ -114,7 +116,8 @@ impl Agent {
             .filter(|peer| *peer != me && !seeds.contains(peer))
             .collect();
         let nobody = known.is_empty() && seeds.is_empty() && !self.config.seeds_expected;
-        if nobody || (waited && may_go_alone) {
+        let is_whole = !self.quarantine.is_busy();
+        if is_whole && (nobody || (waited && may_go_alone)) {
             self.joined(now, fx);
             return;
         }
@@ -187,8 +190,16 @@ impl Agent {
         seeking.blank.insert(from);
         let me = self.config.address;
         let mut seeds = self.config.seeds.iter();
-        if seeking.first_start && seeds.all(|seed| *seed == me || seeking.blank.contains(seed)) {
+        let is_blank = seeking.first_start && !self.quarantine.is_busy();
+        if is_blank && seeds.all(|seed| *seed == me || seeking.blank.contains(seed)) {
             self.joined(now, fx);
+        }
+    }
+
+    /// There is something on the disk, if it was held back.
+    pub(super) fn is_no_first_start(&mut self) {
+        if let Joining::Seeking(seeking) = &mut self.joining {
+            seeking.first_start = false;
         }
     }
 
@@ -220,7 +231,7 @@ impl Agent {
             seeking.copied.extend(brought);
         }
         let may_be_a_copy = self.copy_until.is_some_and(|at| now.mono < at);
-        if last && may_be_a_copy {
+        if last && (may_be_a_copy || self.quarantine.is_busy()) {
             return;
         }
         if last {
@@ -246,6 +257,8 @@ impl Agent {
         let Some(stale) = seeking.stale.take() else {
             return;
         };
+        // Containers may still run here of what else was deleted meanwhile.
+        self.was_away_long = true;
         let me = self.config.host;
         let mut gone = Vec::new();
         for record in stale.records() {
@@ -264,6 +277,13 @@ impl Agent {
         if !gone.is_empty() {
             fx.push(Effect::Forget(gone));
         }
+    }
+
+    /// Deleted while this host was away for so long that the others have forgotten even that. What
+    /// it runs it knew, and its board was since a full copy of theirs.
+    pub(super) fn is_long_gone(&self, service: ServiceId) -> bool {
+        let settings = self.board.record(&Key::ServiceSettings(service));
+        self.was_away_long && settings.is_none() && !planted!(ServesWhatNobodyKnows)
     }
 
     /// No other host is up, as far as this agent can tell: time to ask again where peers are.

@@ -13,6 +13,7 @@ use crate::{
     task::status::StopCode,
     time::{Mono, Now, Span},
 };
+use serde::{Deserialize, Serialize};
 
 /// How many tasks that were not taken over a refusal explains.
 const EXPLAINED_MAX: usize = 3;
@@ -20,7 +21,7 @@ const EXPLAINED_MAX: usize = 3;
 const STOPPING_TAKES: Span = Span::from_secs(limits::STOP_TIMEOUT_MAX.as_ms() / 1_000 + 10);
 
 /// A host on its way out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Leaving {
     /// Who waits to be told.
     callers: Vec<CommandId>,

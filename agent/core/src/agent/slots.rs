@@ -57,7 +57,14 @@ impl Agent {
             .filter_map(|task| Some((task.id, task.report.slot.clone()?)))
             .filter(|(_, label)| label.service == service && scope.covers(label.index))
             .collect();
+        let is_long_gone = self.is_long_gone(service);
         for (task, label) in mine {
+            if is_long_gone {
+                let name = &label.service_name;
+                let reason = format!("(service {name}) was deleted while this host was away");
+                self.stop_copy(now, task, &reason, fx);
+                continue;
+            }
             if self.lease_is_over(service) {
                 self.stop_copy(now, task, LEASE_OVER, fx);
                 continue;

@@ -40,6 +40,7 @@ impl Agent {
             Merge::Taken { replaced } => {
                 self.unsaved.push(Arc::clone(&record));
                 self.outbox.push(&record, None);
+                self.on_set_aside(now, &record, fx);
                 self.on_change(now, replaced.as_deref(), &record, fx);
             }
             // A newer epoch came from elsewhere in this very step: theirs stands.
@@ -56,6 +57,9 @@ impl Agent {
         from: Option<HostId>,
         fx: &mut Effects,
     ) {
+        let Some(record) = &self.examine(record) else {
+            return;
+        };
         let version = record.version;
         let author_is_me = version.stamp.author == self.config.host;
         let wall = self.clock.steady(now);
@@ -116,6 +120,7 @@ impl Agent {
                 if self.joining.is_done() {
                     self.outbox.push(record, from);
                 }
+                self.on_set_aside(now, record, fx);
                 self.on_change(now, replaced.as_deref(), record, fx);
             }
         }

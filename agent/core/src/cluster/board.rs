@@ -17,6 +17,7 @@ use crate::{
 };
 use entry::{ByKey, ByService, ByTask, TasksOf};
 use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     ops::{Bound, RangeBounds},
     sync::Arc,
@@ -104,7 +105,13 @@ impl Board {
         let kept_ms = self.tombstone_ms();
         let old =
             |r: &&Arc<Record>| r.body.is_none() && now.ms_since(r.version.stamp.wall) > kept_ms;
-        let buried: Vec<_> = self.records().filter(old).cloned().collect();
+        // Without the tombstone nobody would know that its slots are to go, too.
+        let has_slots = |key: &Key| match key {
+            Key::ServiceSettings(service) => self.slots(*service).next().is_some(),
+            _ => false,
+        };
+        let buried = self.records().filter(|r| old(r) && !has_slots(&r.key));
+        let buried: Vec<_> = buried.cloned().collect();
         for record in &buried {
             self.remove(record);
         }
@@ -121,6 +128,7 @@ impl Board {
         self.tree.insert(record);
         match (&record.key, &record.body) {
             (Key::ServiceSettings(id), Some(Body::ServiceSettings(s))) => {
+                poisoned!(&s.name);
                 self.names
                     .entry(s.name.clone())
                     .or_default()
@@ -155,6 +163,20 @@ impl Board {
             }
             _ => {}
         }
+    }
+}
+
+/// The records alone: all else follows from them.
+impl Serialize for Board {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.records())
+    }
+}
+
+impl<'de> Deserialize<'de> for Board {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let records = Vec::<Arc<Record>>::deserialize(deserializer)?;
+        Ok(Self::from_records(records))
     }
 }
 
@@ -440,9 +462,10 @@ impl Board {
     /// service at all is something else.
     pub fn is_service_gone(&self, id: ServiceId) -> bool {
         match self.record(&Key::ServiceSettings(id)).map(|r| &r.body) {
-            None => false,
+            Some(None) => true,
             Some(Some(Body::ServiceSettings(s))) => self.service_id_named(&s.name) != Some(id),
-            Some(_) => true,
+            // Not known, or not understood.
+            None | Some(Some(_)) => false,
         }
     }
 

@@ -10,8 +10,8 @@ use crate::{
     },
     time::Wall,
 };
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// What a record is about, who writes it, and what the epoch of its version means.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -274,6 +274,43 @@ pub struct Placement {
 pub enum HandOver {
     StartFirst,
     StopFirst,
+}
+
+/// As on the wire.
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_wire().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (kind, key) = <(u8, Vec<u8>)>::deserialize(deserializer)?;
+        Self::from_wire(kind, &key).map_err(D::Error::custom)
+    }
+}
+
+/// As people are told of a record.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Definition(digest) => write!(f, "the task definition {digest}"),
+            Self::Label { family, revision } => write!(f, "the label {family}:{revision}"),
+            Self::ServiceCount(id) => write!(f, "the count of service {id}"),
+            Self::ServiceRevision(id) => write!(f, "the revision of service {id}"),
+            Self::ServiceSettings(id) => write!(f, "the settings of service {id}"),
+            Self::Host(id) => write!(f, "the report of host {id}"),
+            Self::Task(_, id) => write!(f, "the report of task {id}"),
+            Self::StopOrder(id) => write!(f, "the order to stop task {id}"),
+            Self::Verdict(id) => write!(f, "the verdict on host {id}"),
+            Self::Slot(id, index) => write!(f, "slot {index} of service {id}"),
+            Self::Directive(id) => write!(f, "the directive for host {id}"),
+            Self::ClusterKey(id) => write!(f, "the cluster key {id}"),
+            Self::KeyInUse => write!(f, "the cluster key in use"),
+            Self::Electorate => write!(f, "the list of hosts that count for a majority"),
+            Self::Unknown { kind, .. } => write!(f, "a record of kind {kind}"),
+        }
+    }
 }
 
 impl TaskReport {

@@ -6,8 +6,9 @@ use crate::{
     limits,
     time::{Mono, Now, Wall},
 };
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Clock {
     author: HostId,
     wall: Wall,

@@ -8,7 +8,7 @@ use crate::{
     },
     ids::{KeyId, Secret},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// What a host says of its keys; empty where it has none and talks on loopback alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +19,9 @@ pub struct KeyReport {
 }
 
 /// What a host's driver is to do with its keys, in this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KeyOrders {
+    #[serde(serialize_with = "ids_alone")]
     pub install: Vec<(KeyId, Secret)>,
     pub seal_with: Option<KeyId>,
     pub remove: Vec<KeyId>,
@@ -30,6 +31,11 @@ impl KeyOrders {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// In recordings there are no secrets.
+fn ids_alone<S: Serializer>(install: &[(KeyId, Secret)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(install.iter().map(|(id, _)| id))
 }
 
 /// What is to change, so that this host has what the board says.

@@ -30,6 +30,7 @@ use crate::{
 use doubting::Doubt;
 use pauses::Pauses;
 use rings::{Rings, Zone};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -42,7 +43,7 @@ const FRESH: Span = Span::from_ms(150);
 /// Hosts that were judged down within this time fell silent together.
 const TOGETHER: Span = Span::from_secs(60);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Membership {
     me: HostId,
     timings: Timings,
@@ -65,7 +66,7 @@ pub struct Membership {
 }
 
 /// A host that is judged down.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Gone {
     /// The last answer we had from it.
     answered: Option<Mono>,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Version of the wire format; a message of another one is refused, by name.
 pub const WIRE_VERSION: u8 = 1;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
     /// "Are you there?"
     Probe { sequence: u32 },

@@ -11,12 +11,13 @@ use crate::{
     limits,
     time::{Mono, Span},
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Between two flushes of what can wait.
 const FLUSH_INTERVAL: Span = Span::from_ms(10);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outbox {
     urgent: Queue,
     rest: Queue,
@@ -31,7 +32,7 @@ pub struct Outbox {
 }
 
 /// A changed record, and who sent it if it was not written here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Change {
     pub record: Arc<Record>,
     pub from: Option<HostId>,

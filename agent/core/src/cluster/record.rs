@@ -7,7 +7,7 @@ use crate::{
     rng::{hash_bytes, mix},
     time::Wall,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::sync::Arc;
 
 /// A hybrid logical clock's reading (Kulkarni et al., OPODIS'14), made unique by its author.
@@ -94,6 +94,17 @@ impl Record {
         Arc::new(record)
     }
 
+    /// The same record, of which nobody reads more than its key and version.
+    pub fn unread(&self) -> Arc<Self> {
+        let body = self.body.as_ref().map(|body| Body::Unknown(body.to_wire()));
+        Arc::new(Self {
+            key: self.key.clone(),
+            body,
+            signature: self.signature.clone(),
+            ..*self
+        })
+    }
+
     /// What the record adds to the XOR-hashes above it: key and version; one decides the body.
     pub fn hash(&self) -> u64 {
         let Stamp {
@@ -107,12 +118,16 @@ impl Record {
     }
 
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_with(self.body.as_ref().map(Body::to_wire))
+    }
+
+    fn encode_with(&self, body: Option<Vec<u8>>) -> Vec<u8> {
         let (kind, key) = self.key.to_wire();
         let wire = WireRecord {
             kind,
             key,
             version: self.version,
-            body: self.body.as_ref().map(Body::to_wire),
+            body,
             signature: self.signature.clone(),
         };
         postcard::to_allocvec(&wire).expect("a record always encodes")
@@ -128,6 +143,29 @@ impl Record {
         let key = Key::from_wire(kind, &wire.key).map_err(|err| RecordError::Key { kind, err })?;
         let body = wire.body.map(|bytes| read_body(kind, bytes)).transpose()?;
         Ok(Self::assemble(key, wire.version, body, wire.signature))
+    }
+}
+
+/// As recordings hold it: what travels, but for the secret of a cluster key, which is blank; and
+/// whether the body is read.
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let body = self.body.as_ref().map(Body::to_wire);
+        let body = match self.key {
+            Key::ClusterKey(_) => body.map(|secret| vec![0; secret.len()]),
+            _ => body,
+        };
+        let is_read = !matches!(self.body, Some(Body::Unknown(_)));
+        (is_read, self.encode_with(body)).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (is_read, bytes) = <(bool, Vec<u8>)>::deserialize(deserializer)?;
+        let record = Self::decode(&bytes).map_err(D::Error::custom)?;
+        let record = if is_read { record } else { record.unread() };
+        Ok(Arc::unwrap_or_clone(record))
     }
 }
 

@@ -5,9 +5,10 @@ use crate::{
     ids::TaskId,
     spec::task_definition::{Protocol, Resources},
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
     capacity: Capacity,
     promised: BTreeMap<TaskId, Resources>,

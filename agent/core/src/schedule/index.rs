@@ -21,10 +21,11 @@ use crate::{
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What has to be looked at again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Touched {
     /// Each slot of these, and whatever else there is of them.
     pub services: BTreeSet<ServiceId>,
@@ -33,7 +34,7 @@ pub struct Touched {
     pub more_room: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Index {
     pub(super) load: Load,
     keepers: Keepers,
@@ -83,8 +84,8 @@ impl Index {
         self.under_majority.contains(&service)
     }
 
-    /// Hosts that had better not be given a slot of the service: those that have failed to start one
-    /// lately, with how often, and those that do not answer at the moment.
+    /// Hosts that had better not be given a slot of the service: those that have failed to start
+    /// one lately, with how often, and those that do not answer at the moment.
     pub fn avoided(&self, now: Wall, service: ServiceId) -> BTreeMap<HostId, u32> {
         let range = (service, HostId(0))..=(service, HostId(u128::MAX));
         let failed = self

@@ -26,6 +26,7 @@ use crate::{
 use brake::Brake;
 use moves::Balance;
 use round::Round;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use wakes::Wakes;
 
@@ -82,7 +83,7 @@ impl Scope {
 }
 
 /// The delays of the services that this host keeps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Keeper {
     /// When a slot was first seen as it is now: the offer open, or the failure to be made good.
     since: BTreeMap<(ServiceId, SlotIndex), (Generation, Open, Mono)>,
@@ -106,7 +107,7 @@ pub struct Keeper {
     wakes: Wakes,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Open {
     Offer,
     /// Taken up, and the host's container runtime does not answer.

@@ -7,10 +7,11 @@ use crate::{
     ids::{HostId, ServiceId},
     rng,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How fit a host is to keep services: one that is about to leave only if there is no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fitness {
     LastResort,
     Eligible,
@@ -19,7 +20,7 @@ pub enum Fitness {
 /// A candidate for one service; the greatest is its keeper.
 type Candidate = (Fitness, u64, HostId);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Keepers {
     hosts: BTreeMap<HostId, Fitness>,
     services: BTreeMap<ServiceId, Option<Candidate>>,

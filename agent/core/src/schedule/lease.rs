@@ -10,6 +10,7 @@ use crate::{
     limits,
     time::{Mono, Span},
 };
+use serde::{Deserialize, Serialize};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, VecDeque},
@@ -30,7 +31,7 @@ const DRIFT: u64 = 100;
 const CALLS_OPEN_MAX: usize = 8;
 
 /// What the answers come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// Too few have answered lately; what runs may go on for now.
     #[default]
@@ -41,7 +42,7 @@ pub enum Standing {
     Expired,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Lease {
     /// Since when this host takes part; `None` while nothing under `majority` concerns it.
     since: Option<Mono>,

@@ -8,10 +8,11 @@ use crate::{
     ids::{HostId, ServiceId},
     spec::task_definition::{Protocol, Resources},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Whether a host can be given a slot at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     Open,
     /// Tasks or slots name it, but it has not said anything of itself.
@@ -25,7 +26,7 @@ pub enum Standing {
 }
 
 /// What placement knows of a host besides its load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
     pub standing: Standing,
     pub capacity: Capacity,
@@ -33,7 +34,7 @@ pub struct HostFacts {
     pub zone: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Load {
     hosts: BTreeMap<HostId, HostLoad>,
     /// The open hosts of each zone.
@@ -42,7 +43,7 @@ pub struct Load {
     spreads: BTreeMap<(ServiceId, u64), Spread>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct HostLoad {
     pub(super) facts: HostFacts,
     cpu: u64,
@@ -53,7 +54,7 @@ pub(super) struct HostLoad {
 }
 
 /// The open hosts of a zone: by their number of tasks, and then in a ring.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Zone {
     pub(super) by_tasks: BTreeMap<u32, Ring>,
     hosts: u32,
@@ -71,7 +72,7 @@ pub(super) struct Copies {
 }
 
 /// The copies of one service in one zone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Spread {
     pub(super) copies: u32,
     /// How many hosts have so many copies; none are not listed.

@@ -38,7 +38,7 @@ pub enum PartitionPolicy {
 }
 
 /// What is to change; whatever is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionsChange {
     pub replace_after: Option<ReplaceAfter>,
     pub partition: Option<PartitionPolicy>,

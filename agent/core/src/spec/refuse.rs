@@ -80,7 +80,7 @@ fn nearest(name: &str, known: &[&str]) -> Option<String> {
 }
 
 /// Levenshtein's distance: how many bytes to insert, remove or replace.
-fn edits(from: &str, to: &str) -> usize {
+pub fn edits(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.bytes().enumerate() {
         let mut diagonal = row[0];

@@ -8,6 +8,7 @@ use super::{
     tags::read_tags,
 };
 use crate::limits;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{fmt, str::FromStr};
 
@@ -37,7 +38,7 @@ pub struct UpdateService {
 }
 
 /// A task definition as people refer to it: `family`, `family:revision`, or an ARN of either.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DefinitionRef {
     pub family: String,
     /// The family's latest where absent.

@@ -5,6 +5,7 @@ use crate::{
     task::runtime::{Exit, FailureKind, PortBinding, RuntimeCommand, RuntimeFailure},
     time::{Mono, Now, Span},
 };
+use serde::{Deserialize, Serialize};
 
 /// Failed attempts at one call before the task is given up.
 const ATTEMPTS_MAX: u32 = 5;
@@ -12,7 +13,7 @@ const ATTEMPTS_MAX: u32 = 5;
 const REMOVE_RETRY: Span = Span::from_secs(30);
 
 /// Where a container stands. It moves down this list, and may skip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     /// Known from before a restart; the next full comparison says where it stands.
     Unknown,
@@ -26,7 +27,7 @@ pub enum Phase {
     Gone,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Container {
     pub name: String,
     pub image: String,

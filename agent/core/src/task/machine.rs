@@ -16,8 +16,9 @@ use crate::{
     time::{Mono, Now, Span, Wall},
     timings::Timings,
 };
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
     pub id: TaskId,
     /// What the board is told; always true of the containers when a step ends.

@@ -13,9 +13,10 @@ use crate::{
     time::{Mono, Now},
     timings::Timings,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Roster {
     cluster: String,
     host: HostId,

@@ -13,7 +13,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// What the core asks of the container runtime.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuntimeCommand {
     /// Make the container, not started. If one of this task and name is there already, answer
     /// `Created` with its id, as if it had just been made.
@@ -45,7 +45,7 @@ pub enum RuntimeCommand {
 }
 
 /// Everything that is needed to make one container of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateContainer {
     pub labels: Labels,
     pub container: Container,
@@ -78,7 +78,7 @@ pub struct SlotLabel {
 }
 
 /// What the container runtime tells the core.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuntimeEvent {
     /// The runtime answers (again). The core asks for a `List` at once.
     Available {
@@ -143,14 +143,14 @@ pub struct Exit {
 }
 
 /// A failed call, sorted by what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeFailure {
     pub kind: FailureKind,
     /// ECS's error name and a sentence: `CannotPullContainerError: no such image: web:1`.
     pub reason: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureKind {
     /// Worth trying again: a time-out, a refused connection, a server error.
     Transient,
@@ -167,14 +167,14 @@ pub struct PortBinding {
 }
 
 /// One of our containers as a full comparison found it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     pub runtime_id: String,
     pub labels: Labels,
     pub status: ObservedStatus,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObservedStatus {
     Created,
     Running {

@@ -4,7 +4,7 @@ use super::board::{
     A, B, T0, WEB, begin_anew, board, condemn, context, pretty, put, task, task_id, with_view,
 };
 use crate::{
-    api::{hosts, introspection, overview, services, tasks, why},
+    api::{hosts, introspection, overview, services, tasks, view::View, why},
     handle::DaemonStatus,
 };
 use expect_test::expect_file;
@@ -12,18 +12,23 @@ use holdfast_core::{
     cluster::body::{Body, Key},
     task::status::TaskStatus,
 };
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// The RUNNING task of `A` does not count among its service's; this is how it is shown.
+fn shown_but_not_counted(view: &View<'_>) -> Value {
+    let service = view.board.service(WEB).unwrap();
+    let counted = services::counts(view, service.id);
+    assert_eq!((counted.running, counted.pending), (0, 1));
+    let (host, report) = view.board.task(task_id(1)).unwrap();
+    tasks::extended_json(view, host, task_id(1), report)
+}
 
 #[test]
 fn tasks_on_a_host_that_is_down_are_shown_but_not_counted() {
     let mut board = board();
     condemn(&mut board, A);
     with_view(&board, |view| {
-        let service = view.board.service(WEB).unwrap();
-        let counted = services::counts(view, service.id);
-        assert_eq!((counted.running, counted.pending), (0, 1));
-        let (host, report) = board.task(task_id(1)).unwrap();
-        let shown = tasks::extended_json(view, host, task_id(1), report);
+        let shown = shown_but_not_counted(view);
         expect_file!["snapshots/down_task.txt"].assert_eq(&format!(
             "{} {} {}",
             shown["lastStatus"], shown["connectivity"], shown["holdfast"]["host"]
@@ -39,11 +44,7 @@ fn what_a_host_that_is_back_has_not_confirmed_is_shown_but_not_counted() {
     let mut board = board();
     begin_anew(&mut board, A);
     with_view(&board, |view| {
-        let service = view.board.service(WEB).unwrap();
-        let counted = services::counts(view, service.id);
-        assert_eq!((counted.running, counted.pending), (0, 1));
-        let (host, report) = board.task(task_id(1)).unwrap();
-        let shown = tasks::extended_json(view, host, task_id(1), report);
+        let shown = shown_but_not_counted(view);
         assert_eq!(shown["holdfast"]["confirmed"], json!(false));
         let why = why::why(view, "web").unwrap();
         let text = why["slots"][0]["explanation"].as_str().unwrap();
@@ -122,6 +123,7 @@ fn status_and_readiness_tell_what_is_missing() {
         started_at: T0,
         transport: json!({"datagrams": {"sent": 7}}),
         disk: None,
+        set_aside: vec!["slot 3 of service web".to_owned()],
     };
     with_view(&board, |view| {
         let mut status = overview::status(view, &daemon);

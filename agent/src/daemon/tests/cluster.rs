@@ -48,7 +48,7 @@ impl Cluster {
         &self.hosts[number].running.as_ref().expect("it runs").0
     }
 
-    fn state_dir(&self, number: usize) -> PathBuf {
+    pub(super) fn state_dir(&self, number: usize) -> PathBuf {
         self.dir.join(format!("state-{number}"))
     }
 
@@ -76,15 +76,7 @@ impl Cluster {
 
     /// Starts an agent on the state that it left, at a new port.
     pub(super) async fn start(&mut self, number: usize) {
-        let config = self.config(number);
-        let state = StateDir::open(&config.state_dir).unwrap();
-        let path = state.path().join("holdfast.redb");
-        let (store, entries) = until("the store is free", async || {
-            Store::open(&path, gossip::now_wall_ms()).ok()
-        })
-        .await;
-        let host = (HostId((number as u128 + 1) << 96), number as u64 + 1);
-        let started = start(config, host, store, entries).await.unwrap();
+        let (started, state) = self.prepare(number).await;
         let handle = started.driver.handle().clone();
         let running = tokio::spawn(async move {
             let ended = started.run().await;
@@ -97,6 +89,20 @@ impl Cluster {
             address: Some(address),
             starts: self.hosts[number].starts + 1,
         };
+    }
+
+    /// An agent that has not taken its first step.
+    pub(super) async fn prepare(&self, number: usize) -> (Started, StateDir) {
+        let config = self.config(number);
+        let state = StateDir::open(&config.state_dir).unwrap();
+        let path = state.path().join("holdfast.redb");
+        let (store, entries) = until("the store is free", async || {
+            Store::open(&path, gossip::now_wall_ms()).ok()
+        })
+        .await;
+        let host = (HostId((number as u128 + 1) << 96), number as u64 + 1);
+        let started = start(config, host, store, entries).await.unwrap();
+        (started, state)
     }
 
     /// As `kill -9` would: nothing is said, and nothing more is written.

@@ -4,6 +4,7 @@ use e2e::{
     docker::{CLUSTER_LABEL, Container, Engine, Event, Watch},
     fleet::{Fleet, PATIENCE},
     program::{self, IMAGE},
+    usage,
     wait::{pass, secs, wall_nanos},
 };
 use serde_json::{Value, json};
@@ -17,7 +18,6 @@ use std::{
 
 const TRIALS: usize = 11;
 const IDLE: Duration = secs(30);
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Milliseconds of several trials.
 #[derive(Debug, Default)]
@@ -271,13 +271,13 @@ fn idle(fleet: &Fleet) -> Vec<Row> {
         fleet
             .hosts
             .iter()
-            .map(|host| cpu_ticks(host.pid()))
+            .map(|host| usage::cpu_ticks(host.pid()))
             .collect()
     };
     let before: Vec<f64> = ticks(fleet);
     pass(IDLE);
     let after: Vec<f64> = ticks(fleet);
-    let wall = IDLE.as_secs_f64() * TICKS_PER_SECOND;
+    let wall = IDLE.as_secs_f64() * usage::TICKS_PER_SECOND;
     let used = before
         .iter()
         .zip(&after)
@@ -285,11 +285,8 @@ fn idle(fleet: &Fleet) -> Vec<Row> {
     let resident = fleet
         .hosts
         .iter()
-        .map(|host| status_mib(host.pid(), "VmRSS:"));
-    let peak = fleet
-        .hosts
-        .iter()
-        .map(|host| status_mib(host.pid(), "VmHWM:"));
+        .map(|host| usage::resident_mib(host.pid()));
+    let peak = fleet.hosts.iter().map(|host| usage::peak_mib(host.pid()));
     vec![
         row(
             "idle agent, 5 peers, 5 tasks: resident memory",
@@ -305,30 +302,6 @@ fn idle(fleet: &Fleet) -> Vec<Row> {
         ),
         row("… CPU, of one core", "%", Trials(used.collect()), "≤ 0.5"),
     ]
-}
-
-/// User and system time, in ticks of 10 ms.
-fn cpu_ticks(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the agent runs");
-    let after_name = stat
-        .rsplit_once(')')
-        .expect("proc(5): the name is in brackets")
-        .1;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let tick = |at: usize| {
-        fields[at]
-            .parse::<f64>()
-            .expect("proc(5): ticks are numbers")
-    };
-    // proc(5) counts from 1 and these are fields 14 and 15; ours begin with field 3.
-    tick(11) + tick(12)
-}
-
-fn status_mib(pid: u32, name: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the agent runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kib.expect("proc(5): it is there, in kB") / 1_024.0
 }
 
 impl Trials {

@@ -56,6 +56,15 @@ pub struct Moves {
     pub ended: Vec<Happened>,
 }
 
+impl Moves {
+    /// From a moment to the last of them.
+    pub fn lasted_from(&self, nanos: u64) -> Duration {
+        let all = self.started.iter().chain(&self.ended);
+        let last = all.map(|happened| happened.event.at_nanos).max();
+        Duration::from_nanos(last.unwrap_or(nanos).saturating_sub(nanos))
+    }
+}
+
 impl LabFleet {
     /// So many hosts whose agents all see each other; `None`, loudly, where there can be no lab.
     pub fn start(count: u8) -> Option<Self> {

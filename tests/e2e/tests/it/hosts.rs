@@ -94,7 +94,7 @@ fn the_last_host_does_not_leave_unless_it_must() {
     assert!(why.contains("no other host is up"), "{why}");
     fleet.hosts[0].cli_ok(&["leave", "--force"]);
     assert_eq!(fleet.hosts[0].ended().code(), Some(5));
-    assert_eq!(fleet.running("web").len(), 0);
+    fleet.await_count("web", 0);
     fleet.start_all();
     fleet.await_count("web", 2);
 }

@@ -28,6 +28,8 @@ static ALLOCATED: PeakAlloc = PeakAlloc;
 
 const PEER_BYTES_MAX: usize = 1_024;
 const TASK_BYTES_MAX: usize = 600;
+/// A task record in the two copies of the agent that a recorder holds.
+const RECORDED_BYTES_MAX: usize = 600;
 const PEERS: u64 = 2_000;
 const TASKS: u64 = 40_000;
 const NOW: Now = Now {
@@ -49,6 +51,8 @@ fn main() -> ExitCode {
     let task = (many - few) / TASKS as usize;
     println!("each peer         {peer:>6} bytes, at most {PEER_BYTES_MAX}");
     println!("each task record  {task:>6} bytes, at most {TASK_BYTES_MAX}");
+    let copies = copies_of(&tasks(TASKS)) / TASKS as usize;
+    println!("each in a recorder {copies:>5} bytes, at most {RECORDED_BYTES_MAX}");
     println!(
         "record {} bytes, body {}, task report {}, host report {}",
         size_of::<Record>(),
@@ -56,7 +60,8 @@ fn main() -> ExitCode {
         size_of::<TaskReport>(),
         size_of::<HostReport>()
     );
-    if peer <= PEER_BYTES_MAX && task <= TASK_BYTES_MAX {
+    let is_small = peer <= PEER_BYTES_MAX && task <= TASK_BYTES_MAX;
+    if is_small && copies <= RECORDED_BYTES_MAX {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -65,6 +70,24 @@ fn main() -> ExitCode {
 
 /// The bytes of an agent that read these from its disk.
 fn agent_with(records: &[Arc<Record>]) -> usize {
+    let before = ALLOCATED.current_usage();
+    let agent = resumed(records);
+    let used = ALLOCATED.current_usage() - before;
+    drop(agent);
+    used
+}
+
+/// The bytes of two copies of it.
+fn copies_of(records: &[Arc<Record>]) -> usize {
+    let agent = resumed(records);
+    let before = ALLOCATED.current_usage();
+    let copies = [agent.clone(), agent.clone()];
+    let used = ALLOCATED.current_usage() - before;
+    drop(copies);
+    used
+}
+
+fn resumed(records: &[Arc<Record>]) -> Agent {
     let encoded: Vec<Vec<u8>> = records.iter().map(|record| record.encode()).collect();
     let config = AgentConfig {
         host: HostId(u128::MAX),
@@ -82,16 +105,12 @@ fn agent_with(records: &[Arc<Record>]) -> usize {
         agent_version: String::new(),
         timings: Timings::default(),
     };
-    let before = ALLOCATED.current_usage();
     let read = |bytes: &Vec<u8>| Record::decode(bytes).expect("it was encoded");
     let board = Board::from_records(encoded.iter().map(read));
     let mut fx = Effects::new();
     let agent = Agent::resume(config, board, 1, NOW, &mut fx);
     fx.drain().for_each(drop);
-    drop(fx);
-    let used = ALLOCATED.current_usage() - before;
-    drop(agent);
-    used
+    agent
 }
 
 fn address(number: u64) -> SocketAddr {

@@ -1,24 +1,41 @@
 //! What an enemy or a broken peer sends.
 
-use super::{Case, Told, expect, hold, rest};
-use crate::{cluster::Cluster, planted::Planted::Core};
+use super::{Case, Told, churn, expect, hold, moved, rest};
+use crate::{
+    cluster::{Cluster, SECOND},
+    planted::Planted::Core,
+    workload::definition,
+};
 use holdfast_core::{
     cluster::{
+        body::{Body, Key, ServiceSettings},
         hash_tree::{FAN, Prefix},
         message::Message,
+        record::{Record, Stamp, Version},
     },
     limits,
-    planted::Bug,
+    planted::{Bug, POISON},
 };
+use std::sync::Arc;
 
-pub(super) const CASES: &[Case] = &[Case {
-    number: 39,
-    name: "garbage, cut short, over the limits",
-    agents: 3,
-    story: garbage,
-    bug: Core(Bug::ReadsAnyLength),
-    caught_by: "was read",
-}];
+pub(super) const CASES: &[Case] = &[
+    Case {
+        number: 39,
+        name: "garbage, cut short, over the limits",
+        agents: 3,
+        story: garbage,
+        bug: Core(Bug::ReadsAnyLength),
+        caught_by: "was read",
+    },
+    Case {
+        number: 40,
+        name: "a record that crashes whoever reads it",
+        agents: 4,
+        story: poison,
+        bug: Core(Bug::SetsNothingAside),
+        caught_by: "times of the same record",
+    },
+];
 
 /// Every reader is total: whatever the bytes, it says no, or reads something within the limits.
 fn garbage(cluster: &mut Cluster) -> Told {
@@ -51,4 +68,87 @@ fn garbage(cluster: &mut Cluster) -> Told {
         })?;
     }
     rest(cluster, 3)
+}
+
+/// New settings of the service `s0` under this name, as a peer would pass them on.
+fn settings(cluster: &Cluster, name: &str) -> Option<Arc<Record>> {
+    let board = cluster.agent(1)?.board();
+    let service = board.service_named("s0")?.id;
+    let (key, settings) = (
+        Key::ServiceSettings(service),
+        board.service(service)?.settings,
+    );
+    let stamp = Stamp {
+        wall: cluster.host(1).wall(cluster.now()),
+        counter: 0,
+        author: cluster.host(1).id,
+    };
+    let settings = ServiceSettings {
+        name: name.to_owned(),
+        ..settings.clone()
+    };
+    let version = Version { epoch: 0, stamp };
+    Some(Record::new(
+        key,
+        version,
+        Some(Body::ServiceSettings(settings)),
+    ))
+}
+
+/// Every agent dies of it twice, sets it aside and comes back; until it is written anew its service
+/// runs as it did, and all others are held as ever.
+fn poison(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 6)?;
+    cluster.register(0, definition("pair", 1));
+    cluster.create(0, "s1", "pair", 4);
+    cluster.run_for(SECOND)?;
+    cluster.converge(30 * SECOND)?;
+    let before = churn(&cluster.stats);
+    let (poisoned, mended) = (settings(cluster, POISON), settings(cluster, "s0"));
+    let (Some(poisoned), Some(mended)) = (poisoned, mended) else {
+        return Err("there is no service s0".to_owned());
+    };
+    // Its author is of another release, lives, and says it again.
+    for _ in 0..20 {
+        for to in [0, 2, 3] {
+            cluster.tell(1, to, Message::Records(vec![poisoned.clone()]));
+        }
+        cluster.run_for(2 * SECOND)?;
+    }
+    moved(cluster, before, (0, 0))?;
+    for host in 0..4 {
+        let deaths = cluster.host(host).poisoned;
+        expect(deaths <= 2, || {
+            format!("h{host}'s agent died {deaths} times of the same record")
+        })?;
+        let agent = cluster.agent(host);
+        let kept = agent.and_then(|agent| agent.board().record(&poisoned.key));
+        expect(
+            kept.is_some_and(|kept| kept.encode() == poisoned.encode()),
+            || format!("h{host} has not kept the record as it came"),
+        )?;
+    }
+    cluster.kill_container(2);
+    cluster.scale(3, "s1", 6);
+    cluster.run_for(5 * SECOND)?;
+    // Power is lost everywhere, and what is set aside is on every disk.
+    (0..4).for_each(|host| cluster.crash(host));
+    (0..4).for_each(|host| cluster.restart(host));
+    cluster.run_for(10 * SECOND)?;
+    let version = Version {
+        epoch: 0,
+        stamp: Stamp {
+            wall: cluster.host(1).wall(cluster.now()),
+            ..mended.version.stamp
+        },
+    };
+    let mended = Record::new(mended.key.clone(), version, mended.body.clone());
+    cluster.tell(1, 0, Message::Records(vec![mended]));
+    cluster.run_for(5 * SECOND)?;
+    for host in 0..4 {
+        let agent = cluster.agent(host);
+        let aside = agent.map_or(0, |agent| agent.set_aside().count());
+        expect(aside == 0, || format!("h{host} still sets {aside} aside"))?;
+    }
+    rest(cluster, 12)
 }

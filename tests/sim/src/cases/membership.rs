@@ -44,6 +44,22 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "were replaced at once",
     },
     Case {
+        number: 29,
+        name: "a host is back after the end of the tombstones",
+        agents: 4,
+        story: back_late,
+        bug: Core(Bug::BelievesAnOldDisk),
+        caught_by: "is known again",
+    },
+    Case {
+        number: 29,
+        name: "a host is back late, with containers of what was deleted",
+        agents: 4,
+        story: back_late,
+        bug: Core(Bug::ServesWhatNobodyKnows),
+        caught_by: "for nobody",
+    },
+    Case {
         number: 30,
         name: "numbers at the end of their range",
         agents: 4,
@@ -120,6 +136,44 @@ fn zones_die(cluster: &mut Cluster) -> Told {
         "all that five of twelve had were replaced at once".to_owned()
     })?;
     rest(cluster, 24)
+}
+
+fn back_late(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 4)?;
+    cluster.register(0, definition("pair", 1));
+    cluster.create(0, "s1", "pair", 8);
+    cluster.run_for(SECOND)?;
+    cluster.converge(30 * SECOND)?;
+    // Its containers run on.
+    cluster.crash(3);
+    cluster.run_for(70 * SECOND)?;
+    cluster.delete(0, "s1");
+    cluster.run_for(10 * SECOND)?;
+    // The host is forgotten, then its own tombstone is buried, and that of the service.
+    for _ in 0..3 {
+        cluster.pass_hours(80);
+        cluster.run_for(60 * SECOND)?;
+    }
+    let board = cluster.agent(0).map(holdfast_core::agent::Agent::board);
+    let is_told = board.is_some_and(|board| {
+        let mut buried = board.records().filter(|record| record.body.is_none());
+        buried.any(|record| matches!(record.key, Key::ServiceSettings(_) | Key::Host(_)))
+    });
+    expect(!is_told, || "its tombstone is there yet".to_owned())?;
+    let running = cluster.running_on(3);
+    expect(running > 0, || {
+        "nothing runs there to be stopped".to_owned()
+    })?;
+    cluster.restart(3);
+    cluster.run_for(30 * SECOND)?;
+    for host in 0..4 {
+        let board = cluster.agent(host).map(holdfast_core::agent::Agent::board);
+        let known = board.is_some_and(|board| board.service_named("s1").is_some());
+        expect(!known, || {
+            format!("s1, which was deleted, is known again to h{host}")
+        })?;
+    }
+    rest(cluster, 4)
 }
 
 fn greatest_numbers(cluster: &mut Cluster) -> Told {

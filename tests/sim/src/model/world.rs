@@ -400,8 +400,8 @@ impl World {
                 Effect::Reply { result, .. } => {
                     result.map_err(|refusal| format!("h{host} refused: {refusal}"))?;
                 }
-                // Nobody rotates keys here.
-                Effect::Emit(_) | Effect::Keys(_) => {}
+                // Nobody rotates keys here, or writes what crashes its reader.
+                Effect::Emit(_) | Effect::Keys(_) | Effect::Try(_) | Effect::Acquit(_) => {}
                 // The machine is there, whatever its agent does; unless one of the two is cut off.
                 Effect::Knock { host: other, .. } => {
                     let there = self.machines.iter().position(|m| m.id == other);

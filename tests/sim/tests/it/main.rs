@@ -5,6 +5,7 @@ mod clocks;
 mod contract;
 mod floods;
 mod planted;
+mod recordings;
 mod regressions;
 mod hosts;
 mod keeping;

@@ -16,6 +16,7 @@ use crate::{
     limits,
     time::{Mono, Span},
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Voters that must be up, in our view, for a verdict on a host that we do not observe.
@@ -25,7 +26,7 @@ const NEWS_MS: u64 = 5_000;
 const ASK_INTERVAL: Span = Span::from_ms(100);
 const ASK_TIMES: u8 = 3;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Doubt {
     pub(super) record: Arc<Record>,
     pub(super) next: Mono,

@@ -7,6 +7,7 @@ use crate::{
     ids::HostId,
     time::{Mono, Span},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A pause is forgotten after this long.
@@ -14,10 +15,10 @@ const REMEMBERED: Span = Span::from_secs(600);
 /// No host is waited for longer than this because of its pauses.
 const PATIENCE_MAX: Span = Span::from_secs(15);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pauses(BTreeMap<HostId, Pause>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Pause {
     longest: Span,
     at: Mono,

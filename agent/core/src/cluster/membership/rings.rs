@@ -10,13 +10,14 @@ use crate::{
     limits::{CROSSING_MAX, OBSERVERS},
     rng::{hash_bytes, mix},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A zone by its hash: equal names are all that counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Zone(u16);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Rings {
     me: HostId,
     zone: Zone,
@@ -28,7 +29,7 @@ pub(super) struct Rings {
     rings: Vec<Ring>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Ring {
     number: u64,
     /// Those right before us, nearest first.
@@ -38,7 +39,7 @@ struct Ring {
 }
 
 /// The hosts nearest to a place on a ring, nearest first, up to a number.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Near {
     most: usize,
     hosts: Vec<(u64, HostId, Zone)>,

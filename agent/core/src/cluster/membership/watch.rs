@@ -4,6 +4,7 @@ use crate::{
     ids::{HostId, Incarnation},
     time::{Mono, Span},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A probe is late after this long at the least and at the most.
@@ -21,7 +22,7 @@ const TOLD_LASTS: Span = Span::from_ms(1_500);
 /// A later answer tells nothing of the way.
 const ROUND_TRIP_MAX: Span = Span::from_secs(30);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Watch {
     pub(super) incarnation: Incarnation,
     /// We are its observer; else it is watched because of somebody's alarm.
@@ -43,14 +44,14 @@ pub(super) struct Watch {
 }
 
 /// Probes in quick succession, and when the next one is due.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Burst {
     pub(super) sent: u32,
     pub(super) next: Mono,
 }
 
 /// Our own alarm, and what its other observers did since.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Raised {
     pub(super) since: Mono,
     /// We are one of its observers, so we may judge.
@@ -58,7 +59,7 @@ pub(super) struct Raised {
     pub(super) witnesses: BTreeMap<HostId, Witness>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Witness {
     pub(super) heard: Option<Mono>,
     /// How often it was asked in a row without a word from it.
@@ -66,7 +67,7 @@ pub(super) struct Witness {
 }
 
 /// "I have no answer from it since then."
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Vote {
     pub(super) at: Mono,
     pub(super) answered: Mono,
@@ -74,7 +75,7 @@ pub(super) struct Vote {
 }
 
 /// What the machine says when its agent says nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Kernel {
     /// Its last answer to us.
     pub(super) own: Option<Mono>,
@@ -88,7 +89,7 @@ pub(super) struct Kernel {
 }
 
 /// Smoothed time from a probe to its answer, and how much it varies, as TCP has it (RFC 6298).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct RoundTrip {
     mean: Option<Span>,
     deviation: Span,

@@ -6,16 +6,17 @@ use crate::{
     time::{Mono, Span},
     timings::BrakeSettings,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Brake {
     settings: BrakeSettings,
     losses: BTreeMap<HostId, Mono>,
     braking: Option<Braking>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Braking {
     /// The latest loss, or the latest slot that asked: the brake is let go when both are over.
     last: Mono,

@@ -93,8 +93,8 @@ impl Keeper {
         }
     }
 
-    /// The slot's host has taken it up, but its container runtime does not answer, and nothing of it
-    /// ran yet: after a while it goes elsewhere. Should it start after all, it serves until then.
+    /// The slot's host has taken it up, but its container runtime does not answer, and nothing of
+    /// it ran yet: after a while it goes elsewhere. Should it start after all, it serves till then.
     fn stuck(
         &mut self,
         round: &mut Round<'_>,

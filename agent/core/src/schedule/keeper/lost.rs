@@ -58,8 +58,8 @@ impl Keeper {
         Some(self.pass_on(round, view, held, 0, reason))
     }
 
-    /// The slot's holder is a suspect, and the service does not wait until it is down: the slot goes
-    /// to another host when the observers agree that it has been silent for so long.
+    /// The slot's holder is a suspect, and the service does not wait until it is down: the slot
+    /// goes to another host when the observers agree that it has been silent for so long.
     pub(super) fn suspected(
         &mut self,
         round: &mut Round<'_>,

@@ -18,6 +18,7 @@ use crate::{
     },
     time::{Mono, Now, Span, Wall},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Slots that are on the move in the whole cluster, above which no keeper begins another move.
@@ -32,7 +33,7 @@ const BALANCE_PAUSE: Span = Span::from_secs(2);
 const BALANCE_GAIN_MIN: u32 = 2;
 
 /// Whether a service is to be looked at for balance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Balance {
     Due(Mono),
     /// Something else is the matter with it; to be looked at again.

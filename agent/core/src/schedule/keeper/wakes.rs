@@ -5,13 +5,14 @@ use crate::{
     schedule::index::Touched,
     time::Mono,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A slot, or the service as a whole.
 type Subject = (ServiceId, Option<SlotIndex>);
 
 /// One wake for each subject, the earliest that was asked for: whoever is looked at asks anew.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Wakes {
     queue: BTreeSet<(Mono, Subject)>,
     at: BTreeMap<Subject, Mono>,
