@@ -10,11 +10,15 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tracing::{error, info};
 
 /// How long a record that nothing waits for may stay in memory.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What may wait to be written. A disk that hangs for long holds up the agent, as it does at each
+/// barrier, rather than fill the memory.
+const WAITING_KIB_MAX: usize = 64 * 1_024;
 
 type Entry = (Vec<u8>, Vec<u8>);
 
@@ -22,6 +26,8 @@ enum Write {
     Soon {
         puts: Vec<Entry>,
         deletes: Vec<Vec<u8>>,
+        /// Given back when it is written, or given up.
+        _room: Option<OwnedSemaphorePermit>,
     },
     Barrier {
         puts: Vec<Entry>,
@@ -36,6 +42,7 @@ pub(crate) struct Disk {
     writes: Sender<Write>,
     /// Why the last write failed; `None` while the disk works.
     trouble: watch::Receiver<Option<String>>,
+    room_kib: Arc<Semaphore>,
 }
 
 impl Disk {
@@ -43,21 +50,37 @@ impl Disk {
         let (writes, taken) = channel();
         let (tell, trouble) = watch::channel(None);
         thread::spawn(move || run(store, &taken, &tell));
-        Self { writes, trouble }
+        Self {
+            writes,
+            trouble,
+            room_kib: Arc::new(Semaphore::new(WAITING_KIB_MAX)),
+        }
     }
 
-    pub(crate) fn remember(&self, records: &[Arc<Record>]) {
-        self.hand(Write::Soon {
-            puts: entries(records),
-            deletes: Vec::new(),
-        });
+    /// Waits only where too much is waiting already.
+    pub(crate) async fn remember(&self, records: &[Arc<Record>]) {
+        self.soon(entries(records), Vec::new()).await;
     }
 
-    pub(crate) fn forget(&self, records: &[Arc<Record>]) {
+    /// As [`Disk::remember`].
+    pub(crate) async fn forget(&self, records: &[Arc<Record>]) {
         let deletes = records.iter().map(|record| key_of(record)).collect();
+        self.soon(Vec::new(), deletes).await;
+    }
+
+    async fn soon(&self, puts: Vec<Entry>, deletes: Vec<Vec<u8>>) {
+        let put: usize = puts
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        let deleted: usize = deletes.iter().map(Vec::len).sum();
+        let kib = ((put + deleted) / 1_024 + 1).min(WAITING_KIB_MAX) as u32;
+        let room = Arc::clone(&self.room_kib).acquire_many_owned(kib).await;
         self.hand(Write::Soon {
-            puts: Vec::new(),
+            puts,
             deletes,
+            // It is never closed.
+            _room: room.ok(),
         });
     }
 
@@ -109,7 +132,11 @@ fn entries(records: &[Arc<Record>]) -> Vec<Entry> {
 fn run(mut store: Store, writes: &Receiver<Write>, tell: &watch::Sender<Option<String>>) {
     loop {
         let written = match writes.recv_timeout(FLUSH_INTERVAL) {
-            Ok(Write::Soon { puts, deletes }) => store.commit(&puts, &deletes, Durable::Later),
+            Ok(Write::Soon {
+                puts,
+                deletes,
+                _room,
+            }) => store.commit(&puts, &deletes, Durable::Later),
             Ok(Write::Barrier { puts, done }) => {
                 let written = store.commit(&puts, &[], Durable::Now);
                 let told = written.as_ref().copied().map_err(chain);
@@ -154,4 +181,39 @@ pub(crate) fn chain(err: &(impl std::error::Error + ?Sized)) -> String {
         cause = err.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use holdfast_core::{cluster::body::Key, cluster::record::Version, ids::HostId};
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_whoever_writes_until_there_is_room_again() {
+        let (writes, taken) = channel();
+        let (_tell, trouble) = watch::channel(None);
+        let disk = Disk {
+            writes,
+            trouble,
+            room_kib: Arc::new(Semaphore::new(2)),
+        };
+        let record = [Record::new(Key::Host(HostId(1)), Version::default(), None)];
+        disk.remember(&record).await;
+        disk.forget(&record).await;
+        let mut third = Box::pin(disk.remember(&record));
+        assert_eq!(
+            third.as_mut().now_or_never(),
+            None,
+            "there is no room for it"
+        );
+        // A barrier is waited for by itself.
+        let passed = disk.persist(&record);
+        let mut passed = Box::pin(passed);
+        assert_eq!(passed.as_mut().now_or_never(), None);
+        drop(taken.recv().unwrap());
+        third.await;
+        let left: Vec<Write> = taken.try_iter().collect();
+        assert_eq!(left.len(), 3);
+    }
 }

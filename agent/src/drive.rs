@@ -300,8 +300,8 @@ impl Driver {
         for effect in effects {
             match effect {
                 Effect::Persist(records) => unsaved = self.ports.disk.persist(&records).await.err(),
-                Effect::Remember(records) => self.ports.disk.remember(&records),
-                Effect::Forget(records) => self.ports.disk.forget(&records),
+                Effect::Remember(records) => self.ports.disk.remember(&records).await,
+                Effect::Forget(records) => self.ports.disk.forget(&records).await,
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
                 Effect::Keys(orders) => self.change_keys(&orders),

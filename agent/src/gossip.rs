@@ -10,18 +10,19 @@ mod dial;
 mod key;
 mod knock;
 mod keyring;
-mod replay;
-mod seal;
 mod squeeze;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use counters::Counters;
-pub(crate) use key::{ClusterKey, KeyFileError, Keyring, read_key_file};
+pub(crate) use holdfast_seal::{
+    key::{ClusterKey, Keyring},
+    seal::DATAGRAM_PAYLOAD_MAX,
+};
+pub(crate) use key::{KeyFileError, read_key_file};
 pub(crate) use keyring::KeyStore;
 pub(crate) use knock::Knocks;
-pub(crate) use seal::DATAGRAM_PAYLOAD_MAX;
 
 use counters::{Tally, lock};
 use dial::Lanes;
@@ -29,9 +30,11 @@ use holdfast_core::{
     ids::{HostId, KeyId},
     limits::{FRAME_BYTES_MAX, STAMP_AHEAD_MS_MAX},
 };
-use key::{Derived, Secrets};
-use replay::{Replays, SENDERS_MAX};
-use seal::Sealer;
+use holdfast_seal::{
+    key::{Derived, Secrets},
+    replay::{Replays, SENDERS_MAX},
+    seal::Sealer,
+};
 use std::{
     collections::BTreeMap,
     io,

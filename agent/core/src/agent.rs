@@ -428,7 +428,7 @@ impl Agent {
             Message::Alive {
                 subject,
                 incarnation,
-            } => self.membership.on_alive(now, *subject, *incarnation),
+            } => self.membership.on_alive(*subject, *incarnation),
             _ => {}
         }
         self.on_findings(now, findings, fx);

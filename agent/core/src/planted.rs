@@ -108,6 +108,10 @@ mod switch {
         TakesAlarmForVerdict,
         /// counts observers that are cut off themselves
         CountsTheAbsent,
+        /// judges the others although it hears none of them
+        JudgesThoughDeaf,
+        /// counts a silence from the last answer, not from the first probe without one
+        CountsFromTheLastAnswer,
         /// never chooses between two copies of a slot
         NeverReconciles,
         /// tells others only what it wrote itself
@@ -144,6 +148,8 @@ mod switch {
         SetsNothingAside,
         /// never refuses an offer
         NeverRefuses,
+        /// takes again what came before
+        TakesReplays,
         /// replaces under `majority` while the lease may still run
         ReplacesWithinTheLease,
         /// runs on under `majority` when the lease is over

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timings {
     pub probe_interval: Span,
+    /// How long a host answers no probe before it is suspect, and before it is down.
     pub suspect_after: Span,
     pub down_after: Span,
     pub restart_grace: Span,
@@ -48,7 +49,7 @@ impl Default for Timings {
         Self {
             probe_interval: Span::from_secs(1),
             suspect_after: Span::from_ms(600),
-            down_after: Span::from_secs(2),
+            down_after: Span::from_secs(1),
             restart_grace: Span::from_secs(30),
             impaired_grace: Span::from_secs(60),
             alone_after: Span::from_secs(3),

@@ -1,7 +1,12 @@
 //! `/v1/keys`: which cluster keys there are, by id, and which host has which. Never a secret.
 
-use super::view::View;
-use holdfast_core::{cluster::body::HostReport, command::Outcome, ids::KeyId};
+use super::{context::ApiContext, error::ApiError, request::Request, view::View};
+use crate::gossip::ClusterKey;
+use holdfast_core::{
+    cluster::body::HostReport,
+    command::{Command, Outcome},
+    ids::KeyId,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -38,6 +43,54 @@ pub(crate) fn keys(view: &View<'_>) -> Value {
     });
     let up = hosts.iter().filter(|(host, ..)| view.board.is_up(*host));
     json!({ "hostsUp": up.count(), "keys": keys.collect::<Vec<_>>() })
+}
+
+pub(crate) fn plan_install(context: &ApiContext, body: &Value) -> Result<Command, ApiError> {
+    let known = ["key"];
+    Request::read(context, body, &known, &known)?;
+    let text = body.get("key").and_then(Value::as_str).unwrap_or_default();
+    // The reason never repeats the text.
+    let key: ClusterKey = text.parse().map_err(|err| refused(&err))?;
+    Ok(Command::InstallKey {
+        key: key.id(),
+        secret: key.secret(),
+    })
+}
+
+pub(crate) fn plan_use(context: &ApiContext, key: &str, body: &Value) -> Result<Command, ApiError> {
+    Ok(Command::UseKey {
+        key: id(key)?,
+        force: force(context, body)?,
+    })
+}
+
+pub(crate) fn plan_remove(
+    context: &ApiContext,
+    key: &str,
+    body: &Value,
+) -> Result<Command, ApiError> {
+    Ok(Command::RemoveKey {
+        key: id(key)?,
+        force: force(context, body)?,
+    })
+}
+
+fn id(text: &str) -> Result<KeyId, ApiError> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(80).collect();
+        refused(&format!(
+            "{shown:?} is not the id of a key: ids are 8 hexadecimal digits"
+        ))
+    })
+}
+
+fn force(context: &ApiContext, body: &Value) -> Result<bool, ApiError> {
+    let known = ["force"];
+    Request::read(context, body, &known, &known)?.flag("force")
+}
+
+fn refused(why: &impl ToString) -> ApiError {
+    ApiError::InvalidParameter(why.to_string())
 }
 
 pub(crate) fn changed(outcome: &Outcome) -> Value {

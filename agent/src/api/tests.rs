@@ -2,4 +2,6 @@
 
 pub(crate) mod board;
 mod ecs;
+mod keys;
+mod options;
 mod ours;

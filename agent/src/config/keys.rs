@@ -253,12 +253,11 @@ keys! {
     /// How often all containers are compared with what Docker has, beside its events.
     docker_resync_s: i64 = Is("30"), Number { min: 1, max: 3_600, unit: "seconds" };
 
-    /// After how long without an answer, of its agent or its machine, a host is down and its tasks
-    /// are replaced.
-    down_after_ms: i64 = Is("2000"), Number { min: 600, max: 600_000, unit: "milliseconds" };
+    /// For how long a host, its agent and its machine, answers none of its observers' probes before
+    /// it is down and its tasks are replaced. No shorter pause counts.
+    down_after_ms: i64 = Is("1000"), Number { min: 600, max: 600_000, unit: "milliseconds" };
 
-    /// After how long without an answer, of its agent or its machine, a host is suspect: nothing is
-    /// moved, and it is shown.
+    /// For how long a host answers no probe before it is suspect: nothing moves, but it is shown.
     /// At most down_after_ms.
     suspect_after_ms: i64 = Is("600"), Number { min: 100, max: 600_000, unit: "milliseconds" };
 

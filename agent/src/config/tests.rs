@@ -70,7 +70,7 @@ fn with_nothing_set_the_agent_keeps_to_itself() {
     assert_eq!(config.advertise, config.bind);
     assert_eq!((config.cpu, config.memory_mib), (2_048, 4_096));
     assert_eq!((config.name.as_str(), config.zone), ("web-1", None));
-    assert_eq!(config.down_after, Span::from_ms(2_000));
+    assert_eq!(config.down_after, Span::from_ms(1_000));
     assert_eq!(
         config.introspection,
         Some(SocketAddr::from(([127, 0, 0, 1], 51_678)))
@@ -181,7 +181,7 @@ fn refusals_name_the_key_where_it_was_set_and_what_is_allowed() {
         "",
         expect![[
             "suspect_after_ms = 5000 (/etc/holdfast.toml:1) is refused: must be at most \
-             down_after_ms, which is 2000"
+             down_after_ms, which is 1000"
         ]],
     );
     refused(

@@ -6,7 +6,7 @@ use nix::{
 };
 use std::{process::Stdio, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
+    io::{AsyncRead, AsyncReadExt as _, copy, sink},
     process::{Child, Command},
     time::timeout,
 };
@@ -49,10 +49,7 @@ pub(super) async fn run(words: &[String], wait_max: Duration) -> Result<String, 
 
 async fn finish(child: &mut Child) -> Result<String, String> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (output, complaint) = tokio::join!(
-        read(stdout, OUTPUT_BYTES_MAX),
-        read(stderr, COMPLAINT_BYTES_MAX)
-    );
+    let (output, complaint) = tokio::join!(read(stdout, OUTPUT_BYTES_MAX), complaint(stderr));
     let output = output?;
     if output.len() as u64 > OUTPUT_BYTES_MAX {
         return Err(format!("it prints more than {OUTPUT_BYTES_MAX} bytes"));
@@ -62,9 +59,23 @@ async fn finish(child: &mut Child) -> Result<String, String> {
     if !status.success() {
         let complaint = complaint.unwrap_or_default();
         let complaint = complaint.trim().replace('\n', "; ");
-        return Err(format!("it failed ({status}): {complaint}"));
+        return Err(match complaint.is_empty() {
+            true => format!("it failed ({status})"),
+            false => format!("it failed ({status}): {complaint}"),
+        });
     }
     Ok(output)
+}
+
+/// The rest is read and dropped: who complains at length and finds nobody who reads is ended by
+/// that, or waits for ever.
+async fn complaint(mut from: Option<impl AsyncRead + Unpin>) -> Result<String, String> {
+    let told = read(from.as_mut(), COMPLAINT_BYTES_MAX).await?;
+    if let Some(mut rest) = from {
+        let drained = copy(&mut rest, &mut sink()).await;
+        drained.map_err(|err| format!("cannot read what it complains about: {err}"))?;
+    }
+    Ok(told)
 }
 
 async fn read(from: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> Result<String, String> {

@@ -20,6 +20,24 @@ fn start(sources: &[String]) -> Discovery {
     Discovery::start(sources.collect(), settings).unwrap()
 }
 
+/// One source, to be asked by hand.
+fn asked(source: PeerSource) -> Asked {
+    Asked {
+        source,
+        settings: DiscoverySettings {
+            refresh: HOUR,
+            command_wait_max: HOUR,
+            port: 7946,
+        },
+        endpoints: Vec::new(),
+        names: BTreeMap::new(),
+        troubles: BTreeSet::new(),
+        rng: Rng::new(1),
+        alone: watch::channel(false).1,
+        alone_retry: ALONE_RETRY_MIN,
+    }
+}
+
 fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
@@ -155,31 +173,16 @@ async fn a_source_that_fails_keeps_its_last_good_answer() {
     let dir = TestDir::new("discovery");
     let path = dir.join("peers");
     fs::write(&path, "10.0.0.1\n").unwrap();
-    let source = PeerSource::File(path.clone());
-    let settings = DiscoverySettings {
-        refresh: HOUR,
-        command_wait_max: HOUR,
-        port: 1,
-    };
-    let mut asked = Asked {
-        source,
-        settings,
-        endpoints: Vec::new(),
-        names: BTreeMap::new(),
-        troubles: BTreeSet::new(),
-        rng: Rng::new(1),
-        alone: watch::channel(false).1,
-        alone_retry: ALONE_RETRY_MIN,
-    };
+    let mut asked = asked(PeerSource::File(path.clone()));
     let good = asked.ask().await;
     assert_eq!(
         (&good, asked.troubles.len()),
-        (&addresses(&["10.0.0.1:1"]), 0)
+        (&addresses(&["10.0.0.1:7946"]), 0)
     );
     fs::remove_file(&path).unwrap();
     assert_eq!((asked.ask().await, asked.troubles.len()), (good, 1));
     fs::write(&path, "10.0.0.2\n").unwrap();
-    let new = addresses(&["10.0.0.2:1"]);
+    let new = addresses(&["10.0.0.2:7946"]);
     assert_eq!((asked.ask().await, asked.troubles.len()), (new, 0));
 }
 
@@ -221,6 +224,95 @@ async fn a_command_that_fails_says_why() {
     let absent = command::run(&["/nowhere/list".to_owned()], PATIENCE).await;
     expect!["cannot run it: No such file or directory (os error 2)"]
         .assert_eq(&absent.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_command_may_complain_as_much_as_it_likes_and_still_succeed() {
+    let dir = TestDir::new("discovery");
+    let words = [script(
+        &dir,
+        "for n in 1 2 3 4 5 6 7; do seq 1 20000 >&2 || exit 9; done; echo 10.0.0.1",
+    )];
+    let done = command::run(&words, PATIENCE).await;
+    assert_eq!(done.as_deref(), Ok("10.0.0.1\n"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_the_rest_counts() {
+    let dir = TestDir::new("discovery");
+    let check = async |text: String, expected: Expect| {
+        let mut asked = asked(PeerSource::parse(&text, 7946).unwrap());
+        let addresses = asked.ask().await;
+        let troubles = asked.troubles.iter().map(|trouble| format!("{trouble}\n"));
+        let told = troubles.collect::<String>() + &format!("{addresses:?}");
+        expected.assert_eq(&told.replace(&dir.display().to_string(), "/dir"));
+    };
+    let file = |name: &str, bytes: &[u8]| {
+        fs::write(dir.join(name), bytes).unwrap();
+        format!("file:{}", dir.join(name).display())
+    };
+    check(
+        "file:/nowhere/peers".to_owned(),
+        expect![[r#"
+        file:/nowhere/peers: No such file or directory (os error 2)
+        []"#]],
+    )
+    .await;
+    check(
+        format!("file:{}", dir.display()),
+        expect![[r#"
+        file:/dir: it is not a file of at most 262144 bytes
+        []"#]],
+    )
+    .await;
+    check(
+        file("binary", b"10.0.0.1\n\xff\xfe"),
+        expect![[r#"
+        file:/dir/binary: stream did not contain valid UTF-8
+        []"#]],
+    )
+    .await;
+    let long = "10.0.0.1\n".repeat(FILE_BYTES_MAX as usize / 9 + 1);
+    check(
+        file("long", long.as_bytes()),
+        expect![[r#"
+        file:/dir/long: it is not a file of at most 262144 bytes
+        []"#]],
+    )
+    .await;
+    check(file("empty", b""), expect!["[]"]).await;
+    check(
+        file("mixed", b"10.0.0.1\n0.0.0.0 seed:x\n"),
+        expect![[r#"
+        /dir/mixed:2: "0.0.0.0" is nobody's address
+        /dir/mixed:2: "seed:x" has no port from 1 to 65535 behind its colon
+        [10.0.0.1:7946]"#]],
+    )
+    .await;
+    check(
+        "exec:/nowhere/list".to_owned(),
+        expect![[r#"
+        exec:/nowhere/list: cannot run it: No such file or directory (os error 2)
+        []"#]],
+    )
+    .await;
+    check(
+        "exec:/bin/false".to_owned(),
+        expect![[r#"
+        exec:/bin/false: it failed (exit status: 1)
+        []"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_source_that_never_answers_holds_up_nobody_for_long() {
+    let dir = TestDir::new("discovery");
+    let hangs = script(&dir, "mkfifo \"$0.pipe\"; exec cat \"$0.pipe\"");
+    let sources = [format!("exec:{hangs}"), "10.0.0.9:1".to_owned()];
+    let mut discovery = start(&sources);
+    let first = timeout(PATIENCE, discovery.first()).await.unwrap();
+    assert_eq!(first, addresses(&["10.0.0.9:1"]));
 }
 
 #[tokio::test]

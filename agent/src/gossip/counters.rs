@@ -1,5 +1,6 @@
 //! Counts what comes, goes and is dropped, and tells the operator once a minute why.
 
+use holdfast_seal::seal::NotOurs;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -152,6 +153,19 @@ impl Tally {
                 .iter()
                 .map(|(cause, entry)| (*cause, entry.drops.clone()))
                 .collect(),
+        }
+    }
+}
+
+impl From<NotOurs> for Cause {
+    fn from(not_ours: NotOurs) -> Self {
+        match not_ours {
+            NotOurs::Garbage => Self::Garbage,
+            NotOurs::WrongVersion => Self::WrongVersion,
+            NotOurs::WrongCluster => Self::WrongCluster,
+            NotOurs::WrongKey => Self::WrongKey,
+            NotOurs::BadSeal => Self::BadSeal,
+            NotOurs::Oversize => Self::Oversize,
         }
     }
 }

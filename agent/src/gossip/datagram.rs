@@ -3,9 +3,9 @@
 use super::{
     Received, Shared, Via,
     counters::{Cause, lock},
-    seal,
 };
 use holdfast_core::{ids::HostId, limits::DATAGRAM_BYTES_MAX};
+use holdfast_seal::seal;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::UdpSocket, sync::mpsc::error::TrySendError};

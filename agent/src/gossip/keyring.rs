@@ -4,12 +4,13 @@
 //! was rotated in stands in the state directory and goes before the key file, until that one is
 //! changed: then it is an order of its own, and its keys come first.
 
-use super::key::{ClusterKey, KeyFileError, Keyring, read_key_file};
+use super::key::{KeyFileError, read_key_file};
 use holdfast_core::{
     cluster::keys::{KeyOrders, KeyReport},
     ids::KeyId,
     limits::CLUSTER_KEYS_MAX,
 };
+use holdfast_seal::key::{ClusterKey, Keyring};
 use std::{
     fs::{self, File},
     io::{self, Write as _},
@@ -128,12 +129,6 @@ impl KeyStore {
         fs::rename(&new, &self.path)?;
         let directory = self.path.parent().expect("it was joined to a directory");
         File::open(directory)?.sync_all()
-    }
-}
-
-impl Keyring {
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &ClusterKey> {
-        std::iter::once(&self.primary).chain(&self.others)
     }
 }
 

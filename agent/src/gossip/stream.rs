@@ -17,13 +17,15 @@
 use super::{
     Limits,
     counters::Cause,
-    key::{Derived, Secrets},
-    seal::{self, PREAMBLE_BYTES, array},
     squeeze::{check, squeeze, unsqueeze},
 };
 use holdfast_core::{
     ids::{HostId, KeyId},
     limits::FRAME_BYTES_MAX,
+};
+use holdfast_seal::{
+    key::{Derived, Secrets},
+    seal::{self, PREAMBLE_BYTES, array},
 };
 use snow::{Builder, HandshakeState, TransportState};
 use std::{
@@ -142,7 +144,7 @@ impl Link {
         stream.read_exact(&mut preamble[1..]).await.map_err(cut)?;
         let key = secrets
             .check_preamble(&preamble)
-            .map_err(Failure::Refused)?;
+            .map_err(|not_ours| Failure::Refused(not_ours.into()))?;
         let mut question = [0; QUESTION_BYTES];
         stream.read_exact(&mut question).await.map_err(cut)?;
         let mut noise = builder(&preamble, &key.stream)

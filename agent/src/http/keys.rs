@@ -1,10 +1,7 @@
 //! `/v1/keys` on the unix socket: who may deploy may install, use and remove cluster keys.
 
 use super::{App, answer, caller::Caller, ecs};
-use crate::{
-    api::{error::ApiError, keys},
-    gossip::ClusterKey,
-};
+use crate::api::{context::ApiContext, error::ApiError, keys};
 use axum::{
     Extension, Router,
     extract::{Path, Request, State},
@@ -12,7 +9,7 @@ use axum::{
     response::Response,
     routing::{delete, post},
 };
-use holdfast_core::{command::Command, ids::KeyId};
+use holdfast_core::command::Command;
 use serde_json::Value;
 
 pub(super) fn routes() -> Router<App> {
@@ -25,16 +22,7 @@ pub(super) fn routes() -> Router<App> {
 type Who = Extension<Caller>;
 
 async fn install(State(app): State<App>, caller: Who, request: Request) -> Response {
-    carry_out(&app, caller, request, |body| {
-        let text = body.get("key").and_then(Value::as_str).unwrap_or_default();
-        // The reason never repeats the text.
-        let key: ClusterKey = text.parse().map_err(|err| refused(&err))?;
-        Ok(Command::InstallKey {
-            key: key.id(),
-            secret: key.secret(),
-        })
-    })
-    .await
+    carry_out(&app, caller, request, keys::plan_install).await
 }
 
 async fn put_to_use(
@@ -43,13 +31,8 @@ async fn put_to_use(
     Path(key): Path<String>,
     request: Request,
 ) -> Response {
-    carry_out(&app, caller, request, |body| {
-        Ok(Command::UseKey {
-            key: id(&key)?,
-            force: force(body),
-        })
-    })
-    .await
+    let plan = |context: &ApiContext, body: &Value| keys::plan_use(context, &key, body);
+    carry_out(&app, caller, request, plan).await
 }
 
 async fn remove(
@@ -58,48 +41,26 @@ async fn remove(
     Path(key): Path<String>,
     request: Request,
 ) -> Response {
-    carry_out(&app, caller, request, |body| {
-        Ok(Command::RemoveKey {
-            key: id(&key)?,
-            force: force(body),
-        })
-    })
-    .await
+    let plan = |context: &ApiContext, body: &Value| keys::plan_remove(context, &key, body);
+    carry_out(&app, caller, request, plan).await
 }
 
 async fn carry_out(
     app: &App,
     Extension(caller): Who,
     request: Request,
-    command: impl FnOnce(&Value) -> Result<Command, ApiError>,
+    plan: impl FnOnce(&ApiContext, &Value) -> Result<Command, ApiError>,
 ) -> Response {
     let done = async {
         caller
             .check_may_deploy(app, "a change of the cluster's keys")
             .await?;
         let body = ecs::body_of(request).await?;
-        let outcome = ecs::confirmed(app, command(&body)?).await?;
+        let outcome = ecs::confirmed(app, plan(&app.context, &body)?).await?;
         Ok(keys::changed(&outcome))
     };
     match done.await {
         Ok(value) => answer::json(StatusCode::OK, &value),
         Err(err) => answer::error(&err),
     }
-}
-
-fn id(text: &str) -> Result<KeyId, ApiError> {
-    text.parse().map_err(|_| {
-        let shown: String = text.chars().take(80).collect();
-        refused(&format!(
-            "{shown:?} is not the id of a key: ids are 8 hexadecimal digits"
-        ))
-    })
-}
-
-fn force(body: &Value) -> bool {
-    body.get("force").and_then(Value::as_bool).unwrap_or(false)
-}
-
-fn refused(why: &impl ToString) -> ApiError {
-    ApiError::InvalidParameter(why.to_string())
 }

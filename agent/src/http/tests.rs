@@ -1,5 +1,7 @@
 //! The servers over real sockets, with a driver that answers from an agent that never steps.
 
+mod keys;
+
 use super::{
     Address, App, BindError, Servers, bind_introspection, bind_local,
     caller::Caller,

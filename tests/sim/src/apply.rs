@@ -168,6 +168,7 @@ impl Cluster {
         }
         let breaks = self.network.breaks(from_place, to_place);
         let current = (self.hosts[to_place].boot, breaks);
+        let sealed = self.sealed(from_place, (send.via, send.host), &message);
         let delivery = |message| {
             Event::Deliver(Delivery {
                 from: self.hosts[from_place].id,
@@ -178,10 +179,10 @@ impl Cluster {
                 connection: (send.via == Via::Stream).then_some(current),
                 sealed_with: self.hosts[from_place].keys.in_use,
                 message,
+                sealed: sealed.clone(),
             })
         };
-        let chatters = self.options.planted == Some(Planted::Chatter);
-        let repeats = if chatters { 9 } else { 0 };
+        let repeats = 9 * u32::from(self.options.planted == Some(Planted::Chatter));
         for _ in 0..repeats {
             self.stats.sent(from_place);
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     checks::{Checks, Site},
+    enemy::Enemy,
     faults::Fault,
     host::{Frozen, Host},
     network::Network,
@@ -64,6 +65,7 @@ pub struct Cluster {
     pub(crate) healed: bool,
     /// When the planted bug struck, if it is one that strikes once.
     pub(crate) struck: bool,
+    pub(crate) enemy: Option<Box<Enemy>>,
     pub(crate) failure: Option<String>,
     /// The slot that was looked at when something was found pending.
     pub(crate) pending_slot: Cell<Option<(ServiceId, SlotIndex)>>,
@@ -118,6 +120,8 @@ pub(crate) struct Delivery {
     /// Whoever has not got this key cannot read it.
     pub sealed_with: Option<KeyId>,
     pub message: Message,
+    /// The datagram as it is on the wire, where somebody listens.
+    pub sealed: Option<Vec<u8>>,
 }
 
 impl Cluster {
@@ -147,6 +151,7 @@ impl Cluster {
             faults_on: 0,
             healed: false,
             struck: false,
+            enemy: None,
             failure: None,
             pending_slot: Cell::new(None),
             effects: Effects::new(),
@@ -302,7 +307,7 @@ impl Cluster {
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery) {
+    fn deliver(&mut self, mut delivery: Delivery) {
         let to = delivery.to_place;
         let host = &self.hosts[to];
         let is_stranger = delivery.meant.is_some_and(|meant| meant != host.id);
@@ -313,7 +318,13 @@ impl Cluster {
         if delivery.connection.is_some_and(|then| then != current) {
             return;
         }
-        if delivery
+        if let Some(sealed) = delivery.sealed.take() {
+            let Some((from, message)) = self.opened(to, &sealed) else {
+                return;
+            };
+            (delivery.from, delivery.message) = (from, message);
+            self.overheard(to, sealed);
+        } else if delivery
             .sealed_with
             .is_some_and(|key| !host.keys.held.contains(&key))
         {

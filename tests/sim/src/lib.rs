@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod apply;
 pub mod inject;
 pub mod orders;
+pub mod enemy;
 pub mod checks;
 pub mod safety;
 pub mod majority;

@@ -192,6 +192,10 @@ impl Agent {
             Key::Verdict(host) => {
                 self.on_standing(now, *host);
                 self.membership.on_board(now, &self.board, *host);
+                if self.board.judged(*host) == Some(Standing::Cleared) {
+                    // Somebody has an answer, or the accused itself heard that it is accused.
+                    self.membership.on_alive(*host, new.version.epoch);
+                }
                 if *host == self.config.host && !planted!(DoesNotRefute) {
                     self.on_accused(now, new, fx);
                 }

@@ -40,6 +40,8 @@ use watch::Watch;
 
 /// Answered so recently, a host needs no probe to be vouched for.
 const FRESH: Span = Span::from_ms(150);
+/// Judged down, a host that answered so lately is about to refute it.
+const RETURNS_WITHIN: Span = Span::from_ms(1_500);
 /// Hosts that were judged down within this time fell silent together.
 const TOGETHER: Span = Span::from_secs(60);
 
@@ -59,6 +61,8 @@ pub struct Membership {
     pauses: Pauses,
     /// Rounds of probes since we last stood still; without one behind us we have no vote.
     rounds: u32,
+    /// When we last heard enough of those whom we watch, or one of them that had been silent.
+    alone_since: Mono,
     next_tick: Mono,
     next_check: Option<Mono>,
     next_seed: Mono,
@@ -108,7 +112,8 @@ impl Membership {
         mut rng: Rng,
         now: Now,
     ) -> Self {
-        let phase = Span(rng.below(timings.probe_interval.0.max(1)));
+        // Over the longest interval: else those who start together would all leave a part of it.
+        let phase = Span(rng.below(probing::among_many(timings.probe_interval).0.max(1)));
         Self {
             me,
             rng,
@@ -119,6 +124,7 @@ impl Membership {
             doubts: BTreeMap::new(),
             pauses: Pauses::default(),
             rounds: probing::ROUNDS_TO_VOTE,
+            alone_since: now.mono,
             next_tick: now.mono + phase,
             next_check: None,
             next_seed: now.mono,
@@ -143,8 +149,8 @@ impl Membership {
 
     /// Judged down, but with an answer to us lately: its refutation is on its way.
     pub fn returning(&self, now: Now) -> BTreeSet<HostId> {
-        let within = Span(self.timings.down_after.0 / 4 * 3);
-        let lately = |gone: &Gone| gone.answered.is_some_and(|at| now.mono.since(at) < within);
+        let lately = |at| now.mono.since(at) < RETURNS_WITHIN;
+        let lately = |gone: &Gone| gone.answered.is_some_and(lately);
         let down = self.down.iter().filter(|(_, gone)| lately(gone));
         down.map(|(host, _)| *host).collect()
     }

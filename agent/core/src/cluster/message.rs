@@ -66,7 +66,7 @@ pub enum Message {
 pub struct Alarm {
     pub subject: HostId,
     pub incarnation: Incarnation,
-    /// How long ago it last answered.
+    /// For how long its probes have not been answered.
     pub silent_ms: u32,
     /// For how long its silence is to be borne, as it has paused before.
     pub patience_ms: u32,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gossip::stream::{Hello, Link};
+use holdfast_seal::seal;
 
 /// Waits until the other side closes, and returns what it sent until then.
 async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use super::{Case, Told, churn, expect, hold, moved, rest};
 use crate::{
     cluster::{Cluster, SECOND},
+    host::FIRST_KEY,
     planted::Planted::Core,
     workload::definition,
 };
@@ -13,12 +14,22 @@ use holdfast_core::{
         message::Message,
         record::{Record, Stamp, Version},
     },
+    command::Command,
+    ids::{KeyId, Secret},
     limits,
     planted::{Bug, POISON},
 };
 use std::sync::Arc;
 
 pub(super) const CASES: &[Case] = &[
+    Case {
+        number: 38,
+        name: "replayed, changed and spoofed, while keys are rotated",
+        agents: 5,
+        story: enemy_listens,
+        bug: Core(Bug::TakesReplays),
+        caught_by: "that was replayed",
+    },
     Case {
         number: 39,
         name: "garbage, cut short, over the limits",
@@ -36,6 +47,42 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "times of the same record",
     },
 ];
+
+/// Of what an enemy sends nothing is opened, and it does not keep the members from rotating.
+fn enemy_listens(cluster: &mut Cluster) -> Told {
+    const NEW: KeyId = KeyId([2; 4]);
+    hold(cluster, "web", 10)?;
+    let before = churn(&cluster.stats);
+    cluster.admit_enemy();
+    cluster.run_for(10 * SECOND)?;
+    let secret = Secret([2; 32]);
+    let (key, force) = (NEW, false);
+    cluster.ask(0, Command::InstallKey { key, secret });
+    cluster.run_for(5 * SECOND)?;
+    cluster.ask(1, Command::UseKey { key, force });
+    cluster.run_for(5 * SECOND)?;
+    let key = FIRST_KEY;
+    cluster.ask(2, Command::RemoveKey { key, force });
+    cluster.run_for(20 * SECOND)?;
+    for host in 0..5 {
+        let keys = &cluster.host(host).keys;
+        expect(keys.held == [NEW] && keys.in_use == Some(NEW), || {
+            format!("h{host} has the keys {keys:?}")
+        })?;
+    }
+    for what in ["replayed", "changed", "spoofed"] {
+        let tried = cluster.enemy().and_then(|enemy| enemy.tried.get(what));
+        expect(tried.is_some_and(|times| *times > 100), || {
+            format!("the enemy hardly tried what is {what}: {tried:?}")
+        })?;
+    }
+    let judged = cluster.stats.down().count();
+    expect(judged == 0, || {
+        format!("{judged} verdicts on hosts that are there")
+    })?;
+    moved(cluster, before, (0, 0))?;
+    rest(cluster, 10)
+}
 
 /// Every reader is total: whatever the bytes, it says no, or reads something within the limits.
 fn garbage(cluster: &mut Cluster) -> Told {

@@ -34,6 +34,14 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "was judged down",
     },
     Case {
+        number: 20,
+        name: "a host that hears nobody must not judge others",
+        agents: 20,
+        story: deaf,
+        bug: Core(Bug::JudgesThoughDeaf),
+        caught_by: "h3, which hears nobody, judged",
+    },
+    Case {
         number: 21,
         name: "split in halves, healed",
         agents: 6,
@@ -64,6 +72,14 @@ pub(super) const CASES: &[Case] = &[
         story: flaps,
         bug: Core(Bug::HoldsAGrudge),
         caught_by: "",
+    },
+    Case {
+        number: 23,
+        name: "machines pause for less than the limit",
+        agents: 5,
+        story: short_pauses,
+        bug: Core(Bug::CountsFromTheLastAnswer),
+        caught_by: "judged",
     },
     Case {
         number: 24,
@@ -133,6 +149,36 @@ fn semi_detached(cluster: &mut Cluster) -> Told {
     cluster.mend_network();
     cluster.run_for(5 * SECOND)?;
     rest(cluster, 12)
+}
+
+fn deaf(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 20)?;
+    for other in (0..20).filter(|other| *other != 3) {
+        cluster.network.cut(other, 3);
+    }
+    cluster.run_for(30 * SECOND)?;
+    nobody_judged(cluster, Some(3))?;
+    let by_it = cluster.stats.down().filter(|judged| judged.by == 3).count();
+    expect(by_it == 0, || {
+        format!("h3, which hears nobody, judged {by_it} hosts down")
+    })?;
+    cluster.mend_network();
+    cluster.run_for(5 * SECOND)?;
+    rest(cluster, 20)
+}
+
+fn short_pauses(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 10)?;
+    let before = churn(&cluster.stats);
+    for host in 0..5 {
+        cluster.network.lose_around(host, 1_000_000);
+        cluster.run_for(950_000)?;
+        cluster.mend_network();
+        cluster.run_for(3 * SECOND)?;
+    }
+    nobody_judged(cluster, None)?;
+    moved(cluster, before, (0, 0))?;
+    rest(cluster, 10)
 }
 
 fn halves(cluster: &mut Cluster) -> Told {

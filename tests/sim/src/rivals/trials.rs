@@ -33,7 +33,7 @@ pub enum Who {
 
 impl Who {
     pub const DEFAULT: Self = Self::Holdfast {
-        down_after_ms: 2_000,
+        down_after_ms: 1_000,
     };
     pub const QUICK: Self = Self::Holdfast { down_after_ms: 600 };
     pub const ALL: [Self; 4] = [Self::DEFAULT, Self::QUICK, Self::Memberlist, Self::Foca];
@@ -41,7 +41,7 @@ impl Who {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Holdfast { down_after_ms: 600 } => "Holdfast, down after 0.6 s",
-            Self::Holdfast { .. } => "Holdfast, down after 2 s",
+            Self::Holdfast { .. } => "Holdfast, down after 1 s (default)",
             Self::Memberlist => "memberlist (model)",
             Self::Foca => "foca",
         }

@@ -1,6 +1,6 @@
 //! Stories of hosts that fall silent: who is judged, how soon, and who must not be.
 
-use holdfast_core::cluster::body::Standing;
+use holdfast_core::{agent::Timings, cluster::body::Standing};
 use sim::{
     cluster::Cluster,
     liveness::CONVERGE_MAX,
@@ -184,6 +184,67 @@ fn one_host_that_loses_most_of_its_packets_evicts_nobody() {
     }
 }
 
+/// In a large cluster, whoever hears nobody or next to nobody does not even hold the others for
+/// down itself: what it would write as a keeper could reach them.
+#[test]
+fn one_that_hears_little_of_what_it_should_judges_nobody() {
+    let deaf = |cluster: &mut Cluster| {
+        for other in (0..30).filter(|other| *other != 1) {
+            cluster.network().cut(other, 1);
+        }
+    };
+    let lossy = |cluster: &mut Cluster| cluster.network().lose_around(1, 800_000);
+    let troubles: [fn(&mut Cluster); 2] = [deaf, lossy];
+    for trouble in troubles {
+        let report = story(30, |cluster| {
+            trouble(cluster);
+            cluster.run_for(40 * SECOND)?;
+            cluster.mend_network();
+            Ok(())
+        });
+        let by_it: Vec<_> = report
+            .stats
+            .down()
+            .filter(|judged| judged.by == 1)
+            .collect();
+        assert!(by_it.is_empty(), "{by_it:?}");
+    }
+}
+
+/// It may be the last one that is left, and then it is to hold the counts.
+#[test]
+fn one_that_hears_nobody_for_long_takes_the_others_for_lost() {
+    story(20, |cluster| {
+        for host in (0..20).filter(|host| *host != 3) {
+            cluster.lose_host(host);
+        }
+        cluster.run_for(75 * SECOND)?;
+        let board = cluster.agent(3).map(|agent| agent.board());
+        let up = board.map_or(0, |board| {
+            board.hosts().filter(|(h, ..)| board.is_up(*h)).count()
+        });
+        expect(up == 1, &format!("{up} are up by the last one's board"))
+    });
+}
+
+/// What is promised of `down_after`: nothing that is over sooner is taken for a death.
+#[test]
+fn a_machine_that_pauses_for_less_than_the_limit_is_not_judged() {
+    let limit = Timings::default().down_after.0;
+    for agents in [3, 5, 30] {
+        let report = story(agents, |cluster| {
+            for host in 0..agents {
+                cluster.network().lose_around(host, 1_000_000);
+                cluster.run_for(limit - 20_000)?;
+                cluster.mend_network();
+                cluster.run_for(3 * SECOND)?;
+            }
+            Ok(())
+        });
+        nothing_moved(&report, agents);
+    }
+}
+
 #[test]
 fn loss_everywhere_evicts_nobody() {
     for agents in [3, 5, 30] {
@@ -228,7 +289,7 @@ fn a_link_that_flaps_each_second_evicts_nobody() {
 
 #[test]
 fn each_side_of_a_split_judges_the_other_and_they_heal() {
-    let sides: [(usize, usize); 4] = [(5, 1), (5, 2), (40, 1), (40, 20)];
+    let sides = [(5, 1), (5, 2), (40, 1), (40, 13), (40, 20)];
     for (agents, cut) in sides {
         story(agents, |cluster| {
             let side: Vec<usize> = (0..cut).collect();
@@ -237,9 +298,11 @@ fn each_side_of_a_split_judges_the_other_and_they_heal() {
             for (here, there) in [(0, agents - 1), (agents - 1, 0)] {
                 let board = cluster.agent(here).map(|agent| agent.board());
                 let is_down = board.is_some_and(|board| board.is_down(cluster.host(there).id));
+                // One of forty is cut off, as far as it can tell, and waits.
+                let judges = here != 0 || (agents, cut) != (40, 1);
                 expect(
-                    is_down,
-                    &format!("h{here} holds h{there} for up, {cut} of {agents}"),
+                    is_down == judges,
+                    &format!("h{here} of {cut} holds h{there} of {agents} for down: {is_down}"),
                 )?;
             }
             cluster.mend_network();

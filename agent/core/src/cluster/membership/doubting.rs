@@ -75,7 +75,7 @@ impl Membership {
 
     fn agrees(&self, turn: &Turn<'_>, host: HostId, record: &Record, verdict: &Verdict) -> bool {
         if let Some(watch) = self.watched.get(&host).filter(|watch| watch.is_subject) {
-            return watch.alarm.is_some();
+            return watch.alarm.is_some() && self.hears_enough(Some(host));
         }
         let mut voters = verdict.votes.clone();
         voters.sort_unstable();

@@ -67,11 +67,15 @@ impl Membership {
         watch
             .round_trip
             .on_sample(Span(u64::from(units) << NUMBER_UNIT_BITS));
-        let (stillness, incarnation) = (watch.stillness(now), watch.incarnation);
+        let (paused, incarnation) = (watch.pause(now), watch.incarnation);
         let votes = std::mem::take(&mut watch.votes);
         let was_alarmed = watch.alarm.is_some();
         watch.answered = now;
+        watch.is_steady |= watch.probed.is_some() && watch.burst.is_none();
         watch.calm();
+        if was_alarmed {
+            self.alone_since = now;
+        }
         if watch.is_subject && watch.clear_at.is_none() && turn.board.is_in_doubt(from) {
             let spread = Span(self.rng.below(CLEAR_SPREAD.0));
             watch.clear_at = Some(now + CLEAR_AFTER + spread);
@@ -80,10 +84,10 @@ impl Membership {
             self.watched.remove(&from);
         }
         if was_alarmed
-            && stillness >= self.timings.suspect_after
+            && paused >= self.timings.suspect_after
             && !self.others_are_silent(turn.now, from)
         {
-            self.pauses.on_pause(now, from, stillness);
+            self.pauses.on_pause(now, from, paused);
         }
         for voter in votes.into_keys().filter(|voter| *voter != self.me) {
             let message = Message::Alive {
@@ -121,7 +125,7 @@ impl Membership {
         }
         let vote = Vote {
             at: now,
-            answered: now - Span::from_ms(u64::from(alarm.silent_ms)),
+            since: now - Span::from_ms(u64::from(alarm.silent_ms)),
             patience: Span::from_ms(u64::from(alarm.patience_ms)),
         };
         watch.votes.insert(from, vote);
@@ -134,12 +138,11 @@ impl Membership {
     }
 
     /// Another one has answers from `subject`: whatever we miss, it is not down.
-    pub fn on_alive(&mut self, now: Now, subject: HostId, incarnation: Incarnation) {
+    pub fn on_alive(&mut self, subject: HostId, incarnation: Incarnation) {
         if let Some(watch) = self.watched.get_mut(&subject)
             && incarnation >= watch.incarnation
             && !planted!(JudgesAlone)
         {
-            watch.vouched = now.mono;
             watch.calm();
             if watch.is_idle() {
                 self.watched.remove(&subject);

@@ -10,6 +10,7 @@ use crate::{
         body::{HostStatus, Standing},
     },
     ids::HostId,
+    limits,
     time::{Mono, Span},
 };
 
@@ -20,13 +21,18 @@ const TESTIMONY: Span = Span::from_ms(200);
 /// Asked so often, and not heard of for so long, a co-observer is cut off itself.
 const ASKED_ENOUGH: u8 = 4;
 const CUT_OFF: Span = Span::from_ms(700);
+/// One in so many of the hosts that we watch must answer at the first call, or our own link is bad.
+const HEARS_ENOUGH: u32 = 4;
+/// In a small cluster the others may well be lost at once: an observer that hears none of them
+/// waits this long; in a larger one, as long as for an agent on a living machine.
+const ALONE_AMONG_FEW: Span = Span::from_secs(2);
 
 /// Who of a host's observers can be asked, and who of them votes against it.
 struct Poll {
     counted: usize,
     votes: Vec<HostId>,
-    /// The latest answer that any voter had.
-    answered: Mono,
+    /// Since when all voters wait for an answer.
+    since: Mono,
     patience: Span,
 }
 
@@ -47,7 +53,7 @@ impl Membership {
             return;
         }
         let poll = self.poll(now, turn.board, watch, raised);
-        if !poll.is_decided() && !planted!(JudgesAlone) {
+        if !poll.is_decided() && !planted!(JudgesAlone) || !self.may_judge(now, host) {
             return;
         }
         let Some((_, report)) = turn.board.host(host) else {
@@ -67,8 +73,8 @@ impl Membership {
 
     /// What is agreed of it, if anything.
     ///
-    /// The clock is the judge's own silence, which may have begun up to one interval before the
-    /// host fell silent; so no voter may have had an answer in the second half of that time.
+    /// The clock runs from the first probe of the judge's that was not answered, so that no shorter
+    /// pause is taken for a death; and every voter waits for at least half of that time.
     fn standing_of(
         &self,
         now: Mono,
@@ -76,7 +82,7 @@ impl Membership {
         poll: &Poll,
         restarts: bool,
     ) -> Option<Standing> {
-        let agreed = now.since(poll.answered);
+        let agreed = now.since(poll.since);
         let has_passed = |own: Span, limit: Span| own >= limit && agreed >= Span(limit.0 / 2);
         let mut down_after = self.timings.down_after.max(poll.patience);
         if restarts {
@@ -102,6 +108,33 @@ impl Membership {
         }
     }
 
+    /// Whoever hears little of what it should is more likely to be cut off than to have outlived
+    /// the others (as Lifeguard's local health): its votes count, but it does not judge. For a
+    /// while: it may be the last one, or on the small side of a split.
+    fn may_judge(&self, now: Mono, host: HostId) -> bool {
+        let bears = if self.rings.up().len() > limits::OBSERVERS {
+            self.timings.impaired_grace
+        } else {
+            ALONE_AMONG_FEW
+        };
+        self.hears_enough(Some(host))
+            || now.since(self.alone_since) >= bears
+            || planted!(JudgesThoughDeaf)
+    }
+
+    /// At least a quarter of those whom we watch, but for the accused, answer at the first call.
+    pub(super) fn hears_enough(&self, accused: Option<HostId>) -> bool {
+        let counts =
+            |(host, watch): &(&HostId, &Watch)| watch.is_subject && Some(**host) != accused;
+        let others = self.watched.iter().filter(counts);
+        let (mut steady, mut all) = (0, 0);
+        for (_, watch) in others {
+            all += 1;
+            steady += u32::from(watch.is_steady);
+        }
+        steady * HEARS_ENOUGH >= all
+    }
+
     fn poll(&self, now: Mono, board: &Board, watch: &Watch, raised: &Raised) -> Poll {
         let vote = |host: &HostId| {
             let vote = watch.votes.get(host);
@@ -110,7 +143,7 @@ impl Membership {
         let mut poll = Poll {
             counted: 0,
             votes: Vec::new(),
-            answered: Mono(0),
+            since: Mono(0),
             patience: Span::ZERO,
         };
         let witnesses = raised.witnesses.iter().filter(|(host, witness)| {
@@ -123,7 +156,7 @@ impl Membership {
             poll.counted += 1;
             if let Some(vote) = vote(&observer) {
                 poll.votes.push(observer);
-                poll.answered = poll.answered.max(vote.answered);
+                poll.since = poll.since.max(vote.since);
                 poll.patience = poll.patience.max(vote.patience);
             }
         }

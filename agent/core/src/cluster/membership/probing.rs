@@ -57,18 +57,16 @@ impl Membership {
             watch.calm();
         }
         self.watched.retain(|_, watch| !watch.is_idle());
+        self.alone_since = now.mono;
         self.rounds = 0;
         self.next_tick = self.next_tick.max(now.mono);
         self.check_again();
     }
 
-    /// Where each host has its ten observers, they probe it seven times a second together: that is
-    /// soon enough for the first miss to come within a fifth of a second, and 20 datagrams a second
-    /// of 90 bytes would be more than an idle host may cost.
     fn interval(&self) -> Span {
         let interval = self.timings.probe_interval;
         if self.rings.up().len() > limits::OBSERVERS {
-            Span(interval.0 / 5 * 7)
+            among_many(interval)
         } else {
             interval
         }
@@ -78,6 +76,9 @@ impl Membership {
         let now = turn.now.mono;
         self.next_tick = now + self.interval();
         self.rounds = self.rounds.saturating_add(1);
+        if self.hears_enough(None) {
+            self.alone_since = now;
+        }
         if std::mem::take(&mut self.changed) {
             self.choose_subjects(turn);
         }
@@ -188,7 +189,9 @@ impl Membership {
 
     pub(super) fn start_burst(&mut self, now: Mono, host: HostId) {
         let burst = Burst { sent: 0, next: now };
-        self.watch(host).burst = Some(burst);
+        let watch = self.watch(host);
+        watch.burst = Some(burst);
+        watch.is_steady = false;
         self.check_by(now);
     }
 
@@ -196,6 +199,7 @@ impl Membership {
     fn go_on(&mut self, turn: &mut Turn<'_>, host: HostId) {
         let now = turn.now.mono;
         let jitter = self.rng.next_u64();
+        let limits = [self.timings.suspect_after, self.timings.down_after];
         let watch = self.watch(host);
         let is_old = |raised: &Raised| now.since(raised.since) >= SLOW_AFTER;
         let interval = if watch.alarm.as_ref().is_some_and(is_old) {
@@ -210,6 +214,13 @@ impl Membership {
         burst.sent = sent.saturating_add(1);
         // Not all observers at one time: the first that judges spares the others their verdicts.
         burst.next = now + interval + Span(jitter % (interval.0 / 2 + 1));
+        let since = watch.probed.unwrap_or(now);
+        for limit in limits {
+            // Nor later than when there may be something to judge.
+            if since + limit > now {
+                burst.next = burst.next.min(since + limit);
+            }
+        }
         if sent >= BURST_PROBES {
             if sent.is_multiple_of(BURST_PROBES) {
                 self.raise(turn, host);
@@ -259,7 +270,7 @@ impl Membership {
         };
         let vote = Vote {
             at: now,
-            answered: now - silence,
+            since: now - silence,
             patience,
         };
         watch.votes.insert(me, vote);
@@ -328,6 +339,13 @@ impl Membership {
             .get_mut(&host)
             .expect("only who is watched is probed")
     }
+}
+
+/// Where each host has its ten observers, they probe it seven times a second together: that is soon
+/// enough for the first miss to come within a fifth of a second, and 20 datagrams a second of 90
+/// bytes would be more than an idle host may cost.
+pub(super) const fn among_many(interval: Span) -> Span {
+    Span(interval.0 / 5 * 7)
 }
 
 /// A port of the host that leads to a container that runs.

@@ -29,13 +29,13 @@ pub(super) struct Watch {
     pub(super) is_subject: bool,
     /// Its last answer to us: that we hear it is not enough, it must hear us, too.
     pub(super) answered: Mono,
-    /// Last word of it from one who has an answer. Never passed on: hearsay of hearsay would keep a
-    /// dead host alive for ever.
-    pub(super) vouched: Mono,
     pub(super) kernel: Kernel,
     pub(super) round_trip: RoundTrip,
-    /// When the oldest probe was sent that is not answered.
+    /// When the oldest probe was sent that is not answered. The word of one who has an answer ends
+    /// it, too, and is never passed on: hearsay of hearsay would keep a dead host alive for ever.
     pub(super) probed: Option<Mono>,
+    /// It answered the first probe of the last round: so the way between us is good.
+    pub(super) is_steady: bool,
     pub(super) burst: Option<Burst>,
     pub(super) alarm: Option<Raised>,
     pub(super) votes: BTreeMap<HostId, Vote>,
@@ -66,11 +66,11 @@ pub(super) struct Witness {
     pub(super) asked: u8,
 }
 
-/// "I have no answer from it since then."
+/// "It answers none of the probes that I send since then."
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Vote {
     pub(super) at: Mono,
-    pub(super) answered: Mono,
+    pub(super) since: Mono,
     pub(super) patience: Span,
 }
 
@@ -101,10 +101,10 @@ impl Watch {
             incarnation,
             is_subject: false,
             answered: now,
-            vouched: now,
             kernel: Kernel::default(),
             round_trip: RoundTrip::default(),
             probed: None,
+            is_steady: false,
             burst: None,
             alarm: None,
             votes: BTreeMap::new(),
@@ -112,19 +112,25 @@ impl Watch {
         }
     }
 
-    /// Since the last answer that we, or one who told us, had from its agent.
+    /// Since the first probe that its agent left unanswered. The time before it does not count, so
+    /// that a pause which is over sooner than a limit never looks as long as the limit.
     pub(super) fn silence(&self, now: Mono) -> Span {
-        now.since(self.answered.max(self.vouched))
+        let since = if planted!(CountsFromTheLastAnswer) {
+            Some(self.answered)
+        } else {
+            self.probed
+        };
+        since.map_or(Span::ZERO, |since| now.since(since))
     }
 
     /// As [`Self::silence`], where an answer of its kernel counts as well.
     pub(super) fn stillness(&self, now: Mono) -> Span {
-        let kernel = self.kernel.own.max(self.kernel.told);
-        now.since(
-            self.answered
-                .max(self.vouched)
-                .max(kernel.unwrap_or_default()),
-        )
+        self.silence(now).min(self.kernel.silence(now))
+    }
+
+    /// How long it stood still that answers now, as far as it can be told.
+    pub(super) fn pause(&self, now: Mono) -> Span {
+        now.since(self.answered).min(self.kernel.silence(now))
     }
 
     /// Nothing is wrong, as far as we know.
@@ -162,6 +168,10 @@ impl Kernel {
             self.silent = self.silent.saturating_add(1);
             self.next = now + KNOCK_AGAIN_SOON;
         }
+    }
+
+    fn silence(&self, now: Mono) -> Span {
+        now.since(self.own.max(self.told).unwrap_or_default())
     }
 
     /// It answered us, not only others, and is not overdue.

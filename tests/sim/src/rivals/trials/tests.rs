@@ -37,7 +37,7 @@ fn foca_suspects_for_as_long_as_its_settings_say() {
 
 #[test]
 fn holdfast_detects_within_its_time_at_both_settings() {
-    for (who, within) in [(Who::DEFAULT, 2_700_000), (Who::QUICK, 1_600_000)] {
+    for (who, within) in [(Who::DEFAULT, 2_000_000), (Who::QUICK, 1_600_000)] {
         let firsts = detected(who, 30, 0..5);
         assert!(
             firsts.iter().all(|d| d.first < within),

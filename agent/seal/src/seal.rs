@@ -18,10 +18,7 @@
 //! a nonce comes twice only if one boot is used twice *and* 64 random bits fall alike: restoring a
 //! host from a copy of its disk gives no two datagrams under one nonce.
 
-use super::{
-    counters::Cause,
-    key::{Derived, Secrets, first, hash},
-};
+use crate::key::{Derived, Secrets, first, hash};
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, Payload},
@@ -32,20 +29,31 @@ use holdfast_core::{
 };
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub(super) const MAGIC: [u8; 2] = *b"hf";
-pub(super) const VERSION: u8 = 1;
+pub const MAGIC: [u8; 2] = *b"hf";
+pub const VERSION: u8 = 1;
 /// Magic, version, cluster tag and key id: what a datagram and a connection begin with.
-pub(super) const PREAMBLE_BYTES: usize = 11;
+pub const PREAMBLE_BYTES: usize = 11;
 const CLEAR_BYTES: usize = PREAMBLE_BYTES + 16 + 8 + 8 + 8;
 const HOST_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
 
 /// The most that one datagram carries.
-pub(crate) const DATAGRAM_PAYLOAD_MAX: usize =
-    DATAGRAM_BYTES_MAX - CLEAR_BYTES - HOST_BYTES - TAG_BYTES;
+pub const DATAGRAM_PAYLOAD_MAX: usize = DATAGRAM_BYTES_MAX - CLEAR_BYTES - HOST_BYTES - TAG_BYTES;
+
+/// Why something is not from a member of our cluster, or cannot be told to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOurs {
+    Garbage,
+    WrongVersion,
+    WrongCluster,
+    WrongKey,
+    BadSeal,
+    Oversize,
+}
 
 /// Seals what this start of this host sends. There must be one alone for each `boot`.
-pub(super) struct Sealer {
+#[derive(Debug)]
+pub struct Sealer {
     /// The clear part, all but the preamble and the counter.
     clear: [u8; CLEAR_BYTES],
     stem: [u8; 16],
@@ -54,17 +62,17 @@ pub(super) struct Sealer {
 
 /// A datagram that is authentic: someone with the key has sealed it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Opened {
-    pub(super) key: KeyId,
-    pub(super) sender: HostId,
-    pub(super) boot: u64,
-    pub(super) counter: u64,
-    pub(super) destination: HostId,
-    pub(super) payload: Vec<u8>,
+pub struct Opened {
+    pub key: KeyId,
+    pub sender: HostId,
+    pub boot: u64,
+    pub counter: u64,
+    pub destination: HostId,
+    pub payload: Vec<u8>,
 }
 
 impl Sealer {
-    pub(super) fn new(sender: HostId, boot: u64, salt: [u8; 8]) -> Self {
+    pub fn new(sender: HostId, boot: u64, salt: [u8; 8]) -> Self {
         let mut clear = [0; CLEAR_BYTES];
         clear[11..27].copy_from_slice(&sender.0.to_be_bytes());
         clear[27..35].copy_from_slice(&boot.to_be_bytes());
@@ -78,7 +86,7 @@ impl Sealer {
 
     /// # Panics
     /// If the payload is longer than `DATAGRAM_PAYLOAD_MAX`.
-    pub(super) fn seal(
+    pub fn seal(
         &self,
         (secrets, key): (&Secrets, &Derived),
         destination: HostId,
@@ -110,13 +118,13 @@ impl Sealer {
 }
 
 /// Opens a datagram. Nothing but its bytes is judged: not when it came, nor whether before.
-pub(super) fn open(secrets: &Secrets, datagram: &[u8]) -> Result<Opened, Cause> {
+pub fn open(secrets: &Secrets, datagram: &[u8]) -> Result<Opened, NotOurs> {
     if datagram.len() > DATAGRAM_BYTES_MAX {
-        return Err(Cause::Oversize);
+        return Err(NotOurs::Oversize);
     }
     let key = secrets.check_preamble(datagram)?;
     if datagram.len() < CLEAR_BYTES + HOST_BYTES + TAG_BYTES {
-        return Err(Cause::Garbage);
+        return Err(NotOurs::Garbage);
     }
     let (clear, sealed) = datagram.split_at(CLEAR_BYTES);
     let counter: [u8; 8] = array(&clear[43..51]);
@@ -129,7 +137,7 @@ pub(super) fn open(secrets: &Secrets, datagram: &[u8]) -> Result<Opened, Cause> 
                 aad: clear,
             },
         )
-        .map_err(|_| Cause::BadSeal)?;
+        .map_err(|_| NotOurs::BadSeal)?;
     let payload_len = payload.len() - HOST_BYTES;
     let destination = HostId(u128::from_be_bytes(array(&payload[payload_len..])));
     payload.truncate(payload_len);
@@ -145,22 +153,22 @@ pub(super) fn open(secrets: &Secrets, datagram: &[u8]) -> Result<Opened, Cause> 
 
 impl Secrets {
     /// The key that this datagram or connection is sealed with, or why it is none of ours.
-    pub(super) fn check_preamble(&self, bytes: &[u8]) -> Result<&Derived, Cause> {
+    pub fn check_preamble(&self, bytes: &[u8]) -> Result<&Derived, NotOurs> {
         if bytes.len() < PREAMBLE_BYTES || bytes[..2] != MAGIC {
-            return Err(Cause::Garbage);
+            return Err(NotOurs::Garbage);
         }
         if bytes[2] != VERSION {
-            return Err(Cause::WrongVersion);
+            return Err(NotOurs::WrongVersion);
         }
         if bytes[3..7] != self.cluster.0 {
-            return Err(Cause::WrongCluster);
+            return Err(NotOurs::WrongCluster);
         }
         self.find(KeyId(array(&bytes[7..11])))
-            .ok_or(Cause::WrongKey)
+            .ok_or(NotOurs::WrongKey)
     }
 }
 
-pub(super) fn preamble(secrets: &Secrets, key: &Derived) -> [u8; PREAMBLE_BYTES] {
+pub fn preamble(secrets: &Secrets, key: &Derived) -> [u8; PREAMBLE_BYTES] {
     let mut preamble = [0; PREAMBLE_BYTES];
     preamble[..2].copy_from_slice(&MAGIC);
     preamble[2] = VERSION;
@@ -182,14 +190,14 @@ fn nonce(stem: [u8; 16], counter: [u8; 8]) -> XNonce {
 
 /// # Panics
 /// If there are not exactly `N` bytes.
-pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("the caller sliced this many bytes")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gossip::key::{ClusterKey, Keyring};
+    use crate::key::{ClusterKey, Keyring};
     use expect_test::expect;
     use holdfast_core::rng::Rng;
 
@@ -294,7 +302,10 @@ mod tests {
     fn other_keys_and_clusters_are_told_apart() {
         let theirs = secrets("old", &[]);
         let datagram = seal(&sealer(), &theirs, HostId(0), vec![]);
-        assert_eq!(open(&secrets("new", &[]), &datagram), Err(Cause::WrongKey));
+        assert_eq!(
+            open(&secrets("new", &[]), &datagram),
+            Err(NotOurs::WrongKey)
+        );
         assert!(open(&secrets("new", &["older", "old"]), &datagram).is_ok());
         let elsewhere = Secrets::new(
             &Keyring {
@@ -303,11 +314,11 @@ mod tests {
             },
             "test",
         );
-        assert_eq!(open(&elsewhere, &datagram), Err(Cause::WrongCluster));
+        assert_eq!(open(&elsewhere, &datagram), Err(NotOurs::WrongCluster));
         // The name of the cluster is part of the key too, whatever the clear part claims.
         let mut forged = datagram;
         forged[3..7].copy_from_slice(&elsewhere.cluster.0);
-        assert_eq!(open(&elsewhere, &forged), Err(Cause::BadSeal));
+        assert_eq!(open(&elsewhere, &forged), Err(NotOurs::BadSeal));
     }
 
     #[test]
