@@ -168,7 +168,7 @@ impl Agent {
             was_away_long: false,
             roster: Roster::new(config.cluster.clone(), me, timings.clone()),
             ledger: Ledger::new(config.capacity),
-            keeper: Keeper::new(timings.brake, timings.stop_timeout),
+            keeper: Keeper::new(&timings),
             lease: Lease::default(),
             index: Index::default(),
             incarnation: config.incarnation,
@@ -535,9 +535,9 @@ impl Agent {
     }
 
     /// The move that would even out a service most, if any is worth it.
-    pub fn better_placed(&self, service: ServiceId) -> Option<Move> {
+    pub fn better_placed(&self, now: Wall, service: ServiceId) -> Option<Move> {
         let service = self.board.service(service)?;
-        better(&self.board, &self.index, service)
+        better(now, &self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.

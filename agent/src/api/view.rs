@@ -38,7 +38,9 @@ impl View<'_> {
             caught_up: agent.is_caught_up(),
             standing: &|host| agent.standing(host),
             keeper: &|service| agent.keeper_of(service),
-            better_placed: &|service| agent.better_placed(service),
+            better_placed: &|service| {
+                agent.better_placed(Wall(crate::gossip::now_wall_ms()), service)
+            },
         };
         answer(&view)
     }

@@ -265,6 +265,12 @@ impl Cluster {
         self.tell_at(at, (place, boot), event);
     }
 
+    /// From now on so many of the calls of its container runtime fail.
+    pub fn spoil_docker(&mut self, place: usize, ppm: u64) {
+        self.hosts[place].faulty_calls_ppm = ppm;
+        self.disturb();
+    }
+
     pub fn docker_up(&mut self, place: usize) {
         let version = VERSION.to_owned();
         let event = RuntimeEvent::Available { version };

@@ -270,7 +270,7 @@ impl Cluster {
     }
 
     fn pending_orphans(&self, board: &Board) -> Option<String> {
-        for host in &self.hosts {
+        for host in self.hosts.iter().filter(|host| !host.lost) {
             for (key, there) in host.runtime.containers().filter(|(_, c)| c.is_running()) {
                 let reported = board.task_at(host.id, key.task);
                 let stopping = reported.is_some_and(|r| r.desired == TaskStatus::Stopped);

@@ -20,10 +20,10 @@ use sim::{
 use std::{ops::Range, process::ExitCode};
 
 const USAGE: &str = "\
-sim SEED [--agents N] [--seconds S] [--trace] [--calm] [--codec] [--recorded]
+sim SEED [--agents N] [--seconds S] [--trace] [--calm] [--choices] [--codec] [--recorded]
          [--only-faults 1,2|none] [--only-orders 1,2|none]
-sim seeds FROM..TO [--agents A..B] [--seconds S] [--calm] [--codec] [--recorded]
-sim shrink SEED [--agents N] [--seconds S] [--codec]
+sim seeds FROM..TO [--agents A..B] [--seconds S] [--calm] [--choices] [--codec] [--recorded]
+sim shrink SEED [--agents N] [--seconds S] [--choices] [--codec]
 sim planted [NUMBER] [--seeds N]
 sim hours HOURS [--agents N] [--from SEED]
 sim model [--depth N] [--faults N] [--states N]
@@ -83,6 +83,7 @@ fn options(seed: u64, agents: usize, arguments: &[String]) -> Options {
     let mut options = Options::new(seed, agents);
     options.seconds = number(arguments, "--seconds", options.seconds);
     options.calm = has(arguments, "--calm");
+    options.choices = has(arguments, "--choices");
     options.codec = has(arguments, "--codec");
     options.recorded = has(arguments, "--recorded");
     options.only_faults = value(arguments, "--only-faults").map(list);

@@ -10,6 +10,8 @@ pub struct Options {
     pub seconds: u64,
     /// No faults.
     pub calm: bool,
+    /// Also orders about hosts, and how services are held.
+    pub choices: bool,
     /// Every message passes through its bytes, and datagrams are measured.
     pub codec: bool,
     /// What each agent is told is recorded, and replayed every ten seconds.
@@ -30,6 +32,7 @@ impl Options {
             agents,
             seconds: 90,
             calm: false,
+            choices: false,
             codec: true,
             recorded: false,
             trace: TraceMode::Keep,
@@ -49,6 +52,7 @@ impl Options {
     /// The command that repeats the run.
     pub fn repeat(&self) -> String {
         let calm = if self.calm { " --calm" } else { "" };
+        let choices = if self.choices { " --choices" } else { "" };
         let codec = if self.codec { " --codec" } else { "" };
         let recorded = if self.recorded { " --recorded" } else { "" };
         let Self {
@@ -61,7 +65,7 @@ impl Options {
         let orders = only("--only-orders", self.only_orders.as_deref());
         format!(
             "cargo run --release -p sim -- {seed} --agents {agents} --seconds {seconds}\
-             {calm}{codec}{recorded}{faults}{orders} --trace"
+             {calm}{choices}{codec}{recorded}{faults}{orders} --trace"
         )
     }
 }

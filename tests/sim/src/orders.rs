@@ -7,9 +7,12 @@ use crate::{
     workload::Order,
 };
 use holdfast_core::{
-    cluster::body::{Availability, HostReport},
+    cluster::{
+        board::Board,
+        body::{Availability, HostReport},
+    },
     command::{Command, CommandId, Outcome, Refusal},
-    ids::TaskId,
+    ids::{HostId, TaskId},
     input::Input,
     spec::{
         options::{OptionsChange, ServiceOptions},
@@ -70,6 +73,30 @@ impl Cluster {
             Order::Delete { service } => Command::DeleteService {
                 service,
                 force: true,
+            },
+            Order::Choose { service, options } => Command::UpdateService {
+                service,
+                desired: None,
+                definition: None,
+                options,
+            },
+            Order::Direct { host, availability } => Command::DirectHosts {
+                hosts: vec![self.hosts[host].id],
+                availability,
+            },
+            Order::Leave => {
+                // As with hosts that are lost: enough must be left.
+                let left = self.hosts.iter().filter(|host| !host.lost).count();
+                if left <= (self.hosts.len() / 2).max(2) {
+                    return None;
+                }
+                let within = Some(Span::from_secs(20));
+                let force = false;
+                Command::Leave { within, force }
+            }
+            Order::Forget { pick } => Command::ForgetHost {
+                host: one_down(self.board(place)?, pick)?,
+                force: false,
             },
             Order::StopTask { pick } => {
                 let board = self.board(place)?;
@@ -169,6 +196,31 @@ impl Cluster {
                 self.checks.wanted.remove(&service);
             }
             _ => {}
+        }
+    }
+
+    /// After the healing: whatever tells of first peers knows those that are there, and nobody
+    /// waits any more for hosts that are gone for good.
+    pub(crate) fn give_up_the_lost(&mut self) {
+        let living = self.hosts.iter().filter(|host| !host.lost);
+        let living = living.map(|host| self.network.address(host.place));
+        self.seeds = living.collect();
+        for place in 0..self.hosts.len() {
+            self.step(place, Input::Seeds(self.seeds.clone()));
+        }
+        let Some(place) = (0..self.hosts.len()).find(|place| self.hosts[*place].is_acting()) else {
+            return;
+        };
+        let there: Vec<_> = self.hosts.iter().filter(|host| !host.lost).collect();
+        let there: Vec<_> = there.iter().map(|host| host.id).collect();
+        let board = self.board(place);
+        let known = board.into_iter().flat_map(|board| board.hosts());
+        let gone = known
+            .map(|(host, ..)| host)
+            .filter(|host| !there.contains(host));
+        for host in gone.collect::<Vec<_>>() {
+            let force = true;
+            self.ask(place, Command::ForgetHost { host, force });
         }
     }
 
@@ -274,6 +326,14 @@ impl Cluster {
     pub fn report(&self, place: usize) -> Option<&HostReport> {
         self.hosts[place].agent.as_ref()?.me().1
     }
+}
+
+/// The host that the word picks among those that are down.
+fn one_down(board: &Board, pick: u64) -> Option<HostId> {
+    let down = board.hosts().filter(|(host, ..)| board.is_down(*host));
+    let down: Vec<_> = down.map(|(host, ..)| host).collect();
+    let place = pick.checked_rem(down.len() as u64)? as usize;
+    Some(down[place])
 }
 
 fn latest(family: &str) -> DefinitionRef {

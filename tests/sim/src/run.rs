@@ -62,7 +62,12 @@ pub fn drawn(options: &Options) -> (Vec<Fault>, Vec<TimedOrder>) {
     } else {
         faults::draw(&mut rng, options.agents, options.seconds)
     };
-    let orders = workload::draw(&mut rng, options.agents, options.seconds);
+    let mut orders = workload::draw(&mut rng, options.agents, options.seconds);
+    if options.choices {
+        let mut rng = Rng::new(!options.seed);
+        let choices = workload::draw_choices(&mut rng, options.agents, options.seconds);
+        orders.extend(choices);
+    }
     (faults, orders)
 }
 
@@ -76,6 +81,11 @@ fn kept<T>(all: Vec<T>, only: Option<&[usize]>) -> Vec<(usize, T)> {
 fn play(cluster: &mut Cluster) -> Result<(), String> {
     cluster.run_until(cluster.options.seconds * SECOND)?;
     cluster.heal();
+    if cluster.options.choices {
+        // Long enough for everybody to know what was asked for on the sides of a split.
+        cluster.run_for(10 * SECOND)?;
+        cluster.give_up_the_lost();
+    }
     cluster.converge(CONVERGE_MAX)?;
     cluster.balance(BALANCE_MAX)?;
     if cluster.options.planted == Some(Planted::Resurrect) {

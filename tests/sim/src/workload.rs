@@ -1,7 +1,9 @@
 //! What people ask for in a run: definitions, services, scaling, updates, deletions, stopped tasks.
 
 use holdfast_core::{
+    cluster::body::Availability,
     rng::Rng,
+    spec::options::{OptionsChange, PartitionPolicy, ReplaceAfter},
     spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
 };
 use std::{collections::BTreeMap, fmt};
@@ -26,6 +28,21 @@ pub enum Order {
     },
     Delete {
         service: String,
+    },
+    /// How the service is held.
+    Choose {
+        service: String,
+        options: OptionsChange,
+    },
+    Direct {
+        host: usize,
+        availability: Availability,
+    },
+    /// The host that is asked is to leave.
+    Leave,
+    /// A host that is down by the board of the one asked, picked by this word, is forgotten.
+    Forget {
+        pick: u64,
     },
     /// The task that this word picks among those that the agent knows to run.
     StopTask {
@@ -106,6 +123,63 @@ pub fn draw(rng: &mut Rng, hosts: usize, seconds: u64) -> Vec<TimedOrder> {
     orders
 }
 
+/// Orders about hosts, and how services are held. As with faults, each seed switches about half of
+/// the kinds on. They come from a seed of their own and after the others, whose numbers stay as
+/// they are.
+pub fn draw_choices(rng: &mut Rng, hosts: usize, seconds: u64) -> Vec<TimedOrder> {
+    let kinds: Vec<u64> = (0..6).filter(|_| rng.below(2) == 0).collect();
+    let mut orders = Vec::new();
+    let mut at = 19 * SECOND + rng.below(5 * SECOND);
+    while at < seconds * SECOND && !kinds.is_empty() {
+        let kind = kinds[rng.below(kinds.len() as u64) as usize];
+        orders.push(TimedOrder {
+            at,
+            host: rng.below(hosts as u64) as usize,
+            order: choice(rng, kind, hosts),
+        });
+        at += rng.below(15 * SECOND);
+    }
+    orders
+}
+
+fn choice(rng: &mut Rng, kind: u64, hosts: usize) -> Order {
+    let mut options = OptionsChange::default();
+    match kind {
+        0 => {
+            return Order::Direct {
+                host: rng.below(hosts as u64) as usize,
+                availability: [Availability::Drain, Availability::Active][rng.below(2) as usize],
+            };
+        }
+        1 => return Order::Leave,
+        2 => {
+            return Order::Forget {
+                pick: rng.next_u64(),
+            };
+        }
+        3 => {
+            let policies = [
+                PartitionPolicy::Fill,
+                PartitionPolicy::Hold,
+                PartitionPolicy::Majority,
+            ];
+            options.partition = Some(policies[rng.below(3) as usize]);
+        }
+        4 => {
+            let ms = 600 + rng.below(20_000) as u32;
+            let times = [
+                ReplaceAfter::Down,
+                ReplaceAfter::Never,
+                ReplaceAfter::SilentMs(ms),
+            ];
+            options.replace_after = Some(times[rng.below(3) as usize]);
+        }
+        _ => options.rebalance = Some(rng.below(2) == 0),
+    }
+    let service = format!("s{}", rng.below(3));
+    Order::Choose { service, options }
+}
+
 fn count(rng: &mut Rng, family: &str, hosts: usize) -> u32 {
     // Its fixed port lets `edge` run once on each host at most.
     let most = if family == "edge" { hosts } else { 2 * hosts };
@@ -161,6 +235,10 @@ impl fmt::Display for Order {
             Self::Scale { service, desired } => write!(f, "scale {service} to {desired}"),
             Self::Update { service, family } => write!(f, "update {service} to {family}"),
             Self::Delete { service } => write!(f, "delete {service}"),
+            Self::Choose { service, options } => write!(f, "hold {service} as {options:?}"),
+            Self::Direct { host, availability } => write!(f, "{availability:?} h{host}"),
+            Self::Leave => write!(f, "leave"),
+            Self::Forget { .. } => write!(f, "forget a host that is down"),
             Self::StopTask { .. } => write!(f, "stop a task"),
         }
     }

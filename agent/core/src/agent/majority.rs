@@ -24,7 +24,8 @@ impl Agent {
         }
         self.keep_electorate(now, fx);
         let electors = self.board.electors();
-        if self.lease.calls(now.mono) {
+        let change = self.board.electorate().map_or(0, |(change, _)| change);
+        if self.lease.calls(now.mono, change) {
             let [hosts, before] = &electors;
             let others = before.iter().filter(|host| !hosts.contains(host));
             for host in hosts.iter().chain(others) {
@@ -33,7 +34,6 @@ impl Agent {
                 }
             }
         }
-        let change = self.board.electorate().map_or(0, |(change, _)| change);
         if self
             .lease
             .weigh(now.mono, self.config.host, change, &electors)

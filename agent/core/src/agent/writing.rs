@@ -233,7 +233,7 @@ impl Agent {
     /// how many hosts were lost within the last seconds.
     fn on_standing(&mut self, now: Now, host: HostId) {
         if self.joining.is_done() {
-            self.keeper.on_host(now, &self.index, host);
+            self.keeper.on_host(now, &self.board, &self.index, host);
         }
     }
 

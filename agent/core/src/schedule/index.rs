@@ -15,9 +15,11 @@ use crate::{
         copy::serves,
         keepers::{Fitness, Keepers},
         load::{HostFacts, Load, Standing},
+        pace::avoided_for,
     },
     spec::{options::PartitionPolicy, task_definition::Resources},
-    task::status::TaskStatus,
+    task::status::{StopCode, TaskStatus},
+    time::Wall,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +49,10 @@ pub struct Index {
     offered: BTreeMap<(ServiceId, SlotIndex), (HostId, Digest)>,
     /// Slots of which predecessors still live, and where; these do not count as copies.
     handed_over: BTreeMap<(ServiceId, SlotIndex), Vec<HostId>>,
+    /// Tasks that hosts have lately failed to start, and when they gave up.
+    failed_starts: BTreeMap<(ServiceId, HostId), BTreeMap<TaskId, Wall>>,
+    /// Hosts that are not down and do not answer at the moment.
+    doubted: BTreeSet<HostId>,
     /// Definitions that were looked for and are not on the board yet.
     missing: BTreeSet<Digest>,
 }
@@ -76,6 +82,23 @@ impl Index {
 
     pub fn is_under_majority(&self, service: ServiceId) -> bool {
         self.under_majority.contains(&service)
+    }
+
+    /// Hosts that had better not be given a slot of the service: those that have failed to start
+    /// one lately, with how often, and those that do not answer at the moment.
+    pub fn avoided(&self, now: Wall, service: ServiceId) -> BTreeMap<HostId, u32> {
+        let range = (service, HostId(0))..=(service, HostId(u128::MAX));
+        let failed = self
+            .failed_starts
+            .range(range)
+            .filter_map(|((_, host), failures)| {
+                let last = failures.values().max()?;
+                let times = u32::try_from(failures.len()).unwrap_or(u32::MAX);
+                (now.ms_since(*last) < avoided_for(times).as_ms()).then_some((*host, times))
+            });
+        let mut avoided: BTreeMap<HostId, u32> = failed.collect();
+        avoided.extend(self.doubted.iter().map(|host| (*host, u32::MAX)));
+        avoided
     }
 
     pub fn standing(&self, host: HostId) -> Standing {
@@ -136,7 +159,8 @@ impl Index {
     pub(super) fn shown(&self) -> String {
         let known = (&self.load, &self.keepers, &self.copies, &self.named);
         let slots = (&self.unplaced, &self.offered, &self.handed_over);
-        format!("{known:#?} {slots:#?}")
+        let hosts = (&self.failed_starts, &self.doubted);
+        format!("{known:#?} {slots:#?} {hosts:#?}")
     }
 }
 
@@ -250,6 +274,9 @@ impl Index {
     fn on_host(&mut self, board: &Board, host: HostId, same_life: bool, touched: &mut Touched) {
         let fitness = fitness_of(board, host);
         self.keepers.set_host(host, fitness, &mut touched.services);
+        if self.set_doubted(host, board.is_in_doubt(host)) {
+            touched.slots.extend(self.all_naming(host));
+        }
         let facts = facts_of(board, host);
         if same_life && facts == self.load.facts(host) {
             return;
@@ -267,6 +294,15 @@ impl Index {
         touched.more_room |= grew;
         if grew {
             touched.slots.extend(&self.unplaced);
+        }
+    }
+
+    /// Says whether that is news.
+    fn set_doubted(&mut self, host: HostId, is_doubted: bool) -> bool {
+        if is_doubted {
+            self.doubted.insert(host)
+        } else {
+            self.doubted.remove(&host)
         }
     }
 
@@ -305,6 +341,7 @@ impl Index {
             } else {
                 self.copies.remove(&copy);
             }
+            self.note_failure((label.service, host), task, report, holds);
         }
         if report.last.is_live() {
             let service = report.slot.as_ref().map(|label| label.service);
@@ -317,6 +354,25 @@ impl Index {
         }
         if let Some(label) = &report.slot {
             self.on_slot(board, label.service, label.index, touched);
+        }
+    }
+
+    /// A refusal is no failure: it says what there was no room for at the time.
+    fn note_failure(
+        &mut self,
+        key: (ServiceId, HostId),
+        task: TaskId,
+        report: &TaskReport,
+        holds: bool,
+    ) {
+        let failed = report.stop_code == Some(StopCode::TaskFailedToStart) && !report.refused;
+        if let Some(at) = report.stopping_at.filter(|_| failed && holds) {
+            self.failed_starts.entry(key).or_default().insert(task, at);
+        } else if failed && let Some(failures) = self.failed_starts.get_mut(&key) {
+            failures.remove(&task);
+            if failures.is_empty() {
+                self.failed_starts.remove(&key);
+            }
         }
     }
 

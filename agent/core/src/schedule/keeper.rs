@@ -21,7 +21,7 @@ use crate::{
         view::SlotView,
     },
     time::{Mono, Now, Span},
-    timings::BrakeSettings,
+    timings::Timings,
 };
 use brake::Brake;
 use moves::Balance;
@@ -99,6 +99,10 @@ pub struct Keeper {
     brake: Brake,
     /// How long a container takes to stop at the most, where its definition does not say.
     stop_timeout: Span,
+    /// Services that do not wait so long act as soon as the observers agree that nobody answers.
+    down_after: Span,
+    /// Since when this host knows of those that are suspects.
+    suspect_since: BTreeMap<HostId, Mono>,
     balance: BTreeMap<ServiceId, Balance>,
     wakes: Wakes,
 }
@@ -106,6 +110,8 @@ pub struct Keeper {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Open {
     Offer,
+    /// Taken up, and the host's container runtime does not answer.
+    Start,
     Failure,
     Confirmation,
 }
@@ -119,10 +125,11 @@ enum Ruling {
 }
 
 impl Keeper {
-    pub fn new(brake: BrakeSettings, stop_timeout: Span) -> Self {
+    pub fn new(timings: &Timings) -> Self {
         Self {
-            stop_timeout,
-            brake: Brake::new(brake),
+            stop_timeout: timings.stop_timeout,
+            down_after: timings.down_after,
+            brake: Brake::new(timings.brake),
             ..Self::default()
         }
     }

@@ -49,6 +49,10 @@ pub struct Lease {
     /// When those were called that have answered.
     answered: BTreeMap<HostId, Mono>,
     calls: VecDeque<Mono>,
+    /// The list by which they were called last.
+    called_by: u64,
+    /// The latest time that was proven, by the list as it was then.
+    held_from: Mono,
     standing: Standing,
     /// When it may come to something else without a further answer.
     changes_at: Option<Mono>,
@@ -73,7 +77,7 @@ impl Lease {
 
     pub fn set_concerned(&mut self, now: Mono, is_concerned: bool) {
         match (self.since, is_concerned) {
-            (None, true) => self.since = Some(now),
+            (None, true) => (self.since, self.held_from) = (Some(now), now),
             (Some(_), false) => *self = Self::default(),
             _ => {}
         }
@@ -84,13 +88,15 @@ impl Lease {
         [next_call, self.changes_at].into_iter().flatten().min()
     }
 
-    /// Whether those that count are to be called now; then they are.
-    pub fn calls(&mut self, now: Mono) -> bool {
+    /// Whether those that count as of this change of the list are to be called now; then they are.
+    pub fn calls(&mut self, now: Mono, change: u64) -> bool {
         let last = self.calls.back();
         let is_due = last.is_none_or(|last| now.since(*last) >= CALL_INTERVAL);
+        let is_due = is_due || change != self.called_by;
         if self.since.is_none() || !is_due {
             return false;
         }
+        self.called_by = change;
         self.calls.push_back(now);
         if self.calls.len() > CALLS_OPEN_MAX {
             self.calls.pop_front();
@@ -115,9 +121,9 @@ impl Lease {
         change: u64,
         electors: &[Vec<HostId>; 2],
     ) -> bool {
-        let Some(since) = self.since else {
+        if self.since.is_none() {
             return false;
-        };
+        }
         let before = self.standing;
         let [hosts, earlier] = electors;
         let mut proven = self.proven_at(now, me, hosts);
@@ -125,7 +131,9 @@ impl Lease {
             proven = proven.min(self.proven_at(now, me, earlier));
         }
         let is_recent = proven.is_some_and(|at| now.since(at) < RECENT);
-        let ends_at = proven.unwrap_or(since).max(since) + limits::MAJORITY_LEASE;
+        // Whoever counts since a moment ago had no time to answer: what was proven stays so.
+        self.held_from = self.held_from.max(proven.unwrap_or_default());
+        let ends_at = self.held_from + limits::MAJORITY_LEASE;
         let last = self.calls.back().copied().unwrap_or_default();
         let late =
             |call: &Mono| *call + CALL_INTERVAL >= ends_at && now.since(*call) >= ANSWER_TAKES;
@@ -199,7 +207,7 @@ mod tests {
         let mut told = Vec::new();
         for ms in ms.step_by(10) {
             let due = lease.deadline().is_none_or(|due| due <= at(ms));
-            if due && lease.calls(at(ms)) {
+            if due && lease.calls(at(ms), 1) {
                 let present = there.iter().copied().map(HostId);
                 present.for_each(|host| lease.on_present(host, at(ms)));
             }
@@ -265,6 +273,28 @@ mod tests {
         assert_eq!(told.len(), 1);
     }
 
+    /// New hosts came to count, had answered nobody yet, and so everything stopped.
+    #[test]
+    fn a_change_of_the_list_stops_nothing() {
+        let mut lease = concerned();
+        let before = hosts(&[1, 2, 3]);
+        run(
+            &mut lease,
+            0..60_000,
+            &[2, 3],
+            &[before.clone(), Vec::new()],
+        );
+        let electors = [hosts(&[1, 2, 3, 4, 5, 6, 7]), before];
+        assert!(lease.weigh(at(60_000), ME, 2, &electors));
+        assert_eq!(lease.standing(), Standing::Unproven);
+        assert!(lease.calls(at(60_000), 2), "they are called at once");
+        for host in [3, 4, 5] {
+            lease.on_present(HostId(host), at(60_000));
+        }
+        assert!(lease.weigh(at(60_010), ME, 2, &electors));
+        assert_eq!(lease.standing(), Standing::Majority);
+    }
+
     #[test]
     fn whoever_stood_still_asks_once_more_before_it_stops_anything() {
         let electors = [hosts(&[1, 2, 3]), Vec::new()];
@@ -287,7 +317,7 @@ mod tests {
     fn an_answer_to_a_call_that_was_not_made_proves_nothing() {
         let electors = [hosts(&[1, 2, 3]), Vec::new()];
         let mut lease = concerned();
-        assert!(lease.calls(at(0)));
+        assert!(lease.calls(at(0), 1));
         lease.on_present(HostId(2), at(700));
         assert!(!lease.weigh(at(10), ME, 1, &electors));
         lease.on_present(HostId(2), at(0));

@@ -68,6 +68,12 @@ fn ran_well_ms(failures_before: u32) -> u64 {
     (RAN_WELL_MS << failures_before.min(16)).min(RAN_WELL_MS_MAX)
 }
 
+/// A host that has failed to start tasks of a service so often is given none for a minute, doubling
+/// up to an hour, which is how long that is remembered; unless there is no other.
+pub(super) fn avoided_for(failures: u32) -> Span {
+    Span::from_secs((60 << failures.saturating_sub(1).min(6)).min(3_600))
+}
+
 /// The first failure is made good at once; then after 1 s, doubling up to five minutes.
 pub(super) fn back_off(failures: u32) -> Span {
     match failures {

@@ -8,6 +8,7 @@ mod planted;
 mod recordings;
 mod regressions;
 mod hosts;
+mod keeping;
 mod keys;
 mod majority;
 mod membership;

@@ -53,6 +53,21 @@ fn a_start_is_not_made_again_while_it_is_under_way() {
     run(options).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// Hosts that came to count under `majority` had answered nobody yet, and so everything stopped.
+#[test]
+fn a_change_of_who_counts_stops_nothing() {
+    let mut options = Options::new(154, 5);
+    options.choices = true;
+    run(options).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// A storm of messages that were answered with more of them.
+#[test]
+fn two_storms_do_not_come_back() {
+    check(111, 11);
+    check(127, 11);
+}
+
 fn check(seed: u64, agents: usize) {
     if let Err(failure) = run(Options::new(seed, agents)) {
         panic!("{failure}");

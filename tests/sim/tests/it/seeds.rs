@@ -19,7 +19,9 @@ const fn agents(seed: u64) -> usize {
 #[test]
 fn two_hundred_seeds() {
     let check = |seed: u64| {
-        run(Options::new(seed, agents(seed)))
+        let mut options = Options::new(seed, agents(seed));
+        options.choices = seed % 2 == 1;
+        run(options)
             .err()
             .map(|failure| format!("seed {seed}:\n{failure}"))
     };

@@ -21,6 +21,8 @@ use crate::{
 const OFFER_LASTS: Span = Span::from_secs(10);
 /// A host that is back may take this long to reach its container runtime and say what still runs.
 const CONFIRMATION_TAKES: Span = Span::from_secs(30);
+/// A task of which nothing runs is left to a container runtime that does not answer for so long.
+const START_TAKES: Span = Span::from_secs(10);
 /// How long an unplaceable slot waits before it is looked at again without anything having changed.
 const LOOK_AGAIN: Span = Span::from_secs(5);
 
@@ -52,9 +54,16 @@ impl Keeper {
         if current.is_none() && view.current(&view.unconfirmed, generation, slot).is_some() {
             return self.unconfirmed(round, view, held);
         }
+        if let Some(ruling) = self.suspected(round, view, held) {
+            return Some(ruling);
+        }
         let unasked = |copy: &&Copy<'_>| {
             let other = current.is_none_or(|c| c.at != copy.at);
-            other && !slot.superseded.contains(&copy.at) && !planted!(NeverReconciles)
+            // A suspect can be asked nothing.
+            other
+                && !view.board.is_suspect(copy.at.host)
+                && !slot.superseded.contains(&copy.at)
+                && !planted!(NeverReconciles)
         };
         let unasked: Vec<Copy<'_>> = view.copies.iter().filter(unasked).copied().collect();
         // Those who are told to go have to have gone before more can be told.
@@ -63,6 +72,9 @@ impl Keeper {
         match current {
             Some(current) if !unasked.is_empty() && room_to_tell => {
                 Some(Ruling::HandOver(view.reconcile(slot, current, &unasked)))
+            }
+            Some(current) if is_stuck(view, current) && !round.is_under_majority() => {
+                self.stuck(round, view, held, current)
             }
             Some(current) => {
                 self.since.remove(&(view.service.id, view.index));
@@ -79,6 +91,33 @@ impl Keeper {
             }
             None => self.unserved(round, view, held),
         }
+    }
+
+    /// The slot's host has taken it up, but its container runtime does not answer, and nothing of
+    /// it ran yet: after a while it goes elsewhere. Should it start after all, it serves till then.
+    fn stuck(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+        current: Copy<'_>,
+    ) -> Option<Ruling> {
+        let given_up_at = self.first_seen(round.now, view, Open::Start) + START_TAKES;
+        if round.now.mono < given_up_at {
+            self.look_again(view.key(), given_up_at);
+            return None;
+        }
+        let mut superseded = view.still_live(&held.slot.superseded);
+        superseded.insert(0, current.at);
+        superseded.truncate(limits::SUPERSEDED_PER_SLOT_MAX);
+        let name = view.name_of(held.host);
+        let next = Next {
+            superseded,
+            failures: held.slot.failures + 1,
+            reason: format!("the container runtime of {name} does not answer"),
+        };
+        let placed = self.place(round, view, next);
+        placed.host.is_some().then_some(Ruling::HandOver(placed))
     }
 
     /// The slot's holder runs another definition than the service has now: hand over, start-first,
@@ -298,6 +337,13 @@ impl Keeper {
         }
         placed
     }
+}
+
+/// Nothing of the copy ran yet, and its host's container runtime does not answer.
+fn is_stuck(view: &SlotView<'_>, copy: Copy<'_>) -> bool {
+    let host = view.board.host(copy.at.host);
+    let runtime = host.map(|(_, report)| &report.runtime);
+    copy.report.started_at.is_none() && matches!(runtime, Some(RuntimeStatus::Unavailable { .. }))
 }
 
 /// The report of the slot's task, if it has ended or is about to.

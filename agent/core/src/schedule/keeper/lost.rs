@@ -12,7 +12,12 @@ use std::collections::btree_map::Entry;
 
 impl Keeper {
     /// What is said of a host has changed.
-    pub fn on_host(&mut self, now: Now, index: &Index, host: HostId) {
+    pub fn on_host(&mut self, now: Now, board: &Board, index: &Index, host: HostId) {
+        if board.is_suspect(host) {
+            self.suspect_since.entry(host).or_insert(now.mono);
+        } else {
+            self.suspect_since.remove(&host);
+        }
         if index.standing(host) == Standing::Down {
             if let Entry::Vacant(unknown) = self.down_since.entry(host) {
                 unknown.insert(now.mono);
@@ -51,6 +56,43 @@ impl Keeper {
         }
         let reason = format!("{name} is down");
         Some(self.pass_on(round, view, held, 0, reason))
+    }
+
+    /// The slot's holder is a suspect, and the service does not wait until it is down: the slot
+    /// goes to another host when the observers agree that it has been silent for so long.
+    pub(super) fn suspected(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+    ) -> Option<Ruling> {
+        let options = round.service.settings.options;
+        let ReplaceAfter::SilentMs(ms) = options.replace_after else {
+            return None;
+        };
+        let wanted = Span::from_ms(u64::from(ms));
+        let learned = *self.suspect_since.get(&held.host)?;
+        if options.partition != PartitionPolicy::Fill || wanted >= self.down_after {
+            return None;
+        }
+        let before = Span::from_ms(round.board.silent_ms(held.host));
+        let until = learned + Span(wanted.0.saturating_sub(before.0));
+        if round.now.mono < until {
+            self.look_again(view.key(), until);
+            return None;
+        }
+        let (name, after) = (view.name_of(held.host), options.replace_after);
+        if let Some((until, why)) = self.brake.hold(round.now.mono, view.key()) {
+            self.look_again(view.key(), until);
+            return Some(Ruling::Say(format!(
+                "waits for {name}, which is silent: {why}"
+            )));
+        }
+        let reason = format!("{name} has been silent for {after}");
+        let placed = self.pass_on(round, view, held, 0, reason);
+        // With nobody to take it over there is nothing to win.
+        matches!(&placed, Ruling::HandOver(slot) if slot.host.is_some_and(|to| to != held.host))
+            .then_some(placed)
     }
 
     /// How long the task that the slot names takes to stop at the most.

@@ -16,7 +16,7 @@ use crate::{
         place::{Wanted, choose},
         view::{Copy, SlotView},
     },
-    time::{Mono, Now, Span},
+    time::{Mono, Now, Span, Wall},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -131,7 +131,7 @@ impl Keeper {
             return None;
         }
         let again = now.mono + BALANCE_PAUSE;
-        let best = better(round.board, round.index, service);
+        let best = better(now.wall, round.board, round.index, service);
         let Some(best) = best else {
             self.balance.insert(service.id, Balance::Done);
             return None;
@@ -169,7 +169,8 @@ fn is_at_rest(board: &Board, index: &Index, service: Service<'_>) -> bool {
         view.copies.len() == 1
             && view.unconfirmed.is_empty()
             && slot.revision.definition == service.revision.definition
-            && current.is_some_and(|copy| is_healthy(copy.report))
+            && current
+                .is_some_and(|copy| is_healthy(copy.report) && !board.is_in_doubt(copy.at.host))
     })
 }
 
@@ -178,15 +179,20 @@ fn is_at_rest(board: &Board, index: &Index, service: Service<'_>) -> bool {
 ///
 /// A move never makes hosts less even, and evens out either them or the zones, so that no sequence
 /// of moves comes back to where it began.
-pub fn better(board: &Board, index: &Index, service: Service<'_>) -> Option<Move> {
+pub fn better(now: Wall, board: &Board, index: &Index, service: Service<'_>) -> Option<Move> {
     let needs = board.definition(service.revision.definition)?.needs();
+    let avoided = index.avoided(now, service.id);
     let wanted = Wanted {
         service: service.id,
         index: 0,
         needs: &needs,
-        failed: &BTreeMap::new(),
+        failed: &avoided,
     };
     let to = choose(&index.load, wanted).ok()?;
+    if avoided.contains_key(&to) {
+        // Nothing is wrong where the slots are; what failed there would fail again and again.
+        return None;
+    }
     let mut holders: BTreeMap<HostId, SlotIndex> = BTreeMap::new();
     for (number, _, slot) in board.slots(service.id) {
         let host = slot

@@ -132,11 +132,16 @@ impl<'a> Round<'a> {
             ));
         };
         let (needs, service) = (definition.needs(), self.service.id);
+        let mut failed = view.failed_to_start(failures);
+        for (host, times) in self.index.avoided(self.now.wall, service) {
+            let known = failed.entry(host).or_default();
+            *known = times.max(*known);
+        }
         let wanted = Wanted {
             service,
             index: view.index,
             needs: &needs,
-            failed: &view.failed_to_start(failures),
+            failed: &failed,
         };
         match choose(&self.index.load, wanted) {
             Ok(host) => {
