@@ -162,7 +162,7 @@ fn host_report(name: &str) -> HostReport {
         name: name.to_owned(),
         address: "10.0.0.1:7400".parse().expect("it is an address"),
         zone: Some("a".to_owned()),
-        attributes: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        attributes: vec![("disk".to_owned(), "ssd".to_owned())],
         capacity: Capacity {
             cpu: 4_096,
             memory_mib: 8_192,
