@@ -24,7 +24,7 @@ use crate::{
     },
     time::Wall,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 const SEEDS: u64 = 200;
 const NAMES: [&str; 2] = ["api", "web"];
