@@ -174,7 +174,7 @@ impl Scene {
             name: format!("h{number}"),
             address: "10.0.0.1:7946".parse().expect("it is an address"),
             zone: Some(format!("zone-{}", number % ZONES)),
-            attributes: BTreeMap::new(),
+            attributes: Vec::new(),
             capacity: Capacity {
                 cpu: 16_384,
                 memory_mib: 65_536,

@@ -49,7 +49,7 @@ fn host(host: HostId) -> Arc<Record> {
         name: "peer".to_owned(),
         address: address(host),
         zone: None,
-        attributes: BTreeMap::new(),
+        attributes: Vec::new(),
         capacity: Capacity::default(),
         used: Capacity::default(),
         status: HostStatus::Active,

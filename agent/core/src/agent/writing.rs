@@ -375,7 +375,7 @@ impl Agent {
             name: self.config.name.clone(),
             address: self.config.address,
             zone: self.config.zone.clone(),
-            attributes: self.config.attributes.clone(),
+            attributes: self.config.attributes.clone().into_iter().collect(),
             capacity: self.config.capacity,
             used: self.ledger.used(),
             status: self.status,

@@ -11,7 +11,7 @@ use crate::{
     time::Wall,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr};
 
 /// What a record is about, who writes it, and what the epoch of its version means.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,7 +104,8 @@ pub struct HostReport {
     pub name: String,
     pub address: SocketAddr,
     pub zone: Option<String>,
-    pub attributes: BTreeMap<String, String>,
+    /// In order of their names; a map of one would take half a kilobyte.
+    pub attributes: Vec<(String, String)>,
     pub capacity: Capacity,
     pub used: Capacity,
     pub status: HostStatus,

@@ -24,7 +24,7 @@ use crate::{
     },
     time::Wall,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 const SEEDS: u64 = 200;
 const NAMES: [&str; 2] = ["api", "web"];
@@ -162,7 +162,7 @@ fn host_report(name: &str) -> HostReport {
         name: name.to_owned(),
         address: "10.0.0.1:7400".parse().expect("it is an address"),
         zone: Some("a".to_owned()),
-        attributes: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        attributes: vec![("disk".to_owned(), "ssd".to_owned())],
         capacity: Capacity {
             cpu: 4_096,
             memory_mib: 8_192,

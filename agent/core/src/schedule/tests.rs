@@ -111,7 +111,7 @@ impl Scene {
             name: format!("h{number}"),
             address: "10.0.0.1:7400".parse().expect("it is an address"),
             zone: None,
-            attributes: BTreeMap::new(),
+            attributes: Vec::new(),
             capacity: Capacity {
                 cpu: 4_096,
                 memory_mib: 8_192,

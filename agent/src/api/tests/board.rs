@@ -21,7 +21,7 @@ use holdfast_core::{
     time::Wall,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 pub(crate) const A: HostId = HostId(0xaaaa_aaaa << 96);
 pub(crate) const B: HostId = HostId(0xbbbb_bbbb << 96);
@@ -55,7 +55,7 @@ pub(crate) fn host(name: &str, last: u8) -> HostReport {
         name: name.to_owned(),
         address: ([10, 0, 0, last], 7_946).into(),
         zone: Some("eu-central-1a".to_owned()),
-        attributes: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        attributes: vec![("disk".to_owned(), "ssd".to_owned())],
         capacity: Capacity {
             cpu: 2_048,
             memory_mib: 4_096,

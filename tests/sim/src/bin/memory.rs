@@ -26,8 +26,8 @@ use std::{collections::BTreeMap, net::SocketAddr, process::ExitCode, sync::Arc};
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
-// What is reached, and must not grow. The aim is 1,024 and 600.
-const PEER_BYTES_MAX: usize = 1_408;
+const PEER_BYTES_MAX: usize = 1_024;
+/// What is reached, and must not grow. The aim is 600.
 const TASK_BYTES_MAX: usize = 872;
 /// A task record in the two copies of the agent that a recorder holds.
 const RECORDED_BYTES_MAX: usize = 600;
@@ -139,7 +139,7 @@ fn host(number: u64) -> Arc<Record> {
         name: format!("ip-10-0-{}-{}", number / 256, number % 256),
         address: address(number),
         zone: Some("eu-central-1a".to_owned()),
-        attributes: BTreeMap::from([("instance-type".to_owned(), "m7g.large".to_owned())]),
+        attributes: vec![("instance-type".to_owned(), "m7g.large".to_owned())],
         capacity: Capacity::default(),
         used: Capacity::default(),
         status: HostStatus::Active,

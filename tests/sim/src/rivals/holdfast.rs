@@ -101,7 +101,7 @@ fn report(config: &AgentConfig) -> Arc<Record> {
         name: config.name.clone(),
         address: config.address,
         zone: config.zone.clone(),
-        attributes: config.attributes.clone(),
+        attributes: config.attributes.clone().into_iter().collect(),
         capacity: config.capacity,
         used: Capacity::default(),
         status: HostStatus::Active,
