@@ -61,7 +61,7 @@ fn a_change_of_who_counts_stops_nothing() {
     run(options).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// A storm of messages that were answered with more of them.
+/// Hosts sent far more messages within one second than there was anything to say.
 #[test]
 fn two_storms_do_not_come_back() {
     check(111, 11);
