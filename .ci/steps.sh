@@ -116,7 +116,8 @@ summary() {
     echo "$passed passed, $failed failed$note"
 }
 
-# run STEP: its output is shown and counted; succeeds unless the step fails.
+# run STEP: its output is shown and counted; `broken` says whether it failed. Not to be called in a
+# condition: there bash ignores `set -e`, also inside the step, whose last command alone would count.
 run() {
     local step=$1 status=0 from=${EPOCHREALTIME/[.,]/} seconds tests_passed tests_failed
     echo "== $step"
@@ -140,8 +141,8 @@ run() {
         ;;
     *)
         if [ "$tests_failed" = 0 ]; then failed=$((failed + 1)); fi
+        broken=1
         echo "== $step: FAILED, $seconds s"
-        return 1
         ;;
     esac
 }
@@ -154,7 +155,9 @@ for wanted in "$@"; do
 done
 for step in "${steps[@]}"; do
     if [ $# -gt 0 ] && [[ " $* " != *" $step "* ]]; then continue; fi
-    if ! run "$step" && [ -z "${KEEP_GOING-}" ]; then break; fi
+    broken=
+    run "$step"
+    if [ -n "$broken" ] && [ -z "${KEEP_GOING-}" ]; then break; fi
 done
 summary
 [ "$failed" = 0 ]

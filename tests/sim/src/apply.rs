@@ -447,7 +447,9 @@ impl Cluster {
             self.tell_at(at, (place, boot), event);
             return;
         }
-        if ppm > 0 && self.rng.chance_ppm(ppm) {
+        // A comparison is no event of Docker's: the driver makes it, and tells it once.
+        let may_come_twice = !matches!(event, RuntimeEvent::Listed(_));
+        if ppm > 0 && self.rng.chance_ppm(ppm) && may_come_twice {
             let at = self.now + 1_000 + self.rng.below(500_000);
             self.tell_at(at, (place, boot), event.clone());
         }

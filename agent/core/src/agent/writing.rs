@@ -360,10 +360,13 @@ impl Agent {
         self.begin_incarnation(now, next, fx);
     }
 
-    /// Says that this host is there, and says again, as of now, what it says of its tasks.
+    /// Says that this host is there, and says again, as of now, what it says of its tasks. It is on
+    /// the disk first: no later agent of this host may begin the same one again, of which others
+    /// know what this one said.
     pub(super) fn begin_incarnation(&mut self, now: Now, next: Incarnation, fx: &mut Effects) {
         self.incarnation = next;
         self.publish_host(now, fx);
+        self.persist(fx);
         self.roster.change_all();
     }
 

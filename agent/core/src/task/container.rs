@@ -100,7 +100,8 @@ impl Container {
             self.phase
         );
         if phase > self.phase {
-            (self.attempts, self.retry_at) = (0, None);
+            // A comparison that found it behind what it was then says nothing of what it is now.
+            (self.attempts, self.retry_at, self.behind) = (0, None, false);
         }
         self.phase = phase;
     }

@@ -53,6 +53,18 @@ fn a_start_is_not_made_again_while_it_is_under_way() {
     run(options).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// A host that had refuted a verdict lost power before that was on its disk, and began the same
+/// incarnation again: what it had said in it before won over what it said now.
+#[test]
+fn an_incarnation_is_on_the_disk_before_anybody_hears_of_it() {
+    let mut options = Options::new(13, 10);
+    options.seconds = 1_800;
+    options.codec = false;
+    options.only_faults = Some(vec![246, 249, 251, 252, 253, 254, 255, 256]);
+    options.only_orders = Some(vec![149, 151]);
+    run(options).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 /// Hosts that came to count under `majority` had answered nobody yet, and so everything stopped.
 #[test]
 fn a_change_of_who_counts_stops_nothing() {

@@ -97,6 +97,23 @@ fn what_two_comparisons_miss_is_gone() {
     );
 }
 
+/// The first comparison that missed it was made before it was there, and so was perhaps the second.
+#[test]
+fn what_was_missed_before_it_was_made_is_not_missed_twice() {
+    check_one(
+        "compare; created web; started web; compare; compare web=running",
+        expect![[r#"
+            New                      PENDING create web
+            compare                  PENDING
+            created web              ACTIVATING start web (id-web)
+            started web              RUNNING
+            compare                  RUNNING
+            compare web=running      RUNNING
+            web Running -
+        "#]],
+    );
+}
+
 #[test]
 fn a_restarted_agent_finds_its_task_as_it_is() {
     check_disk(
