@@ -378,6 +378,7 @@ impl Driver {
         let docker = self.agent.me().1.map(|report| report.runtime.clone());
         let set_aside = self.agent.set_aside().map(|record| record.key.to_string());
         let set_aside = set_aside.collect();
+        let clock = self.agent.clock_trouble();
         if self.ready {
             systemd::status(&self.status_line(docker.as_ref(), disk.as_deref()));
         }
@@ -385,6 +386,7 @@ impl Driver {
             status.transport = counters;
             status.disk = disk;
             status.set_aside = set_aside;
+            status.clock = clock;
         });
     }
 
@@ -405,6 +407,9 @@ impl Driver {
         }
         if let Some(reason) = disk {
             line = format!("{line}; disk: {reason}");
+        }
+        if let Some(reason) = self.agent.clock_trouble() {
+            line = format!("{line}; {reason}");
         }
         line
     }

@@ -28,7 +28,7 @@ use counters::{Tally, lock};
 use dial::Lanes;
 use holdfast_core::{
     ids::{HostId, KeyId},
-    limits::{FRAME_BYTES_MAX, STAMP_AHEAD_MS_MAX},
+    limits::{EPOCH_AHEAD_MAX, FRAME_BYTES_MAX},
 };
 use holdfast_seal::{
     key::{Derived, Secrets},
@@ -350,8 +350,9 @@ impl Shared {
         to == HostId::default() || to == self.host
     }
 
+    /// Of a clock that is wrong by less the agents tell one another, and go by what most show.
     fn is_in_future(&self, boot: u64) -> bool {
-        boot > (self.now_wall_ms)().saturating_add(STAMP_AHEAD_MS_MAX)
+        boot > (self.now_wall_ms)().saturating_add(EPOCH_AHEAD_MAX)
     }
 
     /// The address as our sockets want it: one that listens on IPv6 reaches IPv4 by mapped ones.

@@ -49,6 +49,8 @@ pub(crate) struct DaemonStatus {
     pub(crate) transport: serde_json::Value,
     /// Why this host cannot save; absent while it can.
     pub(crate) disk: Option<String>,
+    /// What is wrong with this host's clock; absent while nothing is.
+    pub(crate) clock: Option<String>,
     /// Records that are kept and not read, since reading them crashed this agent.
     pub(crate) set_aside: Vec<String>,
 }

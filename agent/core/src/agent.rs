@@ -35,6 +35,7 @@ use crate::{
     host::ledger::Ledger,
     ids::{HostId, Incarnation, ServiceId, TaskId},
     input::Input,
+    limits,
     rng::Rng,
     schedule::{
         index::{Index, Touched},
@@ -44,6 +45,7 @@ use crate::{
     task::{roster::Roster, runtime::RuntimeCommand, status::TaskStatus},
     time::{Mono, Now, Span, Wall},
 };
+use clocks::Clocks;
 use joining::{Joining, others};
 use leaving::Leaving;
 use serde::{Deserialize, Serialize};
@@ -54,6 +56,9 @@ pub use crate::timings::Timings;
 
 /// Between looks for what has become too old to keep.
 const HOUSEKEEPING: Span = Span::from_secs(10);
+
+/// Between comparisons of boards with one host that is not known, or down.
+const GREETED_AGAIN: Span = Span::from_ms(500);
 
 /// How long a machine that has another address than its disk says only reads: what is there under
 /// the same identity has to have the time to object.
@@ -129,8 +134,9 @@ pub struct Agent {
     events: u64,
     /// Tombstones are kept until then, however old they are.
     bury_from: Mono,
-    /// Of whose clock people were told, and when.
-    clocks_told: BTreeMap<HostId, Mono>,
+    clocks: Clocks,
+    /// Strangers with whom boards were compared, and when.
+    greeted: BTreeMap<HostId, Mono>,
     quarantine: Quarantine,
 }
 
@@ -190,7 +196,8 @@ impl Agent {
             next_compare: now.mono + timings.compare_interval,
             events: 0,
             bury_from: now.mono,
-            clocks_told: BTreeMap::new(),
+            clocks: Clocks::new(now),
+            greeted: BTreeMap::new(),
             quarantine: Quarantine::default(),
             rng,
             config,
@@ -242,6 +249,7 @@ impl Agent {
             fx.is_empty(),
             "the effects of the last step were not drained"
         );
+        let now = self.by_most_clocks(now, fx);
         self.membership.on_time(now);
         match input {
             Input::Wake => self.on_wake(now, fx),
@@ -374,10 +382,12 @@ impl Agent {
                     self.on_comparison(from, address, &message, fx);
                 }
             }
-            Message::CatchUp { after } => self.on_catch_up(from, address, after.as_ref(), fx),
+            Message::CatchUp { after } => {
+                self.on_catch_up(now, (from, address), after.as_ref(), fx);
+            }
             Message::Blank => self.on_blank(now, address, fx),
             Message::Behind => self.on_behind(),
-            Message::Ahead { ms } => self.on_ahead(now, from, ms, fx),
+            Message::Clock { wall } => self.on_clock(now, (from, address), wall, fx),
             Message::Call { at } => self.on_call(from, address, at, fx),
             Message::Present { at } => self.lease.on_present(from, at),
             Message::Page { records, last } => {
@@ -385,7 +395,7 @@ impl Agent {
             }
         }
         if begins && (!known || self.board.is_down(from)) {
-            self.on_stranger(from, address, fx);
+            self.on_stranger(now, (from, address), fx);
         } else if answers_probe && self.board.is_in_doubt(from) {
             self.tell_accused(from, address, fx);
         }
@@ -436,8 +446,15 @@ impl Agent {
 
     /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
     /// compared.
-    fn on_stranger(&mut self, from: HostId, address: SocketAddr, fx: &mut Effects) {
+    fn on_stranger(&mut self, now: Now, (from, address): (HostId, SocketAddr), fx: &mut Effects) {
         self.tell_accused(from, address, fx);
+        // What it sends then may not be taken, and then it is as strange as before.
+        self.greeted
+            .retain(|_, at| now.mono.since(*at) < GREETED_AGAIN);
+        if self.greeted.contains_key(&from) || self.greeted.len() >= limits::SEEDS_MAX {
+            return;
+        }
+        self.greeted.insert(from, now.mono);
         fx.push(Effect::Send(Send {
             to: address,
             host: Some(from),

@@ -134,6 +134,10 @@ mod switch {
         BelievesAnyEpoch,
         /// stamps follow the wall clock back
         FollowsTheWallClock,
+        /// keeps stamps that are ahead of time
+        KeepsItsOwnTime,
+        /// goes by its own clock, whatever the others show
+        FollowsItsOwnClock,
         /// does not say that it lives when it was judged down
         DoesNotRefute,
         /// takes containers of another cluster for its own

@@ -210,6 +210,7 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
         "transport": daemon.transport,
         "disk": daemon.disk,
         "setAside": daemon.set_aside,
+        "clock": daemon.clock,
     })
 }
 
@@ -235,6 +236,7 @@ pub(crate) fn readiness(view: &View<'_>, daemon: &DaemonStatus) -> (bool, Value)
     if let Some(reason) = &daemon.disk {
         missing.push(format!("it cannot save: {reason}"));
     }
+    missing.extend(daemon.clock.clone());
     let ready = missing.is_empty();
     (ready, json!({"ready": ready, "missing": missing}))
 }

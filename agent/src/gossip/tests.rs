@@ -293,7 +293,7 @@ async fn a_key_that_is_being_rotated_out_still_opens() {
         others: vec![keyring("one").primary],
         ..keyring("two")
     };
-    let boot = NOW_MS + STAMP_AHEAD_MS_MAX;
+    let boot = NOW_MS + EPOCH_AHEAD_MAX;
     let (a, mut b) = (
         start(TransportConfig { boot, ..config(A) }).await,
         start(TransportConfig {

@@ -56,13 +56,6 @@ pub(super) struct Seeking {
 
 impl Joining {
     pub(super) fn new(now: Now, saved: &Board) -> Self {
-        let newest = saved
-            .records()
-            .map(|record| record.version.stamp.wall)
-            .max();
-        let away = newest.map_or(0, |newest| now.wall.ms_since(newest));
-        let is_long = away > limits::TOMBSTONE_MS - AWAY_MARGIN_MS;
-        let is_stale = is_long && !planted!(BelievesAnOldDisk);
         Self::Seeking(Box::new(Seeking {
             since: now.mono,
             ask_at: now.mono,
@@ -70,10 +63,22 @@ impl Joining {
             blank: BTreeSet::new(),
             source: None,
             after: None,
-            stale: is_stale.then(|| saved.clone()),
+            stale: is_old(now, saved).then(|| saved.clone()),
             copied: BTreeSet::new(),
             behind: false,
         }))
+    }
+
+    /// What the disk told of the time was read by a clock that was wrong.
+    pub(super) fn look_at_age(&mut self, now: Now, saved: &Board) {
+        if let Self::Seeking(seeking) = self
+            && seeking.after.is_none()
+            && !seeking.first_start
+            && seeking.stale.is_none()
+            && is_old(now, saved)
+        {
+            seeking.stale = Some(saved.clone());
+        }
     }
 
     pub(super) const fn is_done(&self) -> bool {
@@ -158,13 +163,17 @@ impl Agent {
 
     /// A peer asks for the next page of the board. One that has not got it itself only says so.
     pub(super) fn on_catch_up(
-        &self,
-        from: HostId,
-        to: SocketAddr,
+        &mut self,
+        now: Now,
+        (from, to): (HostId, SocketAddr),
         after: Option<&Key>,
         fx: &mut Effects,
     ) {
         let Joining::Seeking(seeking) = &self.joining else {
+            if after.is_none() {
+                // Before the page, so that it is read by the right time.
+                self.tell_clock(now, (from, to), fx);
+            }
             tell(to, Some(from), repair::page(&self.board, after), fx);
             return;
         };
@@ -307,6 +316,13 @@ impl Agent {
         self.all_dirty = true;
         self.publish_host(now, fx);
     }
+}
+
+/// The youngest record is older than tombstones are kept, or nearly.
+fn is_old(now: Now, saved: &Board) -> bool {
+    let stamps = saved.records().map(|record| record.version.stamp.wall);
+    let away = stamps.max().map_or(0, |newest| now.wall.ms_since(newest));
+    away > limits::TOMBSTONE_MS - AWAY_MARGIN_MS && !planted!(BelievesAnOldDisk)
 }
 
 /// All of joining goes by stream: a lost answer would cost half a second.

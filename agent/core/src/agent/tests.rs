@@ -170,7 +170,7 @@ fn a_stamp_from_the_future_is_refused_and_one_just_before_it_is_taken() {
 /// Of whose clock people were told, and whether a peer was, too.
 fn clock_events(effects: &[Effect]) -> Vec<(HostId, bool)> {
     let is_told = |effect: &Effect| match effect {
-        Effect::Send(send) => matches!(send.message, Message::Ahead { .. }),
+        Effect::Send(send) => matches!(send.message, Message::Clock { .. }),
         _ => false,
     };
     let peer_is_told = effects.iter().any(is_told);
@@ -187,22 +187,34 @@ fn clock_events(effects: &[Effect]) -> Vec<(HostId, bool)> {
 }
 
 #[test]
-fn a_host_whose_word_is_not_taken_for_its_clock_says_so() {
+fn a_clock_that_differs_from_most_is_told_of_followed_and_left_when_it_is_right_again() {
     let mut agent = agent();
-    let mut told = || {
+    let mut hear = |now: Now, from: HostId, wall: Wall| {
         let mut fx = Effects::new();
-        let (from, address) = (PEER, address(PEER));
-        let message = Message::Ahead { ms: 3_600_000 };
+        let (address, message) = (address(from), Message::Clock { wall });
         let input = Input::Message {
             from,
             address,
             message,
         };
-        agent.step(NOW, input, &mut fx);
-        clock_events(&fx.drain().collect::<Vec<_>>())
+        agent.step(now, input, &mut fx);
+        let told = clock_events(&fx.drain().collect::<Vec<_>>());
+        let caught_up = agent.me().1.map(|report| report.caught_up);
+        (told, agent.clock_trouble().is_some(), caught_up)
     };
-    assert_eq!(told(), [(ME, false)]);
-    assert_eq!(told(), []);
+    let right = Wall(NOW.wall.0 - 3_600_000);
+    hear(NOW, OTHER, right);
+    let (_, is_wrong, caught_up) = hear(NOW, PEER, right);
+    assert_eq!((is_wrong, caught_up), (true, Some(false)));
+    // It is set right.
+    let mended = Now { wall: right, ..NOW };
+    let (told, is_wrong, _) = hear(mended, PEER, right);
+    assert_eq!((told, is_wrong), (vec![(ME, false)], false));
+    // One that is behind alone is the one that is wrong.
+    hear(mended, OTHER, right);
+    let (told, is_wrong, _) = hear(mended, PEER, Wall(right.0 - 3_600_000));
+    // It was answered a moment ago.
+    assert_eq!((told, is_wrong), (vec![(PEER, false)], false));
 }
 
 #[test]

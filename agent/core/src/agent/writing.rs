@@ -382,7 +382,7 @@ impl Agent {
             capacity: self.config.capacity,
             used: self.ledger.used(),
             status: self.status,
-            caught_up: self.joining.is_done(),
+            caught_up: self.joining.is_done() && self.clocks.are_right(),
             runtime: self.runtime.clone(),
             fingerprint: self.config.fingerprint,
             keys: self.config.keys.clone(),
@@ -416,6 +416,7 @@ impl Agent {
     pub(super) fn keep_house(&mut self, now: Now, fx: &mut Effects) {
         self.reap(now, fx);
         self.call_unknown_peer(fx);
+        self.tell_clock_to_somebody(now, fx);
         // A driver that could not save its keys is asked once more.
         self.keys_dirty = true;
         self.sign_life(now, fx);

@@ -40,6 +40,11 @@ impl Clock {
         steady
     }
 
+    /// From now on this is the time, and no stamp counts that was made or observed before.
+    pub fn set(&mut self, now: Now) {
+        (self.wall, self.counter, self.shown) = (Wall(0), 0, now);
+    }
+
     /// A stamp later than every one that was made or observed here.
     pub fn stamp(&mut self, wall: Wall) -> Stamp {
         if wall > self.wall || planted!(FollowsTheWallClock) {

@@ -8,7 +8,7 @@ use crate::{
     },
     ids::{HostId, Incarnation},
     limits,
-    time::Mono,
+    time::{Mono, Wall},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -48,8 +48,8 @@ pub enum Message {
     Blank,
     /// To `CatchUp`: "I am catching up, too."
     Behind,
-    /// "What you sent is stamped this far ahead of my clock; I did not take it."
-    Ahead { ms: u64 },
+    /// "My clock shows this."
+    Clock { wall: Wall },
     /// "Are you on my side?", asked of those that count under `majority`; `at` is the asker's.
     Call { at: Mono },
     /// To `Call`, from a host that does not hold the asker for down.
@@ -122,8 +122,8 @@ enum WireMessage {
     },
     Blank,
     Behind,
-    Ahead {
-        ms: u64,
+    Clock {
+        wall: Wall,
     },
     Call {
         at: u64,
@@ -164,7 +164,7 @@ impl Message {
             },
             Self::Blank => WireMessage::Blank,
             Self::Behind => WireMessage::Behind,
-            Self::Ahead { ms } => WireMessage::Ahead { ms: *ms },
+            Self::Clock { wall } => WireMessage::Clock { wall: *wall },
             Self::Call { at } => WireMessage::Call { at: at.0 },
             Self::Present { at } => WireMessage::Present { at: at.0 },
             Self::Page { records, last } => WireMessage::Page {
@@ -217,7 +217,7 @@ impl Message {
             },
             WireMessage::Blank => Self::Blank,
             WireMessage::Behind => Self::Behind,
-            WireMessage::Ahead { ms } => Self::Ahead { ms },
+            WireMessage::Clock { wall } => Self::Clock { wall },
             WireMessage::Call { at } => Self::Call { at: Mono(at) },
             WireMessage::Present { at } => Self::Present { at: Mono(at) },
             WireMessage::Page { records, last } => Self::Page {

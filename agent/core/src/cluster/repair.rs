@@ -189,7 +189,7 @@ pub fn fits_datagram(message: &Message) -> bool {
         | Message::Ack { .. }
         | Message::Alarm { .. }
         | Message::Alive { .. }
-        | Message::Ahead { .. }
+        | Message::Clock { .. }
         | Message::Call { .. }
         | Message::Present { .. }
         | Message::Summary { .. } => return true,

@@ -94,7 +94,9 @@ impl Index {
             .filter_map(|((_, host), failures)| {
                 let last = failures.values().max()?;
                 let times = u32::try_from(failures.len()).unwrap_or(u32::MAX);
-                (now.ms_since(*last) < avoided_for(times).as_ms()).then_some((*host, times))
+                let is_recent = now.ms_since(*last) < avoided_for(times).as_ms();
+                let counts = is_recent && !planted!(TriesTheSameHostForEver);
+                counts.then_some((*host, times))
             });
         let mut avoided: BTreeMap<HostId, u32> = failed.collect();
         avoided.extend(self.doubted.iter().map(|host| (*host, u32::MAX)));

@@ -123,6 +123,7 @@ fn status_and_readiness_tell_what_is_missing() {
         started_at: T0,
         transport: json!({"datagrams": {"sent": 7}}),
         disk: None,
+        clock: None,
         set_aside: vec!["slot 3 of service web".to_owned()],
     };
     with_view(&board, |view| {

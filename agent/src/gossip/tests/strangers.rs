@@ -55,7 +55,7 @@ async fn strangers_are_dropped_and_the_cause_is_told() {
     )
     .await;
     let future = TransportConfig {
-        boot: NOW_MS + STAMP_AHEAD_MS_MAX + 1,
+        boot: NOW_MS + EPOCH_AHEAD_MAX + 1,
         ..config(A)
     };
     check(future, Cause::Future).await;

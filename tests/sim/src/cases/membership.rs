@@ -84,6 +84,22 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "",
     },
     Case {
+        number: 31,
+        name: "a clock is an hour ahead, and is set right",
+        agents: 5,
+        story: clock_ahead,
+        bug: Core(Bug::FollowsItsOwnClock),
+        caught_by: "is not told of its clock",
+    },
+    Case {
+        number: 31,
+        name: "clocks are an hour ahead and an hour behind from the start",
+        agents: 5,
+        story: wrong_from_the_start,
+        bug: Core(Bug::KeepsItsOwnTime),
+        caught_by: "",
+    },
+    Case {
         number: 32,
         name: "two clusters on one machine",
         agents: 3,
@@ -224,6 +240,66 @@ fn clock_back(cluster: &mut Cluster) -> Told {
         cluster.run_for(5 * SECOND)?;
     }
     rest(cluster, 6)
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// It is told of on the host itself, which keeps no service meanwhile, or it is not.
+fn clock_is_wrong(cluster: &Cluster, host: usize, wrong: bool) -> Told {
+    let trouble = cluster.agent(host).and_then(|agent| agent.clock_trouble());
+    expect(trouble.is_some() == wrong, || {
+        format!("h{host} is not told of its clock as it is: {trouble:?}")
+    })?;
+    let keeps = cluster
+        .agent(host)
+        .and_then(|agent| agent.me().1.map(|me| me.caught_up));
+    expect(keeps == Some(!wrong), || {
+        format!("h{host} decides while its clock is wrong, or not while it is right: {keeps:?}")
+    })
+}
+
+fn clock_ahead(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 10)?;
+    let before = churn(&cluster.stats);
+    cluster.set_clock(3, HOUR_MS);
+    cluster.run_for(60 * SECOND)?;
+    clock_is_wrong(cluster, 3, true)?;
+    moved(cluster, before, (0, 0))?;
+    // What it says of its tasks is believed all the same, and so is what it is ordered.
+    cluster.kill_container(3);
+    cluster.scale(3, "s0", 12);
+    cluster.run_for(5 * SECOND)?;
+    cluster.converge(30 * SECOND)?;
+    runs(cluster, 12)?;
+    cluster.set_clock(3, 0);
+    cluster.run_for(60 * SECOND)?;
+    (0..5).try_for_each(|host| clock_is_wrong(cluster, host, false))?;
+    cluster.scale(3, "s0", 8);
+    rest(cluster, 8)
+}
+
+fn wrong_from_the_start(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 10)?;
+    for (host, ahead) in [(2, HOUR_MS), (4, -HOUR_MS)] {
+        cluster.power_off(host);
+        cluster.set_clock(host, ahead);
+    }
+    cluster.run_for(20 * SECOND)?;
+    [2, 4].into_iter().for_each(|host| cluster.power_on(host));
+    cluster.run_for(30 * SECOND)?;
+    cluster.scale(0, "s0", 14);
+    cluster.run_for(30 * SECOND)?;
+    for host in 0..5 {
+        clock_is_wrong(cluster, host, matches!(host, 2 | 4))?;
+    }
+    cluster.converge(30 * SECOND)?;
+    runs(cluster, 14)?;
+    [2, 4]
+        .into_iter()
+        .for_each(|host| cluster.set_clock(host, 0));
+    cluster.run_for(60 * SECOND)?;
+    (0..5).try_for_each(|host| clock_is_wrong(cluster, host, false))?;
+    rest(cluster, 14)
 }
 
 fn suspended(cluster: &mut Cluster) -> Told {

@@ -83,7 +83,9 @@ fn messages() -> Vec<Message> {
         },
         Message::Blank,
         Message::Behind,
-        Message::Ahead { ms: 3_600_000 },
+        Message::Clock {
+            wall: Wall(3_600_000),
+        },
         Message::Call { at: Mono(7) },
         Message::Present { at: Mono(7) },
         Message::Page {
@@ -108,7 +110,7 @@ fn name(message: &Message) -> &'static str {
         Message::CatchUp { .. } => "catch up",
         Message::Blank => "blank",
         Message::Behind => "behind",
-        Message::Ahead { .. } => "ahead",
+        Message::Clock { .. } => "clock",
         Message::Call { .. } => "call",
         Message::Present { .. } => "present",
         Message::Page { .. } => "page",
