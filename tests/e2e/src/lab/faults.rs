@@ -89,6 +89,15 @@ pub fn partition(text: &str) -> Outcome<Vec<Fault>> {
     Ok(faults)
 }
 
+/// Groups of hosts as [`partition`] reads them; here hosts are counted from 0, as a fleet's are.
+pub fn sides(groups: &[&[usize]]) -> String {
+    let side = |hosts: &&[usize]| {
+        let numbers = hosts.iter().map(|host| (host + 1).to_string());
+        numbers.collect::<Vec<_>>().join(",")
+    };
+    groups.iter().map(side).collect::<Vec<_>>().join("|")
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = |host: Option<u8>| host.map_or("*".to_owned(), |number| number.to_string());

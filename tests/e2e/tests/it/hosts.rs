@@ -1,6 +1,7 @@
 //! Hosts go on purpose: drained, leaving, forgotten; and come back.
 
 use e2e::{
+    docker::Watch,
     fleet::{Fleet, PATIENCE},
     host::text_of,
     wait::until,
@@ -13,18 +14,20 @@ fn places(fleet: &Fleet) -> Vec<usize> {
     running.iter().map(|c| fleet.index_of(&c.host)).collect()
 }
 
-/// The fewest containers of `web` that ran at any time since the watch began with so many.
-fn fewest(kinds: &[String], began_with: usize) -> usize {
+/// That since the watch began with so many, there was no moment in which fewer ran.
+#[track_caller]
+fn never_fewer(watch: &Watch, began_with: usize) {
+    let events = watch.drain();
     let (mut running, mut fewest) = (began_with, began_with);
-    for kind in kinds {
-        match kind.as_str() {
+    for event in &events {
+        match event.action.as_str() {
             "start" => running += 1,
             "die" => running -= 1,
             _ => {}
         }
         fewest = fewest.min(running);
     }
-    fewest
+    assert_eq!(fewest, began_with, "{events:?}");
 }
 
 #[test]
@@ -39,12 +42,7 @@ fn a_drained_host_becomes_empty_with_no_moment_below_the_count_and_takes_tasks_a
     fleet.hosts[0].cli_ok(&["host", "drain", &name, "--wait", "--timeout", "60"]);
     fleet.await_count("web", 3);
     assert!(!places(&fleet).contains(&1), "{:?}", places(&fleet));
-    let kinds: Vec<String> = watch
-        .drain()
-        .into_iter()
-        .map(|event| event.action)
-        .collect();
-    assert_eq!(fewest(&kinds, 3), 3, "{kinds:?}");
+    never_fewer(&watch, 3);
     let listed = fleet.hosts[2].cli_ok(&["host", "ls"]);
     assert!(listed.contains("DRAINING"), "{listed}");
     fleet.hosts[2].cli_ok(&["host", "activate", &name]);
@@ -72,12 +70,7 @@ fn a_host_that_leaves_moves_its_tasks_first_and_is_back_when_it_is_started() {
     );
     fleet.await_count("web", 3);
     assert!(!places(&fleet).contains(&2), "{:?}", places(&fleet));
-    let kinds: Vec<String> = watch
-        .drain()
-        .into_iter()
-        .map(|event| event.action)
-        .collect();
-    assert_eq!(fewest(&kinds, 3), 3, "{kinds:?}");
+    never_fewer(&watch, 3);
     fleet.start_all();
 }
 

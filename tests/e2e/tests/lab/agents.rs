@@ -1,20 +1,12 @@
 //! Agents are killed, frozen and started again on hosts that are well: no container is touched.
 
-use crate::{CALM, COUNT};
+use crate::{CALM, COUNT, calm_fleet};
 use e2e::{
     lab::fleet::LabFleet,
     wait::{pass, secs, wall_nanos},
 };
 use nix::sys::signal::Signal;
 use std::time::Duration;
-
-/// The whole fleet with its service, and nothing under way.
-fn calm_fleet() -> Option<LabFleet> {
-    let mut fleet = LabFleet::start(5)?;
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
-    Some(fleet)
-}
 
 /// That since then no container was started, stopped or restarted.
 #[track_caller]
@@ -28,7 +20,7 @@ fn nothing_moved(fleet: &LabFleet, since: u64) {
 
 #[test]
 fn an_agent_that_is_killed_and_started_again_touches_no_container() {
-    let Some(mut fleet) = calm_fleet() else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
     let from = wall_nanos();
@@ -44,7 +36,7 @@ fn an_agent_that_is_killed_and_started_again_touches_no_container() {
 
 #[test]
 fn all_agents_may_be_killed_at_once_and_started_again() {
-    let Some(mut fleet) = calm_fleet() else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
     let from = wall_nanos();
@@ -58,7 +50,7 @@ fn all_agents_may_be_killed_at_once_and_started_again() {
 
 #[test]
 fn a_rolling_restart_of_all_agents_touches_no_container() {
-    let Some(mut fleet) = calm_fleet() else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
     let from = wall_nanos();
@@ -76,7 +68,7 @@ fn a_rolling_restart_of_all_agents_touches_no_container() {
 
 /// Freezes one agent on a host that is well.
 fn frozen_for(during: Duration) {
-    let Some(mut fleet) = calm_fleet() else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
     let from = wall_nanos();

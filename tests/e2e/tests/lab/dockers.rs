@@ -1,23 +1,12 @@
 //! Docker is killed, restarted and frozen under a running agent: nothing is lost.
 
-use crate::{CALM, COUNT};
-use e2e::{
-    lab::fleet::LabFleet,
-    wait::{secs, wall_nanos},
-};
+use crate::{CALM, COUNT, calm_fleet};
+use e2e::wait::{secs, wall_nanos};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
 /// Without its containers' consent: a Docker that starts ends those that a crash left running.
 const REPLACED_WITHIN: Duration = secs(15);
-
-fn calm_fleet(dockerd_arguments: &[&str]) -> Option<LabFleet> {
-    let mut fleet = LabFleet::up(5, dockerd_arguments)?;
-    fleet.start_all();
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
-    Some(fleet)
-}
 
 #[test]
 fn a_docker_that_hangs_for_ten_seconds_moves_nothing() {

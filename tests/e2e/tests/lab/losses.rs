@@ -1,6 +1,6 @@
 //! Hosts are lost for good or for a while, and the counts are held on what is left.
 
-use crate::{CALM, COUNT};
+use crate::{CALM, COUNT, calm_fleet};
 use e2e::{
     lab::fleet::LabFleet,
     wait::{secs, wall_nanos},
@@ -22,11 +22,9 @@ fn restored(fleet: &mut LabFleet, since: u64) {
 
 #[test]
 fn whichever_host_is_lost_the_others_restore_the_count() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     for index in 0..5 {
         let since = fleet.lose(&[index]);
         restored(&mut fleet, since);
@@ -46,11 +44,9 @@ fn whichever_host_is_lost_the_others_restore_the_count() {
 
 #[test]
 fn all_but_one_host_may_be_lost_one_after_the_other() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     for index in 0..4 {
         let since = fleet.lose(&[index]);
         restored(&mut fleet, since);
@@ -61,11 +57,9 @@ fn all_but_one_host_may_be_lost_one_after_the_other() {
 
 #[test]
 fn all_but_one_host_may_be_lost_at_once() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     let since = fleet.lose(&[0, 1, 3, 4]);
     restored(&mut fleet, since);
     fleet.await_agreed("web", COUNT);
@@ -74,11 +68,9 @@ fn all_but_one_host_may_be_lost_at_once() {
 
 #[test]
 fn a_power_cut_of_all_hosts_ends_with_the_count() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     fleet.lose(&[0, 1, 2, 3, 4]);
     fleet.boot(&[0, 1, 2, 3, 4]);
     fleet.await_all();
@@ -88,11 +80,9 @@ fn a_power_cut_of_all_hosts_ends_with_the_count() {
 
 #[test]
 fn a_host_that_shuts_down_in_order_and_boots_at_once_ends_with_the_count() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     fleet.shut_down(&[1]);
     fleet.boot(&[1]);
     fleet.await_all();
@@ -102,11 +92,9 @@ fn a_host_that_shuts_down_in_order_and_boots_at_once_ends_with_the_count() {
 
 #[test]
 fn a_new_machine_in_the_place_of_a_lost_one_is_a_host_like_any_other() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     let old = fleet.hosts[2].id();
     let since = fleet.lose(&[2]);
     restored(&mut fleet, since);

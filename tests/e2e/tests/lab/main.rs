@@ -7,7 +7,19 @@ mod agents;
 mod dockers;
 mod meddling;
 
+use e2e::{lab::fleet::LabFleet, wait::secs};
+use std::time::Duration;
+
 /// More than there are hosts, so that one of them runs two.
 const COUNT: u32 = 6;
 /// For so long nothing may move when all is well again.
-const CALM: std::time::Duration = e2e::wait::secs(3);
+const CALM: Duration = secs(3);
+
+/// Five hosts with their service, and nothing under way; with more arguments for dockerd.
+fn calm_fleet(dockerd_arguments: &[&str]) -> Option<LabFleet> {
+    let mut fleet = LabFleet::up(5, dockerd_arguments)?;
+    fleet.start_all();
+    fleet.create_service("web", COUNT);
+    fleet.await_agreed("web", COUNT);
+    Some(fleet)
+}

@@ -1,8 +1,8 @@
 //! The network is split, broken in part or flapping; healed, each count is exact again.
 
-use crate::{CALM, COUNT};
+use crate::{CALM, COUNT, calm_fleet};
 use e2e::{
-    lab::fleet::LabFleet,
+    lab::{faults, fleet::LabFleet},
     wait::{holds, pass, secs, wall_nanos},
 };
 use std::time::Duration;
@@ -15,16 +15,10 @@ const FILLED_WITHIN: Duration = secs(15);
 
 /// Splits five hosts, lets each side hold the full count, heals.
 fn split_and_heal(left: &[usize], right: &[usize]) {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
-    let side = |indexes: &[usize]| {
-        let numbers = indexes.iter().map(|index| (index + 1).to_string());
-        numbers.collect::<Vec<_>>().join(",")
-    };
-    fleet.partition(&format!("{}|{}", side(left), side(right)));
+    fleet.partition(&faults::sides(&[left, right]));
     for side in [left, right] {
         fleet.await_running_on(side, "web", COUNT, FILLED_WITHIN);
     }
@@ -67,11 +61,9 @@ fn a_split_of_two_against_three_heals_to_the_exact_count() {
 
 #[test]
 fn a_host_that_is_paused_until_it_was_replaced_gives_back_only_the_surplus() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     let lost = fleet.ground(3).living().len();
     fleet.pause(3);
     fleet.await_running_on(&[0, 1, 2, 4], "web", COUNT, FILLED_WITHIN);
@@ -89,11 +81,9 @@ fn a_host_that_is_paused_until_it_was_replaced_gives_back_only_the_surplus() {
 /// Nothing may move, as everybody else reaches both.
 #[test]
 fn a_broken_link_between_two_hosts_moves_nothing() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     fleet.cut_one_way(0, 1);
     fleet.stays(secs(6));
     fleet.cut_between(0, 1);
@@ -105,11 +95,9 @@ fn a_broken_link_between_two_hosts_moves_nothing() {
 
 #[test]
 fn a_link_that_flaps_faster_than_hosts_are_judged_moves_nothing() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     let before = fleet.living();
     for _ in 0..8 {
         fleet.cut_off(2);
@@ -128,11 +116,9 @@ fn a_link_that_flaps_faster_than_hosts_are_judged_moves_nothing() {
 /// change; that none is lacking, and that the healing makes the count exact, may not.
 #[test]
 fn a_host_without_datagrams_lacks_no_task_and_heals_to_the_exact_count() {
-    let Some(mut fleet) = LabFleet::start(5) else {
+    let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
-    fleet.create_service("web", COUNT);
-    fleet.await_agreed("web", COUNT);
     let from = wall_nanos();
     fleet.block_udp(&[1]);
     holds("no task is lacking", secs(8), || {

@@ -1,6 +1,6 @@
 //! What a round is made of, drawn from the seed.
 
-use e2e::wait::secs;
+use e2e::{lab::faults, wait::secs};
 use holdfast_core::rng::Rng;
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -112,11 +112,7 @@ fn of_network(rng: &mut Rng, hosts: usize) -> Fault {
         0 | 1 => {
             let left = some(rng, hosts, hosts - 1);
             let right: Vec<usize> = (0..hosts).filter(|host| !left.contains(host)).collect();
-            let side = |side: &[usize]| {
-                let numbers = side.iter().map(|host| (host + 1).to_string());
-                numbers.collect::<Vec<_>>().join(",")
-            };
-            Fault::Split(format!("{}|{}", side(&left), side(&right)))
+            Fault::Split(faults::sides(&[&left, &right]))
         }
         2 => Fault::CutOff(one),
         3 => Fault::OneWay(one, other),
