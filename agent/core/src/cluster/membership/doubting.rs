@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 /// Voters that must be up, in our view, for a verdict on a host that we do not observe.
 const VOTERS_MIN: usize = 3;
+const VOTERS_OF_SUSPECT_MIN: usize = 1;
 /// A verdict written longer ago than this, by its stamp, is no news: much may have happened since.
 const NEWS_MS: u64 = 5_000;
 const ASK_INTERVAL: Span = Span::from_ms(100);
@@ -84,8 +85,15 @@ impl Membership {
             **voter != host && turn.board.is_up(**voter) && !turn.board.is_in_doubt(**voter)
         };
         let voters = voters.iter().filter(counts).count();
+        // Where many are lost at once few are left to vote. A suspect was asked before it came onto
+        // our board as one, or accused by enough: who then finds it down need not be doubted again.
+        let wanted = if turn.board.is_suspect(host) {
+            VOTERS_OF_SUSPECT_MIN
+        } else {
+            VOTERS_MIN
+        };
         let written = record.version.stamp.wall.0;
-        voters >= VOTERS_MIN && turn.now.wall.0.abs_diff(written) < NEWS_MS
+        voters >= wanted && turn.now.wall.0.abs_diff(written) < NEWS_MS
     }
 
     /// Goes on asking those who are accused, and believes it of those who do not answer.
