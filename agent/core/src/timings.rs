@@ -1,6 +1,6 @@
 //! How long the agent waits for what.
 
-use crate::time::Span;
+use crate::{limits::OBSERVERS, time::Span};
 use serde::{Deserialize, Serialize};
 
 /// All have defaults that suit a local network.
@@ -40,7 +40,8 @@ pub struct BrakeSettings {
     pub wait: Span,
     /// Then each keeper replaces so many slots a second.
     pub slots_per_second: u64,
-    /// In smaller clusters there is no brake: one of two hosts is half of them.
+    /// In smaller clusters there is no brake: there everybody observes everybody, so each host has
+    /// seen for itself that the others are gone, and of few hosts 40 % are soon lost.
     pub hosts_min: u32,
 }
 
@@ -71,7 +72,7 @@ impl Default for BrakeSettings {
             within: Span::from_secs(30),
             wait: Span::from_secs(10),
             slots_per_second: 50,
-            hosts_min: 4,
+            hosts_min: OBSERVERS as u32 + 2,
         }
     }
 }

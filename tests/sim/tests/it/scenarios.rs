@@ -400,18 +400,18 @@ fn a_lost_host_is_replaced_after_as_long_a_silence_as_its_service_wants() {
 
 #[test]
 fn most_of_a_cluster_that_comes_back_within_ten_seconds_is_not_replaced() {
-    let report = story(8, 16, |cluster| {
-        (0..5).for_each(|host| cluster.freeze(host));
+    let report = story(12, 24, |cluster| {
+        (0..7).for_each(|host| cluster.freeze(host));
         cluster.run_for(8 * SECOND)?;
-        (0..5).for_each(|host| cluster.thaw(host));
+        (0..7).for_each(|host| cluster.thaw(host));
         cluster.run_for(10 * SECOND)?;
         cluster.converge(CONVERGE_MAX)?;
-        all(16)(cluster)
+        all(24)(cluster)
     });
     let (starts, stops) = (report.stats.starts, report.stats.stops);
     // The first verdicts come before there are enough of them for the brake.
     assert!(
-        starts <= 16 + 6 && stops == starts - 16,
+        starts <= 24 + 8 && stops == starts - 24,
         "{starts} starts, {stops} stops"
     );
 }

@@ -119,16 +119,16 @@ mod tests {
     #[test]
     fn a_few_losses_are_made_good_at_once() {
         let mut brake = Brake::new(BrakeSettings::default());
-        lose(&mut brake, 4, 10);
+        lose(&mut brake, 8, 20);
         assert_eq!(turns(&mut brake, 3), [100, 100, 100]);
-        lose(&mut brake, 2, 3);
+        lose(&mut brake, 10, 11);
         assert_eq!(turns(&mut brake, 3), [100, 100, 100], "too few hosts");
     }
 
     #[test]
     fn many_losses_wait_and_are_then_made_good_one_by_one() {
         let mut brake = Brake::new(BrakeSettings::default());
-        lose(&mut brake, 5, 10);
+        lose(&mut brake, 5, 12);
         assert_eq!(turns(&mut brake, 4), [10_004, 10_024, 10_044, 10_064]);
         assert_eq!(turns(&mut brake, 4), [10_004, 10_024, 10_044, 10_064]);
         assert_eq!(brake.hold(at(10_030), (ServiceId(1), 1)), None, "its turn");
@@ -141,7 +141,7 @@ mod tests {
     fn losses_over_a_long_time_do_not_count_together() {
         let mut brake = Brake::new(BrakeSettings::default());
         for host in 0..8 {
-            brake.on_loss(at(host * 10_000), HostId(u128::from(host)), 10);
+            brake.on_loss(at(host * 10_000), HostId(u128::from(host)), 12);
         }
         assert_eq!(turns(&mut brake, 1), [100]);
     }
