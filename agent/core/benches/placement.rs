@@ -9,7 +9,7 @@ use holdfast_core::{
     cluster::{
         board::Board,
         body::{
-            Body, Capacity, HandOver, HostReport, HostStatus, Key, RuntimeStatus, ServiceCount,
+            Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, ServiceCount,
             ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
@@ -21,7 +21,7 @@ use holdfast_core::{
         keeper::{Keeper, Scope, Sight},
     },
     spec::{
-        options::ServiceOptions,
+        options::{HandOver, ServiceOptions},
         task_definition::{Container, TaskDefinition},
     },
     task::{runtime::SlotLabel, status::TaskStatus},
@@ -171,23 +171,23 @@ impl Scene {
 
     fn host(&mut self, number: u64) {
         let report = HostReport {
-            name: format!("h{number}"),
+            name: format!("h{number}").into(),
             address: "10.0.0.1:7946".parse().expect("it is an address"),
-            zone: Some(format!("zone-{}", number % ZONES)),
-            attributes: Vec::new(),
+            zone: Some(format!("zone-{}", number % ZONES).into()),
+            attributes: Box::default(),
             capacity: Capacity {
                 cpu: 16_384,
                 memory_mib: 65_536,
             },
-            used: Capacity::default(),
+
             status: HostStatus::Active,
             caught_up: true,
             runtime: RuntimeStatus::Available {
-                version: "28".to_owned(),
+                version: "28".into(),
             },
             fingerprint: 0,
             keys: Default::default(),
-            agent_version: String::new(),
+            agent_version: Box::default(),
             registered_at: Wall(0),
             started_at: Wall(0),
         };
@@ -229,7 +229,7 @@ impl Scene {
         self.put(Key::Slot(service, index), 1, Body::Slot(slot));
         let label = SlotLabel {
             service,
-            service_name: String::new(),
+            service_name: Box::default(),
             index,
             generation: 1,
         };

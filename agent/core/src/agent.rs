@@ -53,6 +53,7 @@ use setting_aside::Quarantine;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 pub use crate::timings::Timings;
+pub use amid::Amid;
 
 /// Between looks for what has become too old to keep.
 const HOUSEKEEPING: Span = Span::from_secs(10);
@@ -116,7 +117,7 @@ pub struct Agent {
     unsaid: BTreeMap<TaskId, TaskStatus>,
     runtime: RuntimeStatus,
     /// Known while the runtime answers.
-    runtime_version: Option<String>,
+    runtime_version: Option<Box<str>>,
     /// What is to be spread when the step ends, or soon after.
     outbox: Outbox,
     /// Changed in this step; remembered when the step ends.
@@ -150,14 +151,21 @@ impl Agent {
         fx: &mut Effects,
     ) -> Self {
         let joining = Joining::new(now, &saved);
-        let mut agent = Self::new(config, saved, joining, seed, now);
+        let index = Index::of(&saved);
+        let mut agent = Self::new(config, (saved, index), joining, seed, now);
         agent.publish_host(now, fx);
         agent.look_for_peers(now, fx);
         agent.settle(now, fx);
         agent
     }
 
-    fn new(config: AgentConfig, saved: Board, joining: Joining, seed: u64, now: Now) -> Self {
+    fn new(
+        config: AgentConfig,
+        (board, index): (Board, Index),
+        joining: Joining,
+        seed: u64,
+        now: Now,
+    ) -> Self {
         let mut rng = Rng::new(seed);
         let (me, timings) = (config.host, config.timings.clone());
         let seeds = others(config.address, &config.seeds);
@@ -168,7 +176,7 @@ impl Agent {
             copy_until: None,
             registered_at: now.wall,
             clock: Clock::new(me),
-            board: saved,
+            board,
             membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
             joining,
             was_away_long: false,
@@ -176,13 +184,13 @@ impl Agent {
             ledger: Ledger::new(config.capacity),
             keeper: Keeper::new(&timings),
             lease: Lease::default(),
-            index: Index::default(),
+            index,
             incarnation: config.incarnation,
             status: HostStatus::Active,
             leaving: None,
             unsaid: BTreeMap::new(),
             runtime: RuntimeStatus::Unavailable {
-                reason: "not asked yet".to_owned(),
+                reason: "not asked yet".into(),
             },
             runtime_version: None,
             outbox: Outbox::default(),
@@ -223,7 +231,6 @@ impl Agent {
                 self.copy_until = Some(now.mono + OBJECTION);
             }
         }
-        self.index = Index::of(&self.board);
         let hosts: Vec<HostId> = self.board.hosts().map(|(host, ..)| host).collect();
         for host in hosts {
             self.membership.on_board(now, &self.board, host);

@@ -78,6 +78,11 @@ impl Effects {
         self.0.push(effect);
     }
 
+    /// A command to the container runtime, if there is one to give.
+    pub(crate) fn ask(&mut self, command: Option<RuntimeCommand>) {
+        self.0.extend(command.map(Effect::Runtime));
+    }
+
     pub fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
         self.0.drain(..)
     }

@@ -25,6 +25,10 @@ pub struct Digest(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyId(pub [u8; 4]);
 
+/// A container, as the container runtime calls it: Docker and Podman draw 256 bits for each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RuntimeId(pub [u8; 32]);
+
 /// A cluster key on its way to the hosts. Nothing prints it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Secret(pub [u8; 32]);
@@ -55,6 +59,11 @@ pub type Incarnation = u64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an id: ids are 32 hexadecimal digits")]
 pub struct IdError(pub String);
+
+/// What the container runtime calls a container is not 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a container's id: these are 64 hexadecimal digits")]
+pub struct RuntimeIdError(pub String);
 
 macro_rules! id {
     ($name:ident) => {
@@ -147,7 +156,7 @@ impl FromStr for KeyId {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(f, &self.0)
     }
 }
 
@@ -164,17 +173,56 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let bad = || IdError(text.to_owned());
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(bad());
-        }
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| bad())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
-        }
-        Ok(Self(bytes))
+        read_hex(text)
+            .map(Self)
+            .ok_or_else(|| IdError(text.to_owned()))
     }
+}
+
+impl RuntimeId {
+    /// The first twelve digits, as Docker shows ids in tables.
+    pub fn short(self) -> String {
+        self.0[..6]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl fmt::Display for RuntimeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for RuntimeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RuntimeId({})", self.short())
+    }
+}
+
+impl FromStr for RuntimeId {
+    type Err = RuntimeIdError;
+    fn from_str(text: &str) -> Result<Self, RuntimeIdError> {
+        read_hex(text)
+            .map(Self)
+            .ok_or_else(|| RuntimeIdError(text.to_owned()))
+    }
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+fn read_hex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -192,6 +240,18 @@ mod tests {
             &"g".repeat(32),
         ] {
             assert_eq!(bad.parse::<HostId>(), Err(IdError(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_containers_id_is_64_digits_and_shown_by_the_first_12() {
+        let text = "c0ffee0123456789".repeat(4);
+        let id: RuntimeId = text.parse().expect("it is an id");
+        assert_eq!(id.to_string(), text);
+        assert_eq!(id.short(), text[..12]);
+        for bad in ["", &text[..12], &"+f".repeat(32), &"é".repeat(32)] {
+            let err = RuntimeIdError(bad.to_owned());
+            assert_eq!(bad.parse::<RuntimeId>(), Err(err));
         }
     }
 

@@ -162,6 +162,8 @@ mod switch {
         CountsAsMajorityAlone,
         /// reads lists of any length
         ReadsAnyLength,
+        /// begins, under stop-first, while the old copy still runs
+        BeginsBeforeTheEnd,
         /// panics when it is asked to end
         PanicsAtTheEnd,
     }

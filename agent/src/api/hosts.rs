@@ -220,10 +220,7 @@ pub(crate) fn container_instance_json(
         "version": incarnation,
         "versionInfo": versions,
         "registeredResources": resources(report.capacity),
-        "remainingResources": resources(Capacity {
-            cpu: report.capacity.cpu.saturating_sub(report.used.cpu),
-            memory_mib: report.capacity.memory_mib.saturating_sub(report.used.memory_mib),
-        }),
+        "remainingResources": resources(report.capacity.less(promised(view, id))),
         "status": status(view, id),
         "agentConnected": connected,
         "runningTasksCount": running,
@@ -232,6 +229,20 @@ pub(crate) fn container_instance_json(
         "attachments": [],
         "registeredAt": seconds(report.registered_at),
         "tags": [],
+    })
+}
+
+/// What the host has promised to its tasks, as far as their definitions have come.
+fn promised(view: &View<'_>, host: HostId) -> Capacity {
+    let live = view.board.tasks_on(host);
+    let live = live.filter(|(_, report)| report.last.is_live());
+    let needs = live.filter_map(|(_, report)| view.board.definition(report.definition));
+    needs.fold(Capacity::default(), |sum, definition| {
+        let needs = definition.needs();
+        Capacity {
+            cpu: sum.cpu.saturating_add(needs.cpu),
+            memory_mib: sum.memory_mib.saturating_add(needs.memory_mib),
+        }
     })
 }
 
@@ -250,7 +261,7 @@ pub(crate) fn extended_json(
     ours["restarting"] = json!(report.status == HostStatus::Restarting);
     ours["docker"] = runtime_json(&report.runtime);
     ours["me"] = json!(id == view.me);
-    set_if(&mut ours, "zone", report.zone.clone());
+    set_if(&mut ours, "zone", report.zone.as_deref());
     let (since, reason) = how_come(view, id, report);
     ours["reason"] = json!(reason);
     set_if(&mut ours, "since", since.map(seconds));
@@ -331,7 +342,7 @@ pub(crate) fn find(view: &View<'_>, given: &str) -> Result<HostId, ApiError> {
     let shown: String = given.chars().take(300).collect();
     let matching = |exact: bool| {
         view.board.hosts().filter(move |(id, _, report)| {
-            report.name == given || (!exact && id.to_string().starts_with(given))
+            *report.name == *given || (!exact && id.to_string().starts_with(given))
         })
     };
     if let Ok(Some(id)) = view.context.host_id(given) {

@@ -48,9 +48,11 @@ pub(crate) fn task_by_arn(view: &View<'_>, arn: &str) -> Result<Value, NoTask> {
 
 pub(crate) fn task_by_docker_id(view: &View<'_>, docker_id: &str) -> Result<Value, NoTask> {
     let short = docker_id.len() <= SHORT_ID;
-    let is = |container: &ContainerReport| match short {
-        true => !docker_id.is_empty() && container.runtime_id.starts_with(docker_id),
-        false => container.runtime_id == docker_id,
+    let is = |container: &ContainerReport| {
+        container.runtime_id.is_some_and(|id| match short {
+            true => !docker_id.is_empty() && id.short().starts_with(docker_id),
+            false => id.to_string() == docker_id,
+        })
     };
     let mut found = view
         .board
@@ -101,14 +103,16 @@ fn container(
             })
         })
         .collect();
+    let defined = view.defined(report, &container.name);
     let mut answer = json!({
-        "DockerId": container.runtime_id,
+        "DockerId": container.runtime_id.map_or_else(String::new, |id| id.to_string()),
         // As the runtime's worker names it.
         "DockerName": format!(
             "holdfast-{}-{}-{}-{task}", report.family, report.revision, container.name
         ),
         "Name": container.name,
-        "Image": container.image,
+        // Empty as long as the definition has not come.
+        "Image": defined.map_or("", |c| &c.image),
         "ImageID": "",
         "CreatedAt": rfc3339(report.created_at),
         "KnownStatus": container_status(container.status),
@@ -134,7 +138,7 @@ fn volumes(view: &View<'_>, report: &TaskReport, container: &ContainerReport) ->
     let defined = definition
         .containers
         .iter()
-        .filter(|c| c.name == container.name);
+        .filter(|c| *c.name == *container.name);
     defined
         .flat_map(|c| &c.mounts)
         .filter_map(|mount| {

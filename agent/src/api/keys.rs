@@ -24,7 +24,7 @@ pub(crate) fn keys(view: &View<'_>) -> Value {
             let found = hosts
                 .iter()
                 .filter(|(host, _, report)| holds(view.board.is_up(*host), report));
-            found.map(|(_, _, report)| report.name.as_str()).collect()
+            found.map(|(_, _, report)| &*report.name).collect()
         };
         let has = |report: &HostReport| report.keys.held.contains(&id);
         let removed = view

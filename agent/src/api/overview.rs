@@ -217,7 +217,7 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
 fn docker(view: &View<'_>) -> Value {
     let report = view.board.host(view.me).map(|(_, report)| &report.runtime);
     let unknown = RuntimeStatus::Unavailable {
-        reason: "not asked yet".to_owned(),
+        reason: "not asked yet".into(),
     };
     hosts::runtime_json(report.unwrap_or(&unknown))
 }

@@ -350,7 +350,7 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
         .board
         .tasks()
         .filter_map(|(_, _, report)| report.slot.as_ref().map(|slot| (slot, report)))
-        .filter(|(slot, _)| slot.service_name == name && view.board.is_service_gone(slot.service))
+        .filter(|(slot, _)| *slot.service_name == *name && view.board.is_service_gone(slot.service))
         .map(|(slot, report)| (slot.service, report))
         .max_by_key(|(_, report)| report.created_at)?;
     let counts = counts(view, service);

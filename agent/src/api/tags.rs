@@ -12,7 +12,7 @@ use holdfast_core::{
     command::Command,
     spec::{
         ecs_fields,
-        options::{PARTITION_TAG, REPLACE_AFTER_TAG, ServiceOptions},
+        options::{HAND_OVER_TAG, PARTITION_TAG, REPLACE_AFTER_TAG, ServiceOptions},
         tags::{TagChange, parse_tag_resource, parse_untag_resource},
     },
 };
@@ -56,13 +56,15 @@ fn tagged<'v>(view: &'v View<'_>, given: &str) -> Result<Service<'v>, ApiError> 
 pub(crate) fn tags(options: ServiceOptions) -> Vec<Value> {
     let usual = ServiceOptions::default();
     let mut tags = Vec::new();
+    let mut add = |key: &str, value: String| tags.push(json!({"key": key, "value": value}));
     if options.partition != usual.partition {
-        let value = options.partition.to_string();
-        tags.push(json!({"key": PARTITION_TAG, "value": value}));
+        add(PARTITION_TAG, options.partition.to_string());
     }
     if options.replace_after != usual.replace_after {
-        let value = options.replace_after.to_string();
-        tags.push(json!({"key": REPLACE_AFTER_TAG, "value": value}));
+        add(REPLACE_AFTER_TAG, options.replace_after.to_string());
+    }
+    if options.hand_over != usual.hand_over {
+        add(HAND_OVER_TAG, options.hand_over.to_string());
     }
     tags
 }

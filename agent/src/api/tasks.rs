@@ -99,7 +99,7 @@ pub(crate) enum Desired {
 
 impl TaskFilter {
     fn matches(&self, view: &View<'_>, host: HostId, task: TaskId, report: &TaskReport) -> bool {
-        let service = report.slot.as_ref().map(|slot| slot.service_name.as_str());
+        let service = report.slot.as_ref().map(|slot| &*slot.service_name);
         let wanted =
             |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
         wanted(&self.service, service)
@@ -201,10 +201,8 @@ pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &Task
         "taskDefinitionArn": context.definition_arn(&report.family, report.revision),
         "version": version(report),
     });
-    let zone = view
-        .board
-        .host(host)
-        .and_then(|(_, host)| host.zone.clone());
+    let (_, on) = view.board.host(host).unzip();
+    let zone = on.and_then(|on| on.zone.as_deref());
     set_if(&mut task, "availabilityZone", zone);
     set_if(&mut task, "startedBy", started_by(report));
     set_if(&mut task, "startedAt", report.started_at.map(seconds));
@@ -216,7 +214,7 @@ pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &Task
         .stop_code
         .or(ordered.map(|_| StopCode::UserInitiated));
     set_if(&mut task, "stopCode", code.map(StopCode::as_str));
-    let reason = Some(report.stopped_reason.as_str()).filter(|reason| !reason.is_empty());
+    let reason = Some(&*report.stopped_reason).filter(|reason| !reason.is_empty());
     set_if(&mut task, "stoppedReason", reason.or(ordered));
     task
 }
@@ -243,14 +241,13 @@ fn container_json(
         "containerArn": view.context.container_arn(task, &container.name),
         "taskArn": view.context.task_arn(task),
         "name": container.name,
-        "image": container.image,
         "lastStatus": container_status(container.status),
         "healthStatus": health(report, container).as_str(),
         "networkBindings": bindings,
         "networkInterfaces": [],
     });
-    let definition = view.board.definition(report.definition);
-    let defined = definition.and_then(|d| d.containers.iter().find(|c| c.name == container.name));
+    let defined = view.defined(report, &container.name);
+    set_if(&mut answer, "image", defined.map(|c| c.image.as_str()));
     set_if(&mut answer, "cpu", defined.map(|c| c.cpu.to_string()));
     set_if(
         &mut answer,
@@ -258,7 +255,8 @@ fn container_json(
         defined.map(|c| c.memory_mib.to_string()),
     );
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    set_if(&mut answer, "runtimeId", text(&container.runtime_id));
+    let runtime_id = container.runtime_id.map(|id| id.to_string());
+    set_if(&mut answer, "runtimeId", runtime_id);
     set_if(&mut answer, "exitCode", container.exit_code);
     set_if(&mut answer, "reason", text(&container.reason));
     answer

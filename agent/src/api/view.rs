@@ -3,10 +3,11 @@
 use super::context::ApiContext;
 use holdfast_core::{
     agent::Agent,
-    cluster::board::Board,
+    cluster::{board::Board, body::TaskReport},
     event::HostStanding,
     ids::{HostId, ServiceId, TaskId},
     schedule::keeper::Move,
+    spec::task_definition::Container,
     time::Wall,
 };
 use serde_json::{Value, json};
@@ -63,10 +64,16 @@ impl View<'_> {
         !self.is_down(host) && self.board.is_fresh(host, task)
     }
 
+    /// What the task's definition says of one of its containers, where it is on the board.
+    pub(crate) fn defined(&self, report: &TaskReport, container: &str) -> Option<&Container> {
+        let definition = self.board.definition(report.definition)?;
+        definition.containers.iter().find(|c| c.name == container)
+    }
+
     /// As people know it; its id where it has not reported yet.
     pub(crate) fn host_name(&self, host: HostId) -> String {
         match self.board.host(host) {
-            Some((_, report)) => report.name.clone(),
+            Some((_, report)) => report.name.to_string(),
             None => host.to_string(),
         }
     }

@@ -9,7 +9,7 @@ use super::{
 use holdfast_core::{
     cluster::{
         board::Service,
-        body::{HandOver, RuntimeStatus, Slot, TaskReport},
+        body::{RuntimeStatus, Slot, TaskReport},
     },
     event::HostStanding,
     ids::{Generation, HostId, SlotIndex, TaskId},
@@ -119,12 +119,8 @@ fn explain(
     let well = runs && index < service.desired;
     let mut answer = json!({"slot": index, "well": well, "explanation": text});
     if let Some((generation, slot)) = slot {
-        let order = match slot.order {
-            HandOver::StartFirst => "start-first",
-            HandOver::StopFirst => "stop-first",
-        };
         answer["generation"] = json!(generation);
-        answer["order"] = json!(order);
+        answer["order"] = json!(slot.order.to_string());
         answer["failures"] = json!(slot.failures);
         answer["reason"] = json!(slot.reason);
         let revision = &slot.revision;

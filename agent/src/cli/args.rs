@@ -302,6 +302,10 @@ pub(crate) struct OptionArgs {
     /// Whether slots move to hosts that joined: on or off
     #[arg(long, value_name = "on|off", value_parser = ["on", "off"])]
     pub(crate) rebalance: Option<String>,
+    /// How a slot moves to another definition or host: start-first (the old copy serves until the
+    /// new one does) or stop-first (never two at a time)
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) hand_over: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

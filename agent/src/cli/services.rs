@@ -9,7 +9,9 @@ use super::{
     wait,
 };
 use crate::api::Operation;
-use holdfast_core::spec::options::{PARTITION_TAG, PartitionPolicy, REPLACE_AFTER_TAG};
+use holdfast_core::spec::options::{
+    HAND_OVER_TAG, PARTITION_TAG, PartitionPolicy, REPLACE_AFTER_TAG,
+};
 use serde_json::{Map, Value, json};
 
 pub(super) async fn run(
@@ -120,6 +122,7 @@ fn tags(options: &OptionArgs) -> Vec<Value> {
     let given = [
         (REPLACE_AFTER_TAG, &options.replace_after),
         (PARTITION_TAG, &options.partition),
+        (HAND_OVER_TAG, &options.hand_over),
     ];
     given.into_iter().filter_map(tag).collect()
 }

@@ -6,11 +6,12 @@ use super::{
 use bollard::{Docker as Client, models::EventMessage, query_parameters::EventsOptions};
 use futures_util::StreamExt;
 use holdfast_core::{
+    ids::RuntimeId,
     task::runtime::{Exit, Labels, RuntimeEvent},
     time::Wall,
 };
 use std::collections::HashMap;
-use tracing::debug;
+use tracing::{debug, warn};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_PER_MS: u64 = 1_000_000;
@@ -70,7 +71,7 @@ pub(crate) async fn follow(shared: &Shared, client: &Client, cursor: &mut Cursor
 }
 
 async fn on_message(shared: &Shared, message: EventMessage) {
-    let Some((runtime_id, attributes)) = message
+    let Some((id, attributes)) = message
         .actor
         .and_then(|actor| Some((actor.id?, actor.attributes?)))
     else {
@@ -83,12 +84,19 @@ async fn on_message(shared: &Shared, message: EventMessage) {
     let labels = match ours(&shared.config, &attributes, name) {
         Ok(labels) => labels,
         Err(why) => {
-            debug!(%runtime_id, %why, "An event has our labels and isn't ours; ignored.");
+            debug!(%id, %why, "An event has our labels and isn't ours; ignored.");
+            return;
+        }
+    };
+    let runtime_id: RuntimeId = match id.parse() {
+        Ok(runtime_id) => runtime_id,
+        Err(why) => {
+            warn!(%why, "A container of ours can't be told by its id; its event is ignored.");
             return;
         }
     };
     match message.action.as_deref() {
-        Some("oom") => on_out_of_memory(shared, &runtime_id, labels).await,
+        Some("oom") => on_out_of_memory(shared, runtime_id, labels).await,
         Some("die") => {
             let code = attributes
                 .get("exitCode")
@@ -97,14 +105,14 @@ async fn on_message(shared: &Shared, message: EventMessage) {
                 .time_nano
                 .and_then(|nanos| u64::try_from(nanos).ok());
             let at = nanos.map_or_else(timestamp::now, |nanos| Wall(nanos / NANOS_PER_MS));
-            on_die(shared, &runtime_id, labels, code, at).await;
+            on_die(shared, runtime_id, labels, code, at).await;
         }
         Some("destroy") => {
             let Labels {
                 task, container, ..
             } = labels;
             let event = |ledger: &mut Ledger| {
-                ledger.on_gone(&runtime_id);
+                ledger.on_gone(runtime_id);
                 RuntimeEvent::Removed { task, container }
             };
             shared.tell(event).await;
@@ -116,7 +124,7 @@ async fn on_message(shared: &Shared, message: EventMessage) {
 /// Docker tells of the killer before the death or, on a busy host, some 100 ms after it (and its
 /// inspection is wrong for good, then): the exit is told once more. Waiting for it on each exit
 /// would delay all replacements.
-async fn on_out_of_memory(shared: &Shared, runtime_id: &str, labels: Labels) {
+async fn on_out_of_memory(shared: &Shared, runtime_id: RuntimeId, labels: Labels) {
     let corrected = shared.ledger().on_out_of_memory(runtime_id, &labels);
     if let Some(exit) = corrected {
         let Labels {
@@ -133,7 +141,13 @@ async fn on_out_of_memory(shared: &Shared, runtime_id: &str, labels: Labels) {
 }
 
 /// Straight from the event: an inspection would only delay the replacement.
-async fn on_die(shared: &Shared, runtime_id: &str, labels: Labels, code: Option<i64>, at: Wall) {
+async fn on_die(
+    shared: &Shared,
+    runtime_id: RuntimeId,
+    labels: Labels,
+    code: Option<i32>,
+    at: Wall,
+) {
     let event = |ledger: &mut Ledger| {
         // A container of an earlier agent isn't known before the first comparison, which must
         // not take back what is told here.

@@ -2,6 +2,7 @@
 
 use bollard::errors::Error as DockerError;
 use holdfast_core::{
+    ids::RuntimeIdError,
     limits::REASON_BYTES_MAX,
     task::runtime::{FailureKind, RuntimeFailure},
 };
@@ -26,6 +27,8 @@ pub(crate) enum CallError {
     TimedOut(Duration),
     #[error("Docker refused")]
     Docker(#[from] DockerError),
+    #[error("Docker answered what cannot be understood")]
+    Id(#[from] RuntimeIdError),
 }
 
 /// Docker answers these with a server error, yet trying again changes nothing.
@@ -77,6 +80,7 @@ impl Operation {
                 reason: format!("DockerTimeoutError: could not {}: {err}", self.verb()),
             },
             CallError::Unavailable => self.transient(&err.to_string()),
+            CallError::Id(_) => self.permanent(&err.text()),
             CallError::Docker(cause) => self.failure(kind(cause), &text(cause)),
         }
     }
@@ -99,7 +103,7 @@ impl CallError {
             Self::Docker(DockerError::DockerResponseServerError { status_code, .. }) => {
                 Some(*status_code)
             }
-            Self::Docker(_) | Self::TimedOut(_) | Self::Unavailable => None,
+            Self::Docker(_) | Self::TimedOut(_) | Self::Unavailable | Self::Id(_) => None,
         }
     }
 
@@ -114,7 +118,7 @@ impl CallError {
     /// Whether Docker may have done what was asked without our hearing of it.
     pub(crate) fn leaves_doubt(&self) -> bool {
         match self {
-            Self::Unavailable => false,
+            Self::Unavailable | Self::Id(_) => false,
             Self::TimedOut(_) => true,
             Self::Docker(_) => self.status().is_none_or(|status| status >= 500),
         }
@@ -124,6 +128,7 @@ impl CallError {
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Docker(cause) => text(cause),
+            Self::Id(cause) => format!("{self}: {cause}"),
             Self::Unavailable | Self::TimedOut(_) => self.to_string(),
         }
     }

@@ -88,7 +88,7 @@ pub(crate) fn labels_to_map(labels: &Labels) -> HashMap<String, String> {
         (HOST, labels.host.to_string()),
         (TASK, labels.task.to_string()),
         (SERVICE, of_slot(|slot| slot.service.to_string())),
-        (SERVICE_NAME, of_slot(|slot| slot.service_name.clone())),
+        (SERVICE_NAME, of_slot(|slot| slot.service_name.to_string())),
         (SLOT, of_slot(|slot| slot.index.to_string())),
         (GENERATION, of_slot(|slot| slot.generation.to_string())),
         (DEFINITION, labels.definition.to_string()),
@@ -110,7 +110,7 @@ pub(crate) fn labels_from_map(map: &HashMap<String, String>) -> Result<Labels, N
         None | Some("") => None,
         Some(_) => Some(SlotLabel {
             service: read(map, SERVICE)?,
-            service_name: read(map, SERVICE_NAME)?,
+            service_name: read::<String>(map, SERVICE_NAME)?.into(),
             index: read(map, SLOT)?,
             generation: read(map, GENERATION)?,
         }),

@@ -4,7 +4,7 @@
 //! be taken back by it: the ledger notes what changed since it began, and puts it right.
 
 use holdfast_core::{
-    ids::TaskId,
+    ids::{RuntimeId, TaskId},
     task::runtime::{Exit, Labels, Observed, ObservedStatus, PortBinding},
     time::Wall,
 };
@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Holds our containers only, so that its size is limited by what the core asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<RuntimeId, Known>,
     /// Containers that went away since the comparison under way began.
-    gone: BTreeSet<String>,
+    gone: BTreeSet<RuntimeId>,
 }
 
 #[derive(Clone, Debug)]
@@ -29,22 +29,26 @@ pub(crate) struct Known {
 }
 
 impl Ledger {
-    pub(crate) fn on_created(&mut self, runtime_id: &str, labels: &Labels) {
-        self.gone.remove(runtime_id);
+    pub(crate) fn on_created(&mut self, runtime_id: RuntimeId, labels: &Labels) {
+        self.gone.remove(&runtime_id);
         self.known(runtime_id, labels).changed = true;
     }
 
-    pub(crate) fn on_started(&mut self, runtime_id: &str, since: Wall, ports: &[PortBinding]) {
+    pub(crate) fn on_started(&mut self, runtime_id: RuntimeId, since: Wall, ports: &[PortBinding]) {
         let ports = ports.to_vec();
         self.advance(runtime_id, ObservedStatus::Running { since, ports });
     }
 
-    pub(crate) fn on_exited(&mut self, runtime_id: &str, exit: &Exit) {
+    pub(crate) fn on_exited(&mut self, runtime_id: RuntimeId, exit: &Exit) {
         self.advance(runtime_id, ObservedStatus::Exited(exit.clone()));
     }
 
     /// Answers with the container's exit, put right, if the container has exited already.
-    pub(crate) fn on_out_of_memory(&mut self, runtime_id: &str, labels: &Labels) -> Option<Exit> {
+    pub(crate) fn on_out_of_memory(
+        &mut self,
+        runtime_id: RuntimeId,
+        labels: &Labels,
+    ) -> Option<Exit> {
         let known = self.known(runtime_id, labels);
         known.out_of_memory = true;
         known.changed = true;
@@ -59,9 +63,9 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn on_gone(&mut self, runtime_id: &str) {
-        self.known.remove(runtime_id);
-        self.gone.insert(runtime_id.to_owned());
+    pub(crate) fn on_gone(&mut self, runtime_id: RuntimeId) {
+        self.known.remove(&runtime_id);
+        self.gone.insert(runtime_id);
     }
 
     pub(crate) fn begin_comparison(&mut self) {
@@ -101,7 +105,7 @@ impl Ledger {
             .extend(before.into_iter().filter(|(_, was)| was.changed));
         self.gone.clear();
         let listed = self.known.iter().map(|(runtime_id, known)| Observed {
-            runtime_id: runtime_id.clone(),
+            runtime_id: *runtime_id,
             labels: known.labels.clone(),
             status: known.status.clone(),
         });
@@ -109,34 +113,37 @@ impl Ledger {
     }
 
     /// The container, if it is known to be this task's.
-    pub(crate) fn get(&self, runtime_id: &str, task: TaskId, container: &str) -> Option<&Known> {
-        let known = self.known.get(runtime_id)?;
+    pub(crate) fn get(
+        &self,
+        runtime_id: RuntimeId,
+        task: TaskId,
+        container: &str,
+    ) -> Option<&Known> {
+        let known = self.known.get(&runtime_id)?;
         (known.labels.task == task && known.labels.container == container).then_some(known)
     }
 
-    pub(crate) fn status(&self, runtime_id: &str) -> Option<&ObservedStatus> {
-        self.known.get(runtime_id).map(|known| &known.status)
+    pub(crate) fn status(&self, runtime_id: RuntimeId) -> Option<&ObservedStatus> {
+        self.known.get(&runtime_id).map(|known| &known.status)
     }
 
-    pub(crate) fn is_out_of_memory(&self, runtime_id: &str) -> bool {
+    pub(crate) fn is_out_of_memory(&self, runtime_id: RuntimeId) -> bool {
         self.known
-            .get(runtime_id)
+            .get(&runtime_id)
             .is_some_and(|known| known.out_of_memory)
     }
 
-    fn known(&mut self, runtime_id: &str, labels: &Labels) -> &mut Known {
-        self.known
-            .entry(runtime_id.to_owned())
-            .or_insert_with(|| Known {
-                labels: labels.clone(),
-                status: ObservedStatus::Created,
-                out_of_memory: false,
-                changed: false,
-            })
+    fn known(&mut self, runtime_id: RuntimeId, labels: &Labels) -> &mut Known {
+        self.known.entry(runtime_id).or_insert_with(|| Known {
+            labels: labels.clone(),
+            status: ObservedStatus::Created,
+            out_of_memory: false,
+            changed: false,
+        })
     }
 
-    fn advance(&mut self, runtime_id: &str, status: ObservedStatus) {
-        if let Some(known) = self.known.get_mut(runtime_id) {
+    fn advance(&mut self, runtime_id: RuntimeId, status: ObservedStatus) {
+        if let Some(known) = self.known.get_mut(&runtime_id) {
             if rank(&status) > rank(&known.status) {
                 known.status = status;
             }
@@ -159,9 +166,16 @@ mod tests {
     use super::*;
     use crate::runtime::tests::labels;
 
-    fn observed(runtime_id: &str, status: ObservedStatus) -> Observed {
+    const ID: RuntimeId = RuntimeId([0; 32]);
+    const EXITED: RuntimeId = RuntimeId([1; 32]);
+    const MADE: RuntimeId = RuntimeId([2; 32]);
+    const REMOVED: RuntimeId = RuntimeId([3; 32]);
+    const STAYS: RuntimeId = RuntimeId([4; 32]);
+    const VANISHED: RuntimeId = RuntimeId([5; 32]);
+
+    fn observed(runtime_id: RuntimeId, status: ObservedStatus) -> Observed {
         Observed {
-            runtime_id: runtime_id.to_owned(),
+            runtime_id,
             labels: labels(),
             status,
         }
@@ -175,33 +189,33 @@ mod tests {
             at: Wall(3),
         };
         let mut ledger = Ledger::default();
-        for known in ["stays", "vanished", "removed", "exited"] {
+        for known in [STAYS, VANISHED, REMOVED, EXITED] {
             ledger.on_created(known, &labels());
         }
         ledger.begin_comparison();
-        ledger.on_created("made", &labels());
-        ledger.on_exited("exited", &exit);
-        ledger.on_gone("removed");
+        ledger.on_created(MADE, &labels());
+        ledger.on_exited(EXITED, &exit);
+        ledger.on_gone(REMOVED);
         let listed = ledger.end_comparison(vec![
             observed(
-                "exited",
+                EXITED,
                 ObservedStatus::Running {
                     since: Wall(1),
                     ports: vec![],
                 },
             ),
-            observed("removed", ObservedStatus::Created),
-            observed("stays", ObservedStatus::Created),
+            observed(REMOVED, ObservedStatus::Created),
+            observed(STAYS, ObservedStatus::Created),
         ]);
         assert_eq!(
             listed,
             [
-                observed("exited", ObservedStatus::Exited(exit)),
-                observed("made", ObservedStatus::Created),
-                observed("stays", ObservedStatus::Created),
+                observed(EXITED, ObservedStatus::Exited(exit)),
+                observed(MADE, ObservedStatus::Created),
+                observed(STAYS, ObservedStatus::Created),
             ]
         );
-        assert!(ledger.status("vanished").is_none());
+        assert!(ledger.status(VANISHED).is_none());
     }
 
     #[test]
@@ -212,26 +226,23 @@ mod tests {
             at: Wall(3),
         };
         let mut ledger = Ledger::default();
-        ledger.on_created("id", &labels());
-        ledger.on_exited("id", &exit);
+        ledger.on_created(ID, &labels());
+        ledger.on_exited(ID, &exit);
         let right = Exit {
             out_of_memory: true,
             ..exit
         };
-        assert_eq!(
-            ledger.on_out_of_memory("id", &labels()),
-            Some(right.clone())
-        );
-        assert_eq!(ledger.status("id"), Some(&ObservedStatus::Exited(right)));
-        assert_eq!(ledger.on_out_of_memory("id", &labels()), None);
+        assert_eq!(ledger.on_out_of_memory(ID, &labels()), Some(right.clone()));
+        assert_eq!(ledger.status(ID), Some(&ObservedStatus::Exited(right)));
+        assert_eq!(ledger.on_out_of_memory(ID, &labels()), None);
     }
 
     #[test]
     fn a_container_is_known_by_its_task_and_name_alone() {
         let mut ledger = Ledger::default();
-        ledger.on_created("id", &labels());
-        assert!(ledger.get("id", labels().task, "web").is_some());
-        assert!(ledger.get("id", labels().task, "other").is_none());
-        assert!(ledger.get("id", TaskId(9), "web").is_none());
+        ledger.on_created(ID, &labels());
+        assert!(ledger.get(ID, labels().task, "web").is_some());
+        assert!(ledger.get(ID, labels().task, "other").is_none());
+        assert!(ledger.get(ID, TaskId(9), "web").is_none());
     }
 }

@@ -13,12 +13,13 @@ use bollard::{
 };
 use futures_util::{StreamExt, stream};
 use holdfast_core::{
+    ids::RuntimeId,
     spec::task_definition::Protocol,
     task::runtime::{Exit, Observed, ObservedStatus, PortBinding},
     time::Wall,
 };
 use std::{collections::HashMap, time::Duration};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// Inspections at once, of containers that we didn't know.
 const INSPECTIONS_MAX: usize = 8;
@@ -53,7 +54,7 @@ pub(crate) fn filters(shared: &Shared) -> Vec<String> {
 }
 
 async fn observe(shared: &Shared, client: &Client, summary: ContainerSummary) -> Option<Observed> {
-    let runtime_id = summary.id.clone()?;
+    let id = summary.id.as_deref()?;
     let none = HashMap::new();
     let name = summary
         .names
@@ -69,11 +70,18 @@ async fn observe(shared: &Shared, client: &Client, summary: ContainerSummary) ->
     ) {
         Ok(labels) => labels,
         Err(why) => {
-            debug!(%runtime_id, %why, "A container has our labels and isn't ours; left alone.");
+            debug!(%id, %why, "A container has our labels and isn't ours; left alone.");
             return None;
         }
     };
-    let known = shared.ledger().status(&runtime_id).cloned();
+    let runtime_id: RuntimeId = match id.parse() {
+        Ok(runtime_id) => runtime_id,
+        Err(why) => {
+            warn!(%why, "A container of ours can't be told by its id; left alone.");
+            return None;
+        }
+    };
+    let known = shared.ledger().status(runtime_id).cloned();
     let status = match (coarse(&summary), known) {
         (Coarse::Created, _) => ObservedStatus::Created,
         // Known with all that there is to know: nothing of it changes any more.
@@ -81,7 +89,7 @@ async fn observe(shared: &Shared, client: &Client, summary: ContainerSummary) ->
         (Coarse::Exited, Some(ObservedStatus::Exited(exit))) if exit.code.is_some() => {
             ObservedStatus::Exited(exit)
         }
-        (Coarse::Running | Coarse::Exited, _) => inspect(client, &runtime_id, &summary).await?,
+        (Coarse::Running | Coarse::Exited, _) => inspect(client, id, &summary).await?,
     };
     Some(Observed {
         runtime_id,
@@ -91,12 +99,8 @@ async fn observe(shared: &Shared, client: &Client, summary: ContainerSummary) ->
 }
 
 /// `None` where the container went away since it was listed.
-async fn inspect(
-    client: &Client,
-    runtime_id: &str,
-    summary: &ContainerSummary,
-) -> Option<ObservedStatus> {
-    let call = client.inspect_container(runtime_id, None::<InspectContainerOptions>);
+async fn inspect(client: &Client, id: &str, summary: &ContainerSummary) -> Option<ObservedStatus> {
+    let call = client.inspect_container(id, None::<InspectContainerOptions>);
     let now = timestamp::now();
     match bounded(INSPECTION_TIMEOUT, call).await {
         Ok(inspected) => Some(observe::status(&inspected, now)),
@@ -104,7 +108,7 @@ async fn inspect(
         Err(err) => {
             let reason = err.text();
             debug!(
-                runtime_id,
+                id,
                 reason, "Cannot inspect a container; its summary has to do."
             );
             Some(from_summary(summary, now))
@@ -151,7 +155,7 @@ fn created(summary: &ContainerSummary) -> Option<Wall> {
 }
 
 /// From "Exited (137) 3 minutes ago".
-fn exit_code(status: &str) -> Option<i64> {
+fn exit_code(status: &str) -> Option<i32> {
     status.split_once('(')?.1.split_once(')')?.0.parse().ok()
 }
 

@@ -80,7 +80,7 @@ fn running(
 
 fn exit(state: &ContainerState, now: Wall) -> Exit {
     Exit {
-        code: state.exit_code,
+        code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
         out_of_memory: state.oom_killed == Some(true),
         at: time(&state.finished_at).unwrap_or(now),
     }

@@ -17,7 +17,7 @@ use bollard::{
     },
 };
 use holdfast_core::{
-    ids::TaskId,
+    ids::{RuntimeId, TaskId},
     task::runtime::{
         CreateContainer, Exit, Labels, ObservedStatus, PortBinding, RuntimeCommand, RuntimeEvent,
         RuntimeFailure,
@@ -41,7 +41,7 @@ const TURN_MAX: Duration = Duration::from_secs(5);
 struct Target {
     task: TaskId,
     container: String,
-    runtime_id: String,
+    runtime_id: RuntimeId,
 }
 
 /// What is known of a target before it is touched.
@@ -114,7 +114,7 @@ async fn on_create(shared: &Shared, create: &CreateContainer) {
     } = create.labels.clone();
     let event = |ledger: &mut Ledger| match outcome {
         Ok(runtime_id) => {
-            ledger.on_created(&runtime_id, &create.labels);
+            ledger.on_created(runtime_id, &create.labels);
             RuntimeEvent::Created {
                 task,
                 container,
@@ -133,7 +133,7 @@ async fn on_create(shared: &Shared, create: &CreateContainer) {
 async fn create_or_adopt(
     shared: &Shared,
     create: &CreateContainer,
-) -> Result<String, RuntimeFailure> {
+) -> Result<RuntimeId, RuntimeFailure> {
     let body = translate(create, shared.config.stop_grace_default)
         .map_err(|err| Operation::Create.permanent(&err.to_string()))?;
     let name = container_name(&create.labels);
@@ -162,14 +162,14 @@ async fn create_once(
     shared: &Shared,
     name: &str,
     body: &ContainerCreateBody,
-) -> Result<String, CallError> {
+) -> Result<RuntimeId, CallError> {
     let options = CreateContainerOptions {
         name: Some(name.to_owned()),
         ..CreateContainerOptions::default()
     };
     let client = shared.client()?;
     let call = client.create_container(Some(options), body.clone());
-    Ok(in_turn(shared, call).await?.id)
+    Ok(in_turn(shared, call).await?.id.parse()?)
 }
 
 /// The name is taken, or Docker's answer was lost: if what has the name is the container that we
@@ -179,11 +179,13 @@ async fn adopt(
     create: &CreateContainer,
     name: &str,
     err: &CallError,
-) -> Result<String, RuntimeFailure> {
+) -> Result<RuntimeId, RuntimeFailure> {
     let Ok(inspected) = inspect(shared, name).await else {
         return Err(Operation::Create.failed(err));
     };
-    let runtime_id = inspected.id.clone().unwrap_or_default();
+    let runtime_id = inspected.id.as_deref().unwrap_or_default().parse();
+    let runtime_id: RuntimeId =
+        runtime_id.map_err(|err| Operation::Inspect.failed(&CallError::Id(err)))?;
     match labels(shared, &inspected) {
         Ok(labels)
             if labels.task == create.labels.task && labels.container == create.labels.container =>
@@ -194,7 +196,7 @@ async fn adopt(
         Err(why) => Err(Operation::Create.permanent(&format!(
             "the name {name} is taken by container {}, which is not of this agent ({why}); \
              remove or rename it",
-            short(&runtime_id)
+            runtime_id.short()
         ))),
     }
 }
@@ -212,8 +214,8 @@ async fn on_start(shared: &Shared, target: Target) {
             status: ObservedStatus::Exited(exit),
             ports: vec![],
         }),
-        Ownership::Ours(_) => start_and_inspect(shared, &runtime_id).await,
-        Ownership::Gone => Err(Operation::Start.permanent(&gone(&runtime_id))),
+        Ownership::Ours(_) => start_and_inspect(shared, runtime_id).await,
+        Ownership::Gone => Err(Operation::Start.permanent(&gone(runtime_id))),
         Ownership::Foreign(why) => Err(Operation::Start.permanent(&why)),
         Ownership::Unknown(err) => Err(Operation::Inspect.failed(&err)),
     };
@@ -231,7 +233,7 @@ async fn on_start(shared: &Shared, target: Target) {
         }
     };
     let started = |ledger: &mut Ledger| {
-        ledger.on_started(&runtime_id, at, &ports);
+        ledger.on_started(runtime_id, at, &ports);
         RuntimeEvent::Started {
             task,
             container,
@@ -254,16 +256,20 @@ struct Started {
     ports: Vec<PortBinding>,
 }
 
-async fn start_and_inspect(shared: &Shared, runtime_id: &str) -> Result<Started, RuntimeFailure> {
+async fn start_and_inspect(
+    shared: &Shared,
+    runtime_id: RuntimeId,
+) -> Result<Started, RuntimeFailure> {
+    let id = runtime_id.to_string();
     let start_failed = |err: &CallError| Operation::Start.failed(err);
     let client = shared.client().map_err(|err| start_failed(&err))?;
-    let outcome = in_turn(shared, client.start_container(runtime_id, None)).await;
+    let outcome = in_turn(shared, client.start_container(&id, None)).await;
     match &outcome {
         Err(err) if !err.leaves_doubt() => return Err(start_failed(err)),
         Ok(()) | Err(_) => {}
     }
     let now = timestamp::now();
-    let inspected = match inspect(shared, runtime_id).await {
+    let inspected = match inspect(shared, &id).await {
         Ok(inspected) => inspected,
         Err(err) if outcome.is_ok() && err.is_not_found() => {
             let status = ObservedStatus::Exited(unknown_exit());
@@ -292,7 +298,7 @@ async fn start_and_inspect(shared: &Shared, runtime_id: &str) -> Result<Started,
 async fn on_stop(shared: &Shared, target: Target, grace: Span) {
     let outcome = match ownership(shared, &target).await {
         Ownership::Ours(ObservedStatus::Exited(exit)) => Ok(exit),
-        Ownership::Ours(_) => stop_and_inspect(shared, &target.runtime_id, grace).await,
+        Ownership::Ours(_) => stop_and_inspect(shared, target.runtime_id, grace).await,
         Ownership::Gone => Ok(unknown_exit()),
         Ownership::Foreign(why) => Err(Operation::Stop.permanent(&why)),
         Ownership::Unknown(err) => Err(Operation::Inspect.failed(&err)),
@@ -316,9 +322,10 @@ async fn on_stop(shared: &Shared, target: Target, grace: Span) {
 
 async fn stop_and_inspect(
     shared: &Shared,
-    runtime_id: &str,
+    runtime_id: RuntimeId,
     grace: Span,
 ) -> Result<Exit, RuntimeFailure> {
+    let id = runtime_id.to_string();
     let stop_failed = |err: &CallError| Operation::Stop.failed(err);
     let _permit = acquire(&shared.stops).await;
     let client = shared.client().map_err(|err| stop_failed(&err))?;
@@ -328,7 +335,7 @@ async fn stop_and_inspect(
         ..StopContainerOptions::default()
     };
     let limit = Duration::from_micros(grace.0) + STOP_MARGIN;
-    match bounded(limit, client.stop_container(runtime_id, Some(options))).await {
+    match bounded(limit, client.stop_container(&id, Some(options))).await {
         Err(err) if !err.is_not_found() => return Err(stop_failed(&err)),
         Ok(()) | Err(_) => {}
     }
@@ -336,13 +343,13 @@ async fn stop_and_inspect(
     if let Some(ObservedStatus::Exited(exit)) = shared.ledger().status(runtime_id) {
         return Ok(exit.clone());
     }
-    match inspect(shared, runtime_id).await {
+    match inspect(shared, &id).await {
         Ok(inspected) => match observe::status(&inspected, timestamp::now()) {
             ObservedStatus::Exited(exit) => Ok(exit),
             ObservedStatus::Created => Ok(unknown_exit()),
             ObservedStatus::Running { .. } => Err(Operation::Stop.transient(&format!(
                 "container {} still runs after Docker said that it stopped",
-                short(runtime_id)
+                runtime_id.short()
             ))),
         },
         Err(err) if err.is_not_found() => Ok(unknown_exit()),
@@ -352,7 +359,7 @@ async fn stop_and_inspect(
 
 async fn on_remove(shared: &Shared, target: Target) {
     let outcome = match ownership(shared, &target).await {
-        Ownership::Ours(_) => remove(shared, &target.runtime_id).await,
+        Ownership::Ours(_) => remove(shared, target.runtime_id).await,
         Ownership::Gone => Ok(()),
         Ownership::Foreign(why) => Err(Operation::Remove.permanent(&why)),
         Ownership::Unknown(err) => Err(Operation::Inspect.failed(&err)),
@@ -364,7 +371,7 @@ async fn on_remove(shared: &Shared, target: Target) {
     } = target;
     let event = |ledger: &mut Ledger| match outcome {
         Ok(()) => {
-            ledger.on_gone(&runtime_id);
+            ledger.on_gone(runtime_id);
             RuntimeEvent::Removed { task, container }
         }
         Err(failure) => RuntimeEvent::RemoveFailed {
@@ -376,7 +383,7 @@ async fn on_remove(shared: &Shared, target: Target) {
     shared.tell(event).await;
 }
 
-async fn remove(shared: &Shared, runtime_id: &str) -> Result<(), RuntimeFailure> {
+async fn remove(shared: &Shared, runtime_id: RuntimeId) -> Result<(), RuntimeFailure> {
     let remove_failed = |err: &CallError| Operation::Remove.failed(err);
     let _permit = acquire(&shared.stops).await;
     let client = shared.client().map_err(|err| remove_failed(&err))?;
@@ -385,7 +392,8 @@ async fn remove(shared: &Shared, runtime_id: &str) -> Result<(), RuntimeFailure>
         force: false,
         link: false,
     };
-    let call = client.remove_container(runtime_id, Some(options));
+    let id = runtime_id.to_string();
+    let call = client.remove_container(&id, Some(options));
     match bounded(shared.config.call_timeout, call).await {
         Err(err) if !err.is_not_found() => Err(remove_failed(&err)),
         Ok(()) | Err(_) => Ok(()),
@@ -399,21 +407,21 @@ async fn ownership(shared: &Shared, target: &Target) -> Ownership {
         container,
         runtime_id,
     } = target;
-    if let Some(known) = shared.ledger().get(runtime_id, *task, container) {
+    if let Some(known) = shared.ledger().get(*runtime_id, *task, container) {
         return Ownership::Ours(known.status.clone());
     }
-    let inspected = match inspect(shared, runtime_id).await {
+    let inspected = match inspect(shared, &runtime_id.to_string()).await {
         Ok(inspected) => inspected,
         Err(err) if err.is_not_found() => return Ownership::Gone,
         Err(err) => return Ownership::Unknown(err),
     };
     let foreign = |why: String| {
-        let id = short(runtime_id);
+        let id = runtime_id.short();
         Ownership::Foreign(format!("container {id} is left alone: {why}"))
     };
     match labels(shared, &inspected) {
         Ok(labels) if labels.task == *task && labels.container == *container => {
-            shared.ledger().on_created(runtime_id, &labels);
+            shared.ledger().on_created(*runtime_id, &labels);
             Ownership::Ours(observe::status(&inspected, timestamp::now()))
         }
         Ok(labels) => foreign(format!(
@@ -450,7 +458,7 @@ async fn tell_exited(shared: &Shared, target: Target, exit: Exit) {
         runtime_id,
     } = target;
     let event = |ledger: &mut Ledger| {
-        ledger.on_exited(&runtime_id, &exit);
+        ledger.on_exited(runtime_id, &exit);
         RuntimeEvent::Exited {
             task,
             container,
@@ -492,11 +500,6 @@ fn unknown_exit() -> Exit {
     }
 }
 
-fn gone(runtime_id: &str) -> String {
-    format!("container {} is gone", short(runtime_id))
-}
-
-/// As Docker shows ids in tables.
-fn short(runtime_id: &str) -> &str {
-    runtime_id.get(..12).unwrap_or(runtime_id)
+fn gone(runtime_id: RuntimeId) -> String {
+    format!("container {} is gone", runtime_id.short())
 }

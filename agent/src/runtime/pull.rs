@@ -34,7 +34,9 @@ pub(crate) async fn pull(shared: &Shared, image: &str) -> Result<(), RuntimeFail
 
 async fn pull_now(shared: &Shared, image: &str) -> Result<(), RuntimeFailure> {
     let failed = |err: &CallError| match err {
-        CallError::Docker(_) | CallError::Unavailable => Operation::Pull.failed(err),
+        CallError::Docker(_) | CallError::Unavailable | CallError::Id(_) => {
+            Operation::Pull.failed(err)
+        }
         CallError::TimedOut(limit) => Operation::Pull.permanent(&format!(
             "no progress in pulling {image} for {} s; look at the registry and the network",
             limit.as_secs()

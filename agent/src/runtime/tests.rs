@@ -69,7 +69,7 @@ pub(crate) fn labels() -> Labels {
 pub(crate) fn slot() -> SlotLabel {
     SlotLabel {
         service: ServiceId(7 << 96 | 5),
-        service_name: "front".to_owned(),
+        service_name: "front".into(),
         index: 2,
         generation: 4,
     }

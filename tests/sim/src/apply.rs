@@ -382,7 +382,7 @@ impl Cluster {
                 Some(Planted::TouchForeign),
                 RuntimeCommand::Stop { runtime_id, .. } | RuntimeCommand::Remove { runtime_id, .. },
             ) => {
-                self.hosts[place].runtime.foreign()[0].clone_into(runtime_id);
+                *runtime_id = self.hosts[place].runtime.foreign()[0];
             }
             (Some(Planted::OverPromise), RuntimeCommand::Create(make)) => {
                 make.container.memory_mib = self.hosts[place].capacity.memory_mib + 1;

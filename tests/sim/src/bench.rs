@@ -2,6 +2,7 @@
 
 pub mod sample;
 pub mod rivals;
+pub mod crowd;
 pub mod placement;
 pub mod speed;
 pub mod recording;
@@ -30,7 +31,7 @@ const PARTS: &[Part] = &[
     ("falsehood", rivals::falsehood),
     ("idleness", rivals::idleness),
     ("spreading", rivals::spreading),
-    ("placement", placement::section),
+    ("placement", crowd::section),
     ("churn", placement::churn),
     ("convergence", placement::convergence),
     ("speed", speed::section),

@@ -2,7 +2,7 @@
 
 use crate::runtime::{Chore, FakeRuntime};
 use holdfast_core::{
-    ids::{Digest, HostId, TaskId},
+    ids::{Digest, HostId, RuntimeId, TaskId},
     spec::task_definition::{Container, PortMapping, Protocol},
     task::runtime::{
         CreateContainer, FailureKind, Labels, ObservedStatus, RuntimeCommand, RuntimeEvent,
@@ -68,7 +68,7 @@ pub enum Pattern {
     StartedWithPort,
     StartFailed(FailureKind),
     Exited,
-    ExitedWith(Option<i64>),
+    ExitedWith(Option<i32>),
     Removed,
     RemoveFailed,
     ListedCreated,
@@ -202,10 +202,10 @@ pub fn scripts() -> Vec<Script> {
 
 /// Plays one script; the error says at which step what came instead.
 pub fn play(script: &Script, task: TaskId, driver: &mut dyn Driver) -> Result<(), String> {
-    let mut runtime_id = String::new();
+    // Nobody's, until one is made.
+    let mut runtime_id = RuntimeId([0; 32]);
     let container = || "main".to_owned();
     for (number, step) in script.steps.iter().enumerate() {
-        let runtime = runtime_id.clone();
         match *step {
             Step::Create(kind) => {
                 let make = Box::new(container_of(kind, task));
@@ -214,18 +214,18 @@ pub fn play(script: &Script, task: TaskId, driver: &mut dyn Driver) -> Result<()
             Step::Start => driver.command(RuntimeCommand::Start {
                 task,
                 container: container(),
-                runtime_id: runtime,
+                runtime_id,
             }),
             Step::Stop { grace } => driver.command(RuntimeCommand::Stop {
                 task,
                 container: container(),
-                runtime_id: runtime,
+                runtime_id,
                 grace,
             }),
             Step::Remove => driver.command(RuntimeCommand::Remove {
                 task,
                 container: container(),
-                runtime_id: runtime,
+                runtime_id,
             }),
             Step::List => driver.command(RuntimeCommand::List),
             Step::Kill => driver.kill(task, "main"),
@@ -234,7 +234,7 @@ pub fn play(script: &Script, task: TaskId, driver: &mut dyn Driver) -> Result<()
                 let got = driver.next_event(SOON);
                 let fits = got
                     .as_ref()
-                    .is_some_and(|e| pattern.fits(e, task, &runtime));
+                    .is_some_and(|e| pattern.fits(e, task, runtime_id));
                 if !fits {
                     let name = script.name;
                     return Err(format!(
@@ -259,7 +259,7 @@ pub fn play(script: &Script, task: TaskId, driver: &mut dyn Driver) -> Result<()
 }
 
 impl Pattern {
-    fn fits(self, event: &RuntimeEvent, meant: TaskId, known_id: &str) -> bool {
+    fn fits(self, event: &RuntimeEvent, meant: TaskId, known_id: RuntimeId) -> bool {
         let listed = |fits: fn(&ObservedStatus) -> bool| match event {
             RuntimeEvent::Listed(all) => all
                 .iter()
@@ -267,18 +267,13 @@ impl Pattern {
             _ => false,
         };
         match (self, event) {
-            (
-                Self::Created,
-                RuntimeEvent::Created {
-                    task, runtime_id, ..
-                },
-            ) => *task == meant && !runtime_id.is_empty(),
+            (Self::Created, RuntimeEvent::Created { task, .. }) => *task == meant,
             (
                 Self::CreatedAgain,
                 RuntimeEvent::Created {
                     task, runtime_id, ..
                 },
-            ) => *task == meant && runtime_id == known_id,
+            ) => *task == meant && *runtime_id == known_id,
             (Self::CreateFailed(kind), RuntimeEvent::CreateFailed { task, failure, .. })
             | (Self::StartFailed(kind), RuntimeEvent::StartFailed { task, failure, .. }) => {
                 *task == meant && failure.kind == kind && failure.reason.contains(": ")
@@ -288,7 +283,7 @@ impl Pattern {
                 RuntimeEvent::Started {
                     task, runtime_id, ..
                 },
-            ) => *task == meant && runtime_id == known_id,
+            ) => *task == meant && *runtime_id == known_id,
             (Self::StartedWithPort, RuntimeEvent::Started { task, ports, .. }) => {
                 *task == meant
                     && ports

@@ -336,7 +336,7 @@ fn one_down(board: &Board, pick: u64) -> Option<HostId> {
     Some(down[place])
 }
 
-fn latest(family: &str) -> DefinitionRef {
+pub fn latest(family: &str) -> DefinitionRef {
     DefinitionRef {
         family: family.to_owned(),
         revision: None,

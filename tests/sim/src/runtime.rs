@@ -2,7 +2,7 @@
 
 use crate::{manners::Manners, silence::time_out};
 use holdfast_core::{
-    ids::{HostId, TaskId},
+    ids::{HostId, RuntimeId, TaskId},
     rng::Rng,
     spec::task_definition::{PortMapping, Protocol},
     task::runtime::{
@@ -23,7 +23,7 @@ pub struct ContainerKey {
 
 #[derive(Clone, Debug)]
 pub struct FakeContainer {
-    pub runtime_id: String,
+    pub runtime_id: RuntimeId,
     pub make: CreateContainer,
     pub status: ObservedStatus,
     /// Which run of its process; an exit that was drawn for an earlier one does not count.
@@ -39,7 +39,7 @@ pub enum Chore {
     Exit {
         key: ContainerKey,
         run: u32,
-        code: i64,
+        code: i32,
     },
 }
 
@@ -58,7 +58,7 @@ pub struct FakeRuntime {
     answers: bool,
     containers: BTreeMap<ContainerKey, FakeContainer>,
     /// Containers of others on this host; whatever touches one fails the run.
-    foreign: Vec<String>,
+    foreign: Vec<RuntimeId>,
     minted: u64,
     has_all_images: bool,
     is_calm: bool,
@@ -73,7 +73,7 @@ impl FakeRuntime {
             manners: Manners::GOOD,
             answers: true,
             containers: BTreeMap::new(),
-            foreign: vec![format!("foreign-{:08x}", host.short())],
+            foreign: vec![runtime_id(host, "foreign", 1)],
             minted: 0,
             has_all_images: false,
             is_calm: false,
@@ -81,7 +81,7 @@ impl FakeRuntime {
         }
     }
 
-    pub fn foreign(&self) -> &[String] {
+    pub fn foreign(&self) -> &[RuntimeId] {
         &self.foreign
     }
 
@@ -130,7 +130,7 @@ impl FakeRuntime {
                 container,
                 runtime_id,
                 grace,
-            } => match self.known(*task, container, runtime_id) {
+            } => match self.known(*task, container, *runtime_id) {
                 Some(known) if known.is_running() && known.stubborn => (grace.0, grace.0),
                 Some(known) if known.is_running() => self.manners.term_us,
                 _ => self.manners.other_us,
@@ -174,7 +174,7 @@ impl FakeRuntime {
                 container,
                 runtime_id,
             } => {
-                let started = self.start(wall, task, container, &runtime_id);
+                let started = self.start(wall, task, container, runtime_id);
                 if let RuntimeEvent::Started {
                     task, container, ..
                 } = &started
@@ -195,12 +195,12 @@ impl FakeRuntime {
                 container,
                 runtime_id,
                 ..
-            } => self.stop(wall, task, container, &runtime_id),
+            } => self.stop(wall, task, container, runtime_id),
             RuntimeCommand::Remove {
                 task,
                 container,
                 runtime_id,
-            } => self.remove(task, container, &runtime_id),
+            } => self.remove(task, container, runtime_id),
             RuntimeCommand::List => RuntimeEvent::Listed(self.list()),
         };
         Finished {
@@ -213,7 +213,7 @@ impl FakeRuntime {
         let (task, container) = (make.labels.task, make.labels.container.clone());
         let key = key(task, &container);
         if let Some(there) = self.containers.get(&key) {
-            let runtime_id = there.runtime_id.clone();
+            let runtime_id = there.runtime_id;
             return RuntimeEvent::Created {
                 task,
                 container,
@@ -240,9 +240,9 @@ impl FakeRuntime {
             };
         }
         self.minted += 1;
-        let runtime_id = format!("{:08x}-{}", self.host.short(), self.minted);
+        let runtime_id = runtime_id(self.host, "ours", self.minted);
         let made = FakeContainer {
-            runtime_id: runtime_id.clone(),
+            runtime_id,
             make,
             status: ObservedStatus::Created,
             run: 0,
@@ -261,7 +261,7 @@ impl FakeRuntime {
         at: Wall,
         task: TaskId,
         container: String,
-        runtime_id: &str,
+        runtime_id: RuntimeId,
     ) -> RuntimeEvent {
         let wanted = match self.known(task, &container, runtime_id) {
             None => Err(permanent(format!(
@@ -348,7 +348,7 @@ impl FakeRuntime {
         at: Wall,
         task: TaskId,
         container: String,
-        runtime_id: &str,
+        runtime_id: RuntimeId,
     ) -> RuntimeEvent {
         let gone = Exit {
             code: None,
@@ -374,7 +374,7 @@ impl FakeRuntime {
         }
     }
 
-    fn remove(&mut self, task: TaskId, container: String, runtime_id: &str) -> RuntimeEvent {
+    fn remove(&mut self, task: TaskId, container: String, runtime_id: RuntimeId) -> RuntimeEvent {
         match self.known(task, &container, runtime_id) {
             Some(there) if there.is_running() => {
                 let reason = "CannotRemoveContainerError: the container is running";
@@ -399,7 +399,7 @@ impl FakeRuntime {
             .values()
             .filter(|container| ours(&container.make.labels))
             .map(|container| Observed {
-                runtime_id: container.runtime_id.clone(),
+                runtime_id: container.runtime_id,
                 labels: container.make.labels.clone(),
                 status: container.status.clone(),
             })
@@ -454,7 +454,8 @@ impl FakeRuntime {
     pub fn double(&mut self, key: &ContainerKey, other: TaskId, at: Wall) {
         if let Some(mut twin) = self.containers.get(key).cloned() {
             twin.make.labels.task = other;
-            twin.runtime_id.push_str("-twin");
+            self.minted += 1;
+            twin.runtime_id = runtime_id(self.host, "ours", self.minted);
             twin.status = ObservedStatus::Running {
                 since: at,
                 ports: Vec::new(),
@@ -467,7 +468,7 @@ impl FakeRuntime {
         }
     }
 
-    fn known(&self, task: TaskId, name: &str, runtime_id: &str) -> Option<&FakeContainer> {
+    fn known(&self, task: TaskId, name: &str, runtime_id: RuntimeId) -> Option<&FakeContainer> {
         self.container(task, name)
             .filter(|container| container.runtime_id == runtime_id)
     }
@@ -502,7 +503,7 @@ impl FakeRuntime {
         }
         let key = key(task, name);
         let run = self.containers.get(&key)?.run;
-        let code = i64::from(self.rng.below(2) == 0);
+        let code = i32::from(self.rng.below(2) == 0);
         Some((
             now + self.draw((100_000, 60_000_000)),
             Chore::Exit { key, run, code },
@@ -516,6 +517,15 @@ impl FakeContainer {
     }
 }
 
+/// No two are alike: whose it is, the host, and a number.
+fn runtime_id(host: HostId, whose: &str, number: u64) -> RuntimeId {
+    let mut bytes = [0; 32];
+    bytes[..whose.len()].copy_from_slice(whose.as_bytes());
+    bytes[8..24].copy_from_slice(&host.0.to_be_bytes());
+    bytes[24..].copy_from_slice(&number.to_be_bytes());
+    RuntimeId(bytes)
+}
+
 fn key(task: TaskId, name: &str) -> ContainerKey {
     ContainerKey {
         task,
@@ -523,7 +533,7 @@ fn key(task: TaskId, name: &str) -> ContainerKey {
     }
 }
 
-const fn exit(code: i64, at: Wall) -> Exit {
+const fn exit(code: i32, at: Wall) -> Exit {
     Exit {
         code: Some(code),
         out_of_memory: false,
@@ -548,7 +558,7 @@ fn started(
     RuntimeEvent::Started {
         task,
         container,
-        runtime_id: there.runtime_id.clone(),
+        runtime_id: there.runtime_id,
         at,
         ports,
     }

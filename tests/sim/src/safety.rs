@@ -12,7 +12,8 @@ use holdfast_core::{
         body::{Body, Key},
         record::Record,
     },
-    ids::{ServiceId, TaskId},
+    ids::{RuntimeId, ServiceId, TaskId},
+    spec::options::HandOver,
     task::{
         runtime::{CreateContainer, Labels, ObservedStatus, RuntimeCommand, SlotLabel},
         status::TaskStatus,
@@ -27,6 +28,23 @@ const OVERLAP: u64 = 15 * SECOND;
 
 // Truth: who runs what, by the runtimes alone.
 impl Cluster {
+    /// A slot of which two copies ran at one time, one of them begun since then.
+    pub fn runs_twice_since(&self, since: u64) -> Option<String> {
+        let meet = |copies: &Vec<Copy>| {
+            copies.iter().any(|late| {
+                let meets = |early: &Copy| {
+                    early.task != late.task
+                        && early.up_at <= late.up_at
+                        && early.down_at.is_none_or(|down_at| down_at > late.up_at)
+                };
+                late.up_at >= since && copies.iter().any(meets)
+            })
+        };
+        let mut slots = self.checks.copies.iter();
+        let found = slots.find(|(_, copies)| meet(copies));
+        found.map(|((service, index), _)| format!("slot {index} of {service}"))
+    }
+
     /// Counts a task anew after something happened to one of its containers.
     pub(crate) fn refresh(&mut self, place: usize, task: TaskId) {
         let mut containers = self.hosts[place].runtime.containers_of(task).peekable();
@@ -193,7 +211,7 @@ impl Cluster {
                 container,
                 runtime_id,
             } => self
-                .check_ours(place, *task, container, runtime_id)
+                .check_ours(place, *task, container, *runtime_id)
                 .and_then(|()| {
                     let there = self.hosts[place].runtime.container(*task, container);
                     there.map_or(Ok(()), |there| self.check_start(place, &there.make.labels))
@@ -204,13 +222,13 @@ impl Cluster {
                 runtime_id,
                 ..
             } => self
-                .check_ours(place, *task, container, runtime_id)
+                .check_ours(place, *task, container, *runtime_id)
                 .and_then(|()| self.check_stop(place, *task)),
             RuntimeCommand::Remove {
                 task,
                 container,
                 runtime_id,
-            } => self.check_ours(place, *task, container, runtime_id),
+            } => self.check_ours(place, *task, container, *runtime_id),
             RuntimeCommand::List => Ok(()),
             #[allow(unreachable_patterns, reason = "commands that are yet to come")]
             _ => Ok(()),
@@ -256,14 +274,10 @@ impl Cluster {
         place: usize,
         task: TaskId,
         name: &str,
-        runtime_id: &str,
+        runtime_id: RuntimeId,
     ) -> Result<(), String> {
         let runtime = &self.hosts[place].runtime;
-        if runtime
-            .foreign()
-            .iter()
-            .any(|foreign| foreign == runtime_id)
-        {
+        if runtime.foreign().contains(&runtime_id) {
             return Err(format!("touches {runtime_id}, which is not ours"));
         }
         let ours = runtime.container(task, name);
@@ -367,9 +381,9 @@ impl Cluster {
             || board.is_service_gone(service)
             || wanted.is_some_and(|desired| index >= desired)
             || board.stop_order(task).is_some()
-            || board.slot(service, index).is_some_and(|(_, slot)| {
-                slot.order == holdfast_core::cluster::body::HandOver::StopFirst
-            });
+            || board
+                .slot(service, index)
+                .is_some_and(|(_, slot)| slot.order == HandOver::StopFirst);
         if is_excused {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use holdfast_core::{
     cluster::body::Availability,
     rng::Rng,
-    spec::options::{OptionsChange, PartitionPolicy, ReplaceAfter},
+    spec::options::{HandOver, OptionsChange, PartitionPolicy, ReplaceAfter},
     spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
 };
 use std::{collections::BTreeMap, fmt};
@@ -138,6 +138,21 @@ pub fn draw_choices(rng: &mut Rng, hosts: usize, seconds: u64) -> Vec<TimedOrder
             order: choice(rng, kind, hosts),
         });
         at += rng.below(15 * SECOND);
+    }
+    // Again behind the others, for the sake of their numbers.
+    if rng.below(2) == 0 {
+        let options = OptionsChange {
+            hand_over: Some(HandOver::StopFirst),
+            ..OptionsChange::default()
+        };
+        orders.extend((0..3).map(|number| TimedOrder {
+            at: 19 * SECOND + rng.below(seconds * SECOND),
+            host: rng.below(hosts as u64) as usize,
+            order: Order::Choose {
+                service: format!("s{number}"),
+                options,
+            },
+        }));
     }
     orders
 }

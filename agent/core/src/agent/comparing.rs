@@ -49,14 +49,14 @@ impl Agent {
             RuntimeEvent::Available { version } => {
                 // What ran before may have ended unseen: nothing is vouched for until it is
                 // compared.
-                let reason = "its containers are being compared".to_owned();
+                let reason = "its containers are being compared".into();
                 self.runtime = RuntimeStatus::Unavailable { reason };
-                self.runtime_version = Some(version.clone());
+                self.runtime_version = Some(version.as_str().into());
             }
             RuntimeEvent::Unavailable { reason } => {
                 self.runtime_version = None;
                 self.runtime = RuntimeStatus::Unavailable {
-                    reason: reason.clone(),
+                    reason: reason.as_str().into(),
                 };
             }
             // Whether a task that was found has stopped already, the peers may know better.

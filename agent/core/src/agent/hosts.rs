@@ -50,7 +50,7 @@ impl Agent {
             return Err(Refusal::ForgetsItself);
         }
         if self.board.is_up(host) && !force {
-            let name = report.name.clone();
+            let name = report.name.to_string();
             let tasks = self.live_tasks_on(host);
             return Err(Refusal::HostIsUp { name, tasks });
         }

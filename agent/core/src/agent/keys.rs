@@ -123,7 +123,9 @@ impl Agent {
     fn hosts_whose(&self, holds: impl Fn(HostId, &KeyReport) -> bool) -> Vec<String> {
         let hosts = self.board.hosts();
         let hosts = hosts.filter(|(host, _, report)| holds(*host, &report.keys));
-        hosts.map(|(_, _, report)| report.name.clone()).collect()
+        hosts
+            .map(|(_, _, report)| report.name.to_string())
+            .collect()
     }
 }
 

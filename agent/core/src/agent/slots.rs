@@ -6,7 +6,7 @@ use crate::{
     effect::Effects,
     ids::{Generation, ServiceId, SlotIndex, TaskId},
     schedule::{
-        copy::{Fate, fate, serves},
+        copy::{Fate, awaited, fate, serves},
         keeper::{Scope, Sight},
         lease::Standing,
     },
@@ -31,7 +31,7 @@ struct Offer {
     index: SlotIndex,
     generation: Generation,
     slot: Slot,
-    service_name: String,
+    service_name: Box<str>,
 }
 
 impl Agent {
@@ -69,7 +69,7 @@ impl Agent {
                 self.stop_copy(now, task, LEASE_OVER, fx);
                 continue;
             }
-            let fate = fate(&self.board, &self.index, (self.config.host, task), &label);
+            let fate = fate(&self.board, (self.config.host, task), &label);
             if !matches!(fate, Fate::GiveWay { .. }) {
                 self.giving_way.remove(&task);
             }
@@ -154,15 +154,16 @@ impl Agent {
             .filter(|index| *index < service.desired && scope.covers(*index));
         let offer = |index| {
             let (generation, slot) = self.board.slot(id, index)?;
-            let mut copies = self.index.copies(&self.board, id, index);
+            let mut copies = self.board.copies(id, index);
             let is_served = copies.any(|(on, task, report)| {
                 on == me && (slot.adopted == Some(task) || serves(report, index, generation))
             });
-            (!is_served).then(|| Offer {
+            let begins = !is_served && awaited(&self.board, id, slot).is_none();
+            begins.then(|| Offer {
                 index,
                 generation,
                 slot: slot.clone(),
-                service_name: service.settings.name.clone(),
+                service_name: service.settings.name.as_str().into(),
             })
         };
         naming_me.filter_map(offer).collect()
@@ -189,7 +190,7 @@ impl Agent {
                 report.desired = TaskStatus::Stopped;
                 report.last = TaskStatus::Stopped;
                 report.stop_code = Some(StopCode::TaskFailedToStart);
-                report.stopped_reason = no_room.to_string();
+                report.stopped_reason = no_room.to_string().into();
                 report.refused = true;
                 report.stopped_at = Some(now.wall);
                 self.write_task(now, task, report, fx);
@@ -245,7 +246,7 @@ impl Agent {
                 .stop_code
                 .get_or_insert(StopCode::EssentialContainerExited);
             if report.stopped_reason.is_empty() {
-                report.stopped_reason = "its containers were gone when the agent looked".to_owned();
+                report.stopped_reason = "its containers were gone when the agent looked".into();
             }
             report.stopped_at = Some(now.wall);
             self.write_task(now, task, report, fx);

@@ -13,6 +13,7 @@ use crate::{
     ids::{HostId, ServiceId},
     limits,
     schedule::{index::Touched, keeper::Scope},
+    spec::options::HandOver,
     time::Now,
 };
 use std::{
@@ -23,6 +24,9 @@ use std::{
 /// Rounds of settling in one step. Each one only follows from what the one before wrote, and a
 /// chain is never that long: offer, refusal, next offer, and so on for one host.
 const ROUNDS_MAX: u32 = 64;
+
+/// Draws of peers to spread to, in vain or not.
+const DRAWS_MAX: u32 = 32;
 
 impl Agent {
     /// Acts on everything that changed in this step until nothing does any more.
@@ -114,14 +118,19 @@ impl Agent {
                 .chain(slot.superseded.iter().map(|at| at.host))
                 .collect(),
             (Key::Task(..), Some(Body::Task(report))) => {
-                // The keeper decides what follows; the predecessors wait for this very report.
+                // The keeper decides what follows; the predecessors, or under stop-first the
+                // successor, wait for this very report.
                 let Some(label) = &report.slot else {
                     return Vec::new();
                 };
                 let slot = self.board.slot(label.service, label.index);
-                let superseded = slot.into_iter().flat_map(|(_, slot)| &slot.superseded);
+                let slot = slot.map(|(_, slot)| slot);
+                let superseded = slot.into_iter().flat_map(|slot| &slot.superseded);
+                let successor = slot.filter(|slot| slot.order == HandOver::StopFirst);
+                let successor = successor.and_then(|slot| slot.host);
                 let keeper = self.index.keeper_of(label.service);
-                superseded.map(|at| at.host).chain(keeper).collect()
+                let hosts = superseded.map(|at| at.host).chain(keeper);
+                hosts.chain(successor).collect()
             }
             (Key::StopOrder(task), _) => self
                 .board
@@ -137,14 +146,21 @@ impl Agent {
         }
     }
 
-    /// The next peer in the order of ids, then random ones.
+    /// The next peer in the order of ids, then random ones; of suspects only where there is nobody
+    /// else: what is sent to one that is dead is lost, and all learn of a death at once.
     fn sample(&mut self, count: usize) -> Vec<HostId> {
         let up = self.membership.up();
         let next = up.partition_point(|peer| *peer < self.config.host);
-        let mut places: Vec<usize> = (next..up.len()).chain(0..next).take(1).collect();
-        while places.len() < count.min(up.len()) {
+        let is_suspect = |place: &usize| self.board.is_suspect(up[*place]);
+        let mut around = (next..up.len()).chain(0..next);
+        let first = around.find(|place| !is_suspect(place));
+        let mut places: Vec<usize> = first.into_iter().collect();
+        for _ in 0..DRAWS_MAX {
+            if places.len() >= count.min(up.len()) {
+                break;
+            }
             let place = self.rng.index(up.len()).expect("there are peers");
-            if !places.contains(&place) {
+            if !places.contains(&place) && !is_suspect(&place) {
                 places.push(place);
             }
         }

@@ -36,7 +36,7 @@ impl Agent {
         let name = self
             .board
             .host(host)
-            .map_or_else(String::new, |(_, r)| r.name.clone());
+            .map_or_else(String::new, |(_, r)| r.name.to_string());
         let reason = reason.to_owned();
         let change = HostChange {
             host,
@@ -52,7 +52,7 @@ impl Agent {
         if let Some(Body::Host(before)) = before {
             let change = HostChange {
                 host,
-                name: before.name.clone(),
+                name: before.name.to_string(),
                 now: HostStanding::Forgotten,
                 reason: "it was forgotten".to_owned(),
             };
@@ -242,7 +242,7 @@ impl Agent {
         let change = TaskChange {
             task,
             host,
-            service: slot.map(|slot| (slot.service, slot.service_name.clone(), slot.index)),
+            service: slot.map(|slot| (slot.service, slot.service_name.to_string(), slot.index)),
             from,
             to: report.last,
             stop_code: report.stop_code,
@@ -254,7 +254,7 @@ impl Agent {
     /// Why a task ended or, of one that goes on, why there is one.
     fn reason_of(&self, report: &TaskReport) -> String {
         if !report.stopped_reason.is_empty() {
-            return report.stopped_reason.clone();
+            return report.stopped_reason.to_string();
         }
         let slot = report
             .slot
@@ -294,10 +294,11 @@ fn options_text(options: ServiceOptions) -> String {
         replace_after,
         partition,
         rebalance,
+        hand_over,
     } = options;
     let rebalance = if rebalance { "on" } else { "off" };
     format!(
         "is to be held with replace-after {replace_after}, partition {partition}, rebalance \
-         {rebalance}"
+         {rebalance}, hand-over {hand_over}"
     )
 }

@@ -46,20 +46,20 @@ fn version(wall: Wall) -> Version {
 
 fn host(host: HostId) -> Arc<Record> {
     let report = HostReport {
-        name: "peer".to_owned(),
+        name: "peer".into(),
         address: address(host),
         zone: None,
-        attributes: Vec::new(),
+        attributes: Box::default(),
         capacity: Capacity::default(),
-        used: Capacity::default(),
+
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
-            version: "28".to_owned(),
+            version: "28".into(),
         },
         fingerprint: 2,
         keys: Default::default(),
-        agent_version: String::new(),
+        agent_version: Box::default(),
         registered_at: NOW.wall,
         started_at: NOW.wall,
     };
@@ -364,21 +364,21 @@ fn a_task_belongs_to_whichever_host_reports_it_in_any_order() {
     drop(tell(&mut scratch, vec![]));
     let report = crate::cluster::body::TaskReport {
         definition: crate::ids::Digest([1; 32]),
-        family: String::new(),
+        family: Box::default(),
         revision: 1,
         slot: None,
         desired: crate::task::status::TaskStatus::Running,
         last: crate::task::status::TaskStatus::Running,
         health: Default::default(),
         stop_code: None,
-        stopped_reason: String::new(),
+        stopped_reason: Box::default(),
         refused: false,
         replaced: false,
         created_at: Wall(1),
         started_at: None,
         stopping_at: None,
         stopped_at: None,
-        containers: vec![],
+        containers: Box::default(),
     };
     for host in [PEER, OTHER] {
         board.merge(&Record::new(
@@ -402,21 +402,21 @@ fn an_adopted_task_is_not_called_stopped_while_its_container_runs() {
     };
     let report = crate::cluster::body::TaskReport {
         definition: crate::ids::Digest([1; 32]),
-        family: String::new(),
+        family: Box::default(),
         revision: 1,
         slot: None,
         desired: TaskStatus::Running,
         last: TaskStatus::Provisioning,
         health: Default::default(),
         stop_code: None,
-        stopped_reason: String::new(),
+        stopped_reason: Box::default(),
         refused: false,
         replaced: false,
         created_at: Wall(1),
         started_at: None,
         stopping_at: None,
         stopped_at: None,
-        containers: vec![],
+        containers: Box::default(),
     };
     let mut task = Task::remembered(TaskId(7), report, None, &Timings::default());
     task.stop(

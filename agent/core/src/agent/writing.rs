@@ -375,18 +375,17 @@ impl Agent {
         let me = self.config.host;
         let before = self.board.host(me);
         let report = HostReport {
-            name: self.config.name.clone(),
+            name: self.config.name.as_str().into(),
             address: self.config.address,
-            zone: self.config.zone.clone(),
+            zone: self.config.zone.as_deref().map(Box::from),
             attributes: self.config.attributes.clone().into_iter().collect(),
             capacity: self.config.capacity,
-            used: self.ledger.used(),
             status: self.status,
             caught_up: self.joining.is_done() && self.clocks.are_right(),
             runtime: self.runtime.clone(),
             fingerprint: self.config.fingerprint,
             keys: self.config.keys.clone(),
-            agent_version: self.config.agent_version.clone(),
+            agent_version: self.config.agent_version.as_str().into(),
             registered_at: self.registered_at,
             started_at: self.started.wall,
         };

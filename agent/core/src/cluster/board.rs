@@ -15,7 +15,7 @@ use crate::{
     spec::{service::DefinitionRef, task_definition::TaskDefinition},
     time::Wall,
 };
-use entry::{ByKey, ByService, ByTask, TasksOf};
+use entry::{ByKey, BySlot, ByTask, TasksOf};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
@@ -34,7 +34,7 @@ pub struct Board {
     /// Services with live settings by name; the earliest of a name is the one that counts.
     names: OrdMap<String, OrdSet<(Wall, ServiceId)>>,
     /// Task reports with a slot.
-    service_tasks: OrdSet<ByService>,
+    slot_tasks: OrdSet<BySlot>,
     tasks: OrdSet<ByTask>,
 }
 
@@ -137,7 +137,7 @@ impl Board {
             (Key::Task(..), Some(Body::Task(report))) => {
                 self.tasks.insert(ByTask(Arc::clone(record)));
                 if report.slot.is_some() {
-                    self.service_tasks.insert(ByService(Arc::clone(record)));
+                    self.slot_tasks.insert(BySlot(Arc::clone(record)));
                 }
             }
             _ => {}
@@ -158,7 +158,7 @@ impl Board {
             (Key::Task(..), Some(Body::Task(report))) => {
                 self.tasks.remove(&ByTask(Arc::clone(record)));
                 if report.slot.is_some() {
-                    self.service_tasks.remove(&ByService(Arc::clone(record)));
+                    self.slot_tasks.remove(&BySlot(Arc::clone(record)));
                 }
             }
             _ => {}
@@ -548,15 +548,32 @@ impl Board {
             })
     }
 
-    /// All reported tasks of a service, whatever their status, on hosts up or down.
+    /// All reported tasks of a service, whatever their status, on hosts up or down; slot by slot.
     pub fn tasks_of(
         &self,
         service: ServiceId,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
-        let range = self
-            .service_tasks
-            .range(TasksOf::Begin(service)..TasksOf::End(service));
-        range.filter_map(|ByService(record)| entry::report(record))
+        self.slot_task_range(service, 0, SlotIndex::MAX)
+    }
+
+    /// All reported tasks of a slot.
+    pub fn copies(
+        &self,
+        service: ServiceId,
+        index: SlotIndex,
+    ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
+        self.slot_task_range(service, index, index)
+    }
+
+    fn slot_task_range(
+        &self,
+        service: ServiceId,
+        first: SlotIndex,
+        last: SlotIndex,
+    ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
+        let range = TasksOf::Begin(service, first)..TasksOf::End(service, last);
+        let range = self.slot_tasks.range(range);
+        range.filter_map(|BySlot(record)| entry::report(record))
     }
 
     pub fn stop_order(&self, task: TaskId) -> Option<&str> {

@@ -2,8 +2,11 @@
 
 use crate::{
     cluster::keys::KeyReport,
-    ids::{Digest, HostId, KeyId, Secret, ServiceId, SlotIndex, TaskId},
-    spec::{options::ServiceOptions, task_definition::TaskDefinition},
+    ids::{Digest, HostId, KeyId, RuntimeId, Secret, ServiceId, SlotIndex, TaskId},
+    spec::{
+        options::{HandOver, ServiceOptions},
+        task_definition::TaskDefinition,
+    },
     task::{
         runtime::{PortBinding, SlotLabel},
         status::{Health, StopCode, TaskStatus},
@@ -101,13 +104,12 @@ pub struct ServiceSettings {
 /// What a host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostReport {
-    pub name: String,
+    pub name: Box<str>,
     pub address: SocketAddr,
-    pub zone: Option<String>,
+    pub zone: Option<Box<str>>,
     /// In order of their names; a map of one would take half a kilobyte.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: Box<[(String, String)]>,
     pub capacity: Capacity,
-    pub used: Capacity,
     pub status: HostStatus,
     /// Has a full copy of the board, so it may be keeper and be given slots.
     pub caught_up: bool,
@@ -116,7 +118,7 @@ pub struct HostReport {
     pub fingerprint: u64,
     /// Which cluster keys it has, and which it seals with.
     pub keys: KeyReport,
-    pub agent_version: String,
+    pub agent_version: Box<str>,
     pub registered_at: Wall,
     /// When its agent started; of two agents with one identity the later one is the clone.
     pub started_at: Wall,
@@ -142,15 +144,15 @@ pub enum HostStatus {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuntimeStatus {
-    Available { version: String },
-    Unavailable { reason: String },
+    Available { version: Box<str> },
+    Unavailable { reason: Box<str> },
 }
 
 /// What a host says of one of its tasks; kept for an hour after the task stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskReport {
     pub definition: Digest,
-    pub family: String,
+    pub family: Box<str>,
     pub revision: u32,
     /// The slot that the task serves, at the generation it serves it in.
     pub slot: Option<SlotLabel>,
@@ -158,7 +160,7 @@ pub struct TaskReport {
     pub last: TaskStatus,
     pub health: Health,
     pub stop_code: Option<StopCode>,
-    pub stopped_reason: String,
+    pub stopped_reason: Box<str>,
     /// The host never started anything: it refused the offer, and says why in `stopped_reason`.
     pub refused: bool,
     /// The slot was given to another task without this one being asked; it runs on until the
@@ -168,19 +170,19 @@ pub struct TaskReport {
     pub started_at: Option<Wall>,
     pub stopping_at: Option<Wall>,
     pub stopped_at: Option<Wall>,
-    pub containers: Vec<ContainerReport>,
+    pub containers: Box<[ContainerReport]>,
 }
 
+/// What its definition says of it is there to be read, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerReport {
-    pub name: String,
-    pub image: String,
-    /// The container runtime's id; empty until the container exists.
-    pub runtime_id: String,
+    pub name: Box<str>,
+    /// `None` until the container is known to exist.
+    pub runtime_id: Option<RuntimeId>,
     pub status: ContainerStatus,
-    pub exit_code: Option<i64>,
-    pub reason: String,
-    pub ports: Vec<PortBinding>,
+    pub exit_code: Option<i32>,
+    pub reason: Box<str>,
+    pub ports: Box<[PortBinding]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -271,12 +273,6 @@ pub struct Placement {
     pub task: TaskId,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HandOver {
-    StartFirst,
-    StopFirst,
-}
-
 /// As on the wire.
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -319,21 +315,21 @@ impl TaskReport {
     pub fn begin(revision: ServiceRevision, slot: Option<SlotLabel>, now: Wall) -> Self {
         Self {
             definition: revision.definition,
-            family: revision.family,
+            family: revision.family.into(),
             revision: revision.revision,
             slot,
             desired: TaskStatus::Running,
             last: TaskStatus::Provisioning,
             health: Health::Unknown,
             stop_code: None,
-            stopped_reason: String::new(),
+            stopped_reason: Box::default(),
             refused: false,
             replaced: false,
             created_at: now,
             started_at: None,
             stopping_at: None,
             stopped_at: None,
-            containers: Vec::new(),
+            containers: Box::default(),
         }
     }
 }

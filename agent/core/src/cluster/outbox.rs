@@ -1,9 +1,11 @@
 //! The outbox: changed records that wait to be spread, within a budget and fair in a flood.
 //!
 //! What comes into a quiet outbox leaves at once; what follows within a few milliseconds leaves
-//! together, so that datagrams are full. Verdicts, slots and the like do not wait for that, and a
-//! flood of others cannot hold them up. Of either sort the newest and the oldest share what may be
-//! sent, so that news is news and everything has its turn. What is too much is left to repair.
+//! together, so that datagrams are full. Verdicts, services, slots and the like do not wait for
+//! that, and a flood of others cannot hold them up; nor can one of slots hold up what is said of
+//! hosts and services, for which keepers wait and hosts that were given slots. Of each sort the
+//! newest and the oldest share what may be sent, so that news is news and everything has its turn.
+//! What is too much is left to repair.
 
 use crate::{
     cluster::{body::Key, record::Record},
@@ -19,8 +21,8 @@ const FLUSH_INTERVAL: Span = Span::from_ms(10);
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outbox {
-    urgent: Queue,
-    rest: Queue,
+    /// The most urgent sort first.
+    queues: [Queue; 3],
     /// By key hash, so that a later version takes the place of the one that waits.
     places: BTreeMap<u64, u64>,
     pushed: u64,
@@ -48,21 +50,17 @@ impl Outbox {
         }
         self.pushed += 1;
         if let Some(place) = self.places.insert(record.key_hash, self.pushed) {
-            self.urgent.remove(&place);
-            self.rest.remove(&place);
+            for queue in &mut self.queues {
+                queue.remove(&place);
+            }
         }
         let change = Change {
             record: Arc::clone(record),
             from,
         };
-        let queue = if is_urgent(&record.key) {
-            &mut self.urgent
-        } else {
-            &mut self.rest
-        };
-        queue.insert(self.pushed, change);
-        while self.urgent.len() + self.rest.len() > limits::OUTBOX_RECORDS_MAX {
-            let oldest = self.rest.pop_first().or_else(|| self.urgent.pop_first());
+        self.queues[sort(&record.key)].insert(self.pushed, change);
+        while self.len() > limits::OUTBOX_RECORDS_MAX {
+            let oldest = self.queues.iter_mut().rev().find_map(Queue::pop_first);
             if let Some((_, change)) = oldest {
                 self.places.remove(&change.record.key_hash);
             }
@@ -74,9 +72,13 @@ impl Outbox {
         std::mem::take(&mut self.fresh)
     }
 
+    fn len(&self) -> usize {
+        self.queues.iter().map(Queue::len).sum()
+    }
+
     /// What is to be sent now; at most [`limits::SPREAD_BYTES_MAX`] in one interval.
     pub fn flush(&mut self, now: Mono) -> Vec<Change> {
-        if self.urgent.is_empty() && self.rest.is_empty() {
+        if self.len() == 0 {
             return Vec::new();
         }
         let due = now >= self.next_flush;
@@ -84,18 +86,20 @@ impl Outbox {
             self.next_flush = now + FLUSH_INTERVAL;
             self.budget = limits::SPREAD_BYTES_MAX;
         }
-        let reserved = if self.rest.is_empty() {
-            0
-        } else {
-            limits::SPREAD_BYTES_MAX / 4
-        };
         let mut taken = Vec::new();
-        let room = self.budget.saturating_sub(reserved);
-        let urgent = take(&mut self.urgent, room, &mut taken);
-        self.budget = self.budget.saturating_sub(urgent);
-        if due {
-            let rest = take(&mut self.rest, self.budget, &mut taken);
-            self.budget = self.budget.saturating_sub(rest);
+        for sort in 0..self.queues.len() {
+            let [queue, later @ ..] = &mut self.queues[sort..] else {
+                break;
+            };
+            if sort == REST && !due {
+                break;
+            }
+            // What is less urgent has its share, too.
+            let waiting = later.iter().filter(|queue| !queue.is_empty()).count();
+            let reserved = waiting * limits::SPREAD_BYTES_MAX / 4;
+            let room = self.budget.saturating_sub(reserved);
+            let bytes = take(queue, room, &mut taken);
+            self.budget = self.budget.saturating_sub(bytes);
         }
         for change in &taken {
             self.places.remove(&change.record.key_hash);
@@ -104,8 +108,7 @@ impl Outbox {
     }
 
     pub fn deadline(&self) -> Option<Mono> {
-        let waits = !(self.urgent.is_empty() && self.rest.is_empty());
-        waits.then_some(self.next_flush)
+        (self.len() > 0).then_some(self.next_flush)
     }
 }
 
@@ -131,23 +134,22 @@ fn take(queue: &mut Queue, room: usize, into: &mut Vec<Change>) -> usize {
     bytes
 }
 
-/// Who acts on these acts at once, and there are few of them.
-const fn is_urgent(key: &Key) -> bool {
+/// Whoever acts on what is more urgent acts at once, and there is little of it.
+const fn sort(key: &Key) -> usize {
     match key {
         Key::Host(_)
         | Key::StopOrder(_)
         | Key::Verdict(_)
-        | Key::Slot(..)
         | Key::Directive(_)
         | Key::Electorate
         | Key::ClusterKey(_)
-        | Key::KeyInUse => true,
-        Key::Definition(_)
-        | Key::Label { .. }
+        | Key::KeyInUse
         | Key::ServiceCount(_)
         | Key::ServiceRevision(_)
-        | Key::ServiceSettings(_)
-        | Key::Task(..)
-        | Key::Unknown { .. } => false,
+        | Key::ServiceSettings(_) => 0,
+        Key::Slot(..) => 1,
+        Key::Definition(_) | Key::Label { .. } | Key::Task(..) | Key::Unknown { .. } => REST,
     }
 }
+
+const REST: usize = 2;

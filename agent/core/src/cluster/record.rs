@@ -36,7 +36,7 @@ pub struct Record {
     pub version: Version,
     pub body: Option<Body>,
     /// Room for the author's signature; empty until hosts have key pairs.
-    pub signature: Vec<u8>,
+    pub signature: Box<[u8]>,
     /// Hash of the key alone; says where in the hash tree the record is.
     pub key_hash: u64,
     /// Length of the wire form in bytes.
@@ -51,7 +51,7 @@ struct WireRecord {
     key: Vec<u8>,
     version: Version,
     body: Option<Vec<u8>>,
-    signature: Vec<u8>,
+    signature: Box<[u8]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,10 +76,10 @@ pub enum RecordError {
 
 impl Record {
     pub fn new(key: Key, version: Version, body: Option<Body>) -> Arc<Self> {
-        Self::assemble(key, version, body, Vec::new())
+        Self::assemble(key, version, body, Box::default())
     }
 
-    fn assemble(key: Key, version: Version, body: Option<Body>, signature: Vec<u8>) -> Arc<Self> {
+    fn assemble(key: Key, version: Version, body: Option<Body>, signature: Box<[u8]>) -> Arc<Self> {
         let (kind, key_bytes) = key.to_wire();
         let key_hash = mix(hash_bytes(&key_bytes) ^ u64::from(kind));
         let mut record = Self {

@@ -8,18 +8,22 @@ mod repair;
 
 use super::{
     body::{
-        Availability, Body, Capacity, ClusterKey, Directive, Electorate, HandOver, HostReport,
-        HostStatus, Key, KeyInUse, Label, Placement, RuntimeStatus, ServiceCount, ServiceRevision,
-        ServiceSettings, Slot, Standing, StopOrder, TaskReport, Verdict,
+        Availability, Body, Capacity, ClusterKey, ContainerReport, ContainerStatus, Directive,
+        Electorate, HostReport, HostStatus, Key, KeyInUse, Label, Placement, RuntimeStatus,
+        ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, StopOrder, TaskReport,
+        Verdict,
     },
     record::{Record, Stamp, Version},
 };
 use crate::{
-    ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
+    ids::{Digest, HostId, KeyId, RuntimeId, Secret, ServiceId, TaskId},
     rng::Rng,
-    spec::{options::ServiceOptions, task_definition::TaskDefinition},
+    spec::{
+        options::{HandOver, ServiceOptions},
+        task_definition::{Protocol, TaskDefinition},
+    },
     task::{
-        runtime::SlotLabel,
+        runtime::{PortBinding, SlotLabel},
         status::{Health, TaskStatus},
     },
     time::Wall,
@@ -159,23 +163,22 @@ fn revision(definition: Digest, family: &str) -> ServiceRevision {
 
 fn host_report(name: &str) -> HostReport {
     HostReport {
-        name: name.to_owned(),
+        name: name.into(),
         address: "10.0.0.1:7400".parse().expect("it is an address"),
-        zone: Some("a".to_owned()),
-        attributes: vec![("disk".to_owned(), "ssd".to_owned())],
+        zone: Some("a".into()),
+        attributes: Box::new([("disk".to_owned(), "ssd".to_owned())]),
         capacity: Capacity {
             cpu: 4_096,
             memory_mib: 8_192,
         },
-        used: Capacity::default(),
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
-            version: "28".to_owned(),
+            version: "28".into(),
         },
         fingerprint: 7,
         keys: Default::default(),
-        agent_version: "0.1.0".to_owned(),
+        agent_version: "0.1.0".into(),
         registered_at: Wall(1),
         started_at: Wall(1),
     }
@@ -184,26 +187,37 @@ fn host_report(name: &str) -> HostReport {
 fn task_report(rng: &mut Rng) -> TaskReport {
     let slot = SlotLabel {
         service: ServiceId(u128::from(rng.below(4))),
-        service_name: "web".to_owned(),
+        service_name: "web".into(),
         index: rng.below(3) as u32,
         generation: rng.below(3),
     };
     TaskReport {
         definition: Digest([1; 32]),
-        family: "web".to_owned(),
+        family: "web".into(),
         revision: 1,
         slot: (rng.below(4) > 0).then_some(slot),
         desired: TaskStatus::Running,
         last: TaskStatus::Running,
         health: Health::Unknown,
         stop_code: None,
-        stopped_reason: String::new(),
+        stopped_reason: Box::default(),
         refused: false,
         replaced: rng.below(2) == 0,
         created_at: Wall(1),
         started_at: Some(Wall(2)),
         stopping_at: None,
         stopped_at: None,
-        containers: Vec::new(),
+        containers: Box::new([ContainerReport {
+            name: "nginx".into(),
+            runtime_id: Some(RuntimeId([0xc0; 32])),
+            status: ContainerStatus::Running,
+            exit_code: Some(137),
+            reason: "said".into(),
+            ports: Box::new([PortBinding {
+                container_port: 80,
+                host_port: 8_080,
+                protocol: Protocol::Tcp,
+            }]),
+        }]),
     }
 }

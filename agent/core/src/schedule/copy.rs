@@ -6,10 +6,10 @@
 use crate::{
     cluster::{
         board::Board,
-        body::{HandOver, Slot, TaskReport},
+        body::{HostStatus, Placement, Slot, TaskReport},
     },
-    ids::{Generation, HostId, SlotIndex, TaskId},
-    schedule::index::Index,
+    ids::{Generation, HostId, ServiceId, SlotIndex, TaskId},
+    spec::options::{HandOver, PartitionPolicy},
     task::{
         runtime::SlotLabel,
         status::{Health, TaskStatus},
@@ -35,12 +35,7 @@ pub enum Fate {
 }
 
 /// Decides about the copy `task` of `host`, which serves the slot as `label` says.
-pub fn fate(
-    board: &Board,
-    index: &Index,
-    (host, task): (HostId, TaskId),
-    label: &SlotLabel,
-) -> Fate {
+pub fn fate(board: &Board, (host, task): (HostId, TaskId), label: &SlotLabel) -> Fate {
     let Some(service) = board.service(label.service) else {
         // Not to know a service is no reason to stop its tasks; to know that it is gone is one.
         return if board.is_service_gone(label.service) {
@@ -76,22 +71,38 @@ pub fn fate(
     let reason = slot.reason.clone();
     match slot.order {
         HandOver::StopFirst => Fate::Stop { reason },
-        HandOver::StartFirst if has_successor(board, index, (generation, slot), label) => {
+        HandOver::StartFirst if has_successor(board, (generation, slot), label) => {
             Fate::GiveWay { reason }
         }
         HandOver::StartFirst => Fate::Serve,
     }
 }
 
+/// Under stop-first: a predecessor that may still run. Before its end the slot's host begins
+/// nothing. Of a host that is down it may run on unseen, which `fill` puts up with.
+pub fn awaited(board: &Board, service: ServiceId, slot: &Slot) -> Option<Placement> {
+    if slot.order != HandOver::StopFirst || planted!(BeginsBeforeTheEnd) {
+        return None;
+    }
+    let service = board.service(service)?;
+    let fills = service.settings.options.partition == PartitionPolicy::Fill;
+    let may_run = |at: &&Placement| {
+        let report = board.task_at(at.host, at.task);
+        let has_left = board.status(at.host) == Some(HostStatus::Left);
+        report.is_some_and(|report| report.last.is_live())
+            && (board.is_up(at.host) || !(fills || has_left))
+    };
+    slot.superseded.iter().find(may_run).copied()
+}
+
 /// The host that the slot names has itself reported a healthy task at this generation.
 fn has_successor(
     board: &Board,
-    index: &Index,
     (generation, slot): (Generation, &Slot),
     label: &SlotLabel,
 ) -> bool {
     let Some(host) = slot.host else { return false };
-    let mut copies = index.copies(board, label.service, label.index);
+    let mut copies = board.copies(label.service, label.index);
     copies.any(|(on, task, report)| {
         let serving = serves(report, label.index, generation) && is_healthy(report);
         on == host && serving && board.is_vouched(on, task)

@@ -1,4 +1,4 @@
-//! The board as the keeper needs it: loads, copies of each slot, slots of each host, keepers.
+//! The board as the keeper needs it: loads, slots of each host, offers, keepers.
 //!
 //! Follows the board record by record and says which slots a change can touch, so that the news of
 //! one host re-plans a few slots and not every service.
@@ -38,7 +38,6 @@ pub struct Touched {
 pub struct Index {
     pub(super) load: Load,
     keepers: Keepers,
-    copies: BTreeSet<(ServiceId, SlotIndex, HostId, TaskId)>,
     /// Services under the policy `majority`.
     under_majority: BTreeSet<ServiceId>,
     /// The slots that name a host.
@@ -119,22 +118,6 @@ impl Index {
         moving.count()
     }
 
-    /// Each task that was ever reported for the slot and is still on the board.
-    pub fn copies<'a>(
-        &self,
-        board: &'a Board,
-        service: ServiceId,
-        index: SlotIndex,
-    ) -> impl Iterator<Item = (HostId, TaskId, &'a TaskReport)> {
-        let first = (service, index, HostId(0), TaskId(0));
-        let last = (service, index, HostId(u128::MAX), TaskId(u128::MAX));
-        self.copies
-            .range(first..=last)
-            .filter_map(|&(_, _, host, task)| {
-                board.task_at(host, task).map(|report| (host, task, report))
-            })
-    }
-
     /// The slots of the service that name the host.
     pub fn slots_naming(
         &self,
@@ -159,7 +142,7 @@ impl Index {
 impl Index {
     /// All that it knows of the board. What it looked for in vain is its own.
     pub(super) fn shown(&self) -> String {
-        let known = (&self.load, &self.keepers, &self.copies, &self.named);
+        let known = (&self.load, &self.keepers, &self.named);
         let slots = (&self.unplaced, &self.offered, &self.handed_over);
         let hosts = (&self.failed_starts, &self.doubted);
         format!("{known:#?} {slots:#?} {hosts:#?}")
@@ -337,12 +320,6 @@ impl Index {
     ) {
         if let Some(label) = &report.slot {
             self.recount(label.service, label.index);
-            let copy = (label.service, label.index, host, task);
-            if holds {
-                self.copies.insert(copy);
-            } else {
-                self.copies.remove(&copy);
-            }
             self.note_failure((label.service, host), task, report, holds);
         }
         if report.last.is_live() {
@@ -381,7 +358,7 @@ impl Index {
     /// A slot that is wanted, and that its host has not answered yet, counts as promised there.
     fn count_offer(&mut self, board: &Board, service: ServiceId, index: SlotIndex) {
         self.discount(board, service, index);
-        let offer = self.open_offer(board, service, index);
+        let offer = open_offer(board, service, index);
         let before = self.offered.get(&(service, index)).copied();
         if before == offer {
             return;
@@ -428,21 +405,6 @@ impl Index {
         }
     }
 
-    fn open_offer(
-        &self,
-        board: &Board,
-        service: ServiceId,
-        index: SlotIndex,
-    ) -> Option<(HostId, Digest)> {
-        let (generation, slot) = board.slot(service, index)?;
-        let host = slot.host?;
-        let wanted = board.service(service).is_some_and(|s| index < s.desired);
-        let answered = self
-            .copies(board, service, index)
-            .any(|(on, task, report)| on == host && answers(slot, generation, task, report));
-        (wanted && !answered).then_some((host, slot.revision.definition))
-    }
-
     fn needs(&mut self, board: &Board, definition: Digest) -> Resources {
         match board.definition(definition) {
             Some(definition) => definition.needs(),
@@ -452,6 +414,16 @@ impl Index {
             }
         }
     }
+}
+
+fn open_offer(board: &Board, service: ServiceId, index: SlotIndex) -> Option<(HostId, Digest)> {
+    let (generation, slot) = board.slot(service, index)?;
+    let host = slot.host?;
+    let wanted = board.service(service).is_some_and(|s| index < s.desired);
+    let mut copies = board.copies(service, index);
+    let answered =
+        copies.any(|(on, task, report)| on == host && answers(slot, generation, task, report));
+    (wanted && !answered).then_some((host, slot.revision.definition))
 }
 
 /// The report is the answer to what the slot offers.

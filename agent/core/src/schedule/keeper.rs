@@ -112,6 +112,8 @@ enum Open {
     Offer,
     /// Taken up, and the host's container runtime does not answer.
     Start,
+    /// A predecessor is to stop first.
+    Predecessor,
     Failure,
     Confirmation,
 }
@@ -225,7 +227,7 @@ impl Keeper {
 
     fn decide(&mut self, round: &mut Round<'_>, index: SlotIndex) -> Option<Decision> {
         let (board, service) = (round.board, round.service);
-        let view = SlotView::of(board, round.index, service, index);
+        let view = SlotView::of(board, service, index);
         let held = board.slot(service.id, index);
         let ruling = match held {
             None => self.vacant(round, &view, None),

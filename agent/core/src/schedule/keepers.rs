@@ -7,6 +7,7 @@ use crate::{
     ids::{HostId, ServiceId},
     rng,
 };
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,7 @@ type Candidate = (Fitness, u64, HostId);
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Keepers {
-    hosts: BTreeMap<HostId, Fitness>,
+    hosts: OrdMap<HostId, Fitness>,
     services: BTreeMap<ServiceId, Option<Candidate>>,
 }
 

@@ -8,6 +8,7 @@ use crate::{
     ids::{HostId, ServiceId},
     spec::task_definition::{Protocol, Resources},
 };
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,9 +35,10 @@ pub struct HostFacts {
     pub zone: u64,
 }
 
+/// A clone shares what is equal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Load {
-    hosts: BTreeMap<HostId, HostLoad>,
+    hosts: OrdMap<HostId, HostLoad>,
     /// The open hosts of each zone.
     zones: BTreeMap<u64, Zone>,
     /// Where the copies of each service are, on open hosts.
@@ -62,7 +64,7 @@ pub(super) struct Zone {
 
 /// Hosts in order of a hash of their ids, with what each has free: who walks along needs not look
 /// up those that are too full.
-pub(super) type Ring = BTreeMap<(u64, HostId), Capacity>;
+pub(super) type Ring = OrdMap<(u64, HostId), Capacity>;
 
 /// How many copies of a service a host has, and its zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,7 @@ use crate::{
         body::TaskReport,
     },
     ids::SlotIndex,
-    schedule::{
-        copy::{is_healthy, serves},
-        index::Index,
-    },
+    schedule::copy::{is_healthy, serves},
     task::status::StopCode,
     time::Span,
 };
@@ -21,14 +18,14 @@ const RAN_WELL_MS_MAX: u64 = 600_000;
 
 /// How many more hand-overs to another definition may be under way at once: a quarter of the count,
 /// at least one. A slot whose holder does not run yet, or has a predecessor, is under way.
-pub(super) fn hand_over_room(board: &Board, index: &Index, service: Service<'_>) -> u32 {
+pub(super) fn hand_over_room(board: &Board, service: Service<'_>) -> u32 {
     let surge = (service.desired / 4).max(1);
-    let under_way = (0..service.desired).filter(|&slot| is_under_way(board, index, service, slot));
+    let under_way = (0..service.desired).filter(|&slot| is_under_way(board, service, slot));
     surge.saturating_sub(u32::try_from(under_way.count()).unwrap_or(u32::MAX))
 }
 
-fn is_under_way(board: &Board, index: &Index, service: Service<'_>, number: SlotIndex) -> bool {
-    let Some((generation, slot)) = board.slot(service.id, number) else {
+fn is_under_way(board: &Board, service: Service<'_>, index: SlotIndex) -> bool {
+    let Some((generation, slot)) = board.slot(service.id, index) else {
         return true;
     };
     if slot.host.is_none() {
@@ -36,14 +33,14 @@ fn is_under_way(board: &Board, index: &Index, service: Service<'_>, number: Slot
         return false;
     }
     let mut running = false;
-    for (host, task, report) in index.copies(board, service.id, number) {
+    for (host, task, report) in board.copies(service.id, index) {
         let is_superseded = slot.superseded.iter().any(|at| at.task == task);
         if is_superseded && report.last.is_live() && board.is_up(host) {
             return true;
         }
         running |= slot.host == Some(host)
             && is_healthy(report)
-            && (slot.adopted == Some(task) || serves(report, number, generation));
+            && (slot.adopted == Some(task) || serves(report, index, generation));
     }
     !running
 }

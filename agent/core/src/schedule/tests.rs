@@ -3,20 +3,21 @@
 mod copy;
 mod place;
 mod keeper;
+mod stop_first;
 mod index;
 
 use crate::{
     cluster::{
         board::{Board, Merge, Service},
         body::{
-            Body, Capacity, HandOver, HostReport, HostStatus, Key, Placement, RuntimeStatus,
-            ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
+            Body, Capacity, HostReport, HostStatus, Key, Placement, RuntimeStatus, ServiceCount,
+            ServiceRevision, ServiceSettings, Slot, Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
     ids::{Digest, Generation, HostId, ServiceId, SlotIndex, TaskId},
     spec::{
-        options::ServiceOptions,
+        options::{HandOver, ServiceOptions},
         task_definition::{Container, PortMapping, Protocol, TaskDefinition},
     },
     task::{
@@ -108,23 +109,23 @@ impl Scene {
     /// In its incarnation of that number.
     fn host_in(&mut self, number: u64, incarnation: u64, change: impl FnOnce(&mut HostReport)) {
         let mut report = HostReport {
-            name: format!("h{number}"),
+            name: format!("h{number}").into(),
             address: "10.0.0.1:7400".parse().expect("it is an address"),
             zone: None,
-            attributes: Vec::new(),
+            attributes: Box::default(),
             capacity: Capacity {
                 cpu: 4_096,
                 memory_mib: 8_192,
             },
-            used: Capacity::default(),
+
             status: HostStatus::Active,
             caught_up: true,
             runtime: RuntimeStatus::Available {
-                version: "28".to_owned(),
+                version: "28".into(),
             },
             fingerprint: 0,
             keys: Default::default(),
-            agent_version: String::new(),
+            agent_version: Box::default(),
             registered_at: Wall(0),
             started_at: Wall(0),
         };
@@ -144,6 +145,16 @@ impl Scene {
 
     /// The service `web`, of this many tasks of this revision.
     fn service(&mut self, desired: u32, number: u32, ports: &[u16]) -> Digest {
+        self.service_with(desired, number, ports, ServiceOptions::default())
+    }
+
+    fn service_with(
+        &mut self,
+        desired: u32,
+        number: u32,
+        ports: &[u16],
+        options: ServiceOptions,
+    ) -> Digest {
         let definition = definition(&format!("web{number}"), ports);
         let digest = definition.digest();
         self.put(
@@ -155,7 +166,7 @@ impl Scene {
             name: "web".to_owned(),
             created_at: Wall(0),
             client_token: String::new(),
-            options: ServiceOptions::default(),
+            options,
         };
         let revision = revision(digest, number);
         self.put(
@@ -200,21 +211,21 @@ impl Scene {
         let task = task_id(host, label.generation << 32 | u64::from(label.index));
         let mut report = TaskReport {
             definition,
-            family: "web".to_owned(),
+            family: "web".into(),
             revision: 1,
             slot: Some(label),
             desired: TaskStatus::Running,
             last: TaskStatus::Running,
             health: Health::Unknown,
             stop_code: None,
-            stopped_reason: String::new(),
+            stopped_reason: Box::default(),
             refused: false,
             replaced: false,
             created_at: Wall(0),
             started_at: Some(Wall(10)),
             stopping_at: None,
             stopped_at: None,
-            containers: vec![],
+            containers: Box::default(),
         };
         change(&mut report);
         self.put(Key::Task(host_id(host), task), 1, Some(Body::Task(report)));
@@ -223,10 +234,9 @@ impl Scene {
 }
 
 fn label(index: SlotIndex, generation: Generation) -> SlotLabel {
-    let service_name = "web".to_owned();
     SlotLabel {
         service: SERVICE,
-        service_name,
+        service_name: "web".into(),
         index,
         generation,
     }

@@ -3,14 +3,12 @@
 use crate::{
     cluster::{
         board::{Board, Service},
-        body::{HandOver, Placement, ServiceRevision, Slot, TaskReport},
+        body::{Placement, ServiceRevision, Slot, TaskReport},
     },
     ids::{Generation, HostId, ServiceId, SlotIndex, TaskId},
     limits,
-    schedule::{
-        copy::{is_healthy, serves},
-        index::Index,
-    },
+    schedule::copy::{is_healthy, serves},
+    spec::options::HandOver,
     task::status::{StopCode, TaskStatus},
 };
 use std::{cmp::Reverse, collections::BTreeMap};
@@ -37,18 +35,13 @@ pub(super) struct SlotView<'a> {
 }
 
 impl<'a> SlotView<'a> {
-    pub(super) fn of(
-        board: &'a Board,
-        known: &Index,
-        service: Service<'a>,
-        index: SlotIndex,
-    ) -> Self {
+    pub(super) fn of(board: &'a Board, service: Service<'a>, index: SlotIndex) -> Self {
         let mut generation = board
             .slot(service.id, index)
             .map_or(0, |(generation, _)| generation);
         let (mut copies, mut unconfirmed) = (Vec::new(), Vec::new());
         let mut reported = Vec::new();
-        for (host, task, report) in known.copies(board, service.id, index) {
+        for (host, task, report) in board.copies(service.id, index) {
             reported.push((host, task, report));
             let label = report.slot.as_ref();
             generation = generation.max(label.map_or(0, |label| label.generation));
@@ -137,7 +130,7 @@ impl<'a> SlotView<'a> {
             host: Some(best.at.host),
             revision: ServiceRevision {
                 definition: best.report.definition,
-                family: best.report.family.clone(),
+                family: best.report.family.to_string(),
                 revision: best.report.revision,
             },
             adopted: Some(best.at.task),
@@ -155,11 +148,10 @@ impl<'a> SlotView<'a> {
     }
 
     pub(super) fn name_of(&self, host: HostId) -> String {
-        let name = self
-            .board
-            .host(host)
-            .map(|(_, report)| report.name.as_str());
-        name.map_or_else(|| format!("host {host}"), |name| format!("host {name}"))
+        match self.board.host(host) {
+            Some((_, report)) => format!("host {}", report.name),
+            None => format!("host {host}"),
+        }
     }
 
     /// How often each host refused or failed to start this slot in the last `failures` hand-overs.

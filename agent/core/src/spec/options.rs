@@ -11,6 +11,8 @@ pub struct ServiceOptions {
     pub partition: PartitionPolicy,
     /// Whether slots move to hosts that joined, to be spread evenly again.
     pub rebalance: bool,
+    /// How a slot that is well moves: to another definition, or off to another host.
+    pub hand_over: HandOver,
 }
 
 /// How long a host must have been silent before its slots go to others.
@@ -37,12 +39,23 @@ pub enum PartitionPolicy {
     Majority,
 }
 
+/// What becomes first when a slot moves. (The words are those of Swarm's `--update-order`.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HandOver {
+    /// The old copy serves until the new one does: for a moment there are two.
+    #[default]
+    StartFirst,
+    /// The new copy is not begun before the old one has stopped: never two, for a moment none.
+    StopFirst,
+}
+
 /// What is to change; whatever is absent stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionsChange {
     pub replace_after: Option<ReplaceAfter>,
     pub partition: Option<PartitionPolicy>,
     pub rebalance: Option<bool>,
+    pub hand_over: Option<HandOver>,
 }
 
 impl Default for ServiceOptions {
@@ -51,13 +64,14 @@ impl Default for ServiceOptions {
             replace_after: ReplaceAfter::default(),
             partition: PartitionPolicy::default(),
             rebalance: true,
+            hand_over: HandOver::default(),
         }
     }
 }
 
 impl OptionsChange {
-    pub const fn is_empty(&self) -> bool {
-        self.replace_after.is_none() && self.partition.is_none() && self.rebalance.is_none()
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     pub fn of(self, before: ServiceOptions) -> ServiceOptions {
@@ -65,6 +79,7 @@ impl OptionsChange {
             replace_after: self.replace_after.unwrap_or(before.replace_after),
             partition: self.partition.unwrap_or(before.partition),
             rebalance: self.rebalance.unwrap_or(before.rebalance),
+            hand_over: self.hand_over.unwrap_or(before.hand_over),
         }
     }
 }
@@ -73,6 +88,8 @@ const REPLACE_AFTER_WANTED: &str =
     "\"down\", \"never\", or a time from 600ms to 24h such as \"15s\" or \"5m\"";
 
 const PARTITION_WANTED: &str = "\"fill\", \"hold\" or \"majority\"";
+
+const HAND_OVER_WANTED: &str = "\"start-first\" or \"stop-first\"";
 
 impl FromStr for ReplaceAfter {
     type Err = RefError;
@@ -143,9 +160,33 @@ impl fmt::Display for PartitionPolicy {
     }
 }
 
+impl FromStr for HandOver {
+    type Err = RefError;
+    fn from_str(text: &str) -> Result<Self, RefError> {
+        match text {
+            "start-first" => Ok(Self::StartFirst),
+            "stop-first" => Ok(Self::StopFirst),
+            _ => Err(RefError {
+                got: super::error::shown(text),
+                wanted: HAND_OVER_WANTED,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for HandOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StartFirst => "start-first",
+            Self::StopFirst => "stop-first",
+        })
+    }
+}
+
 /// The tags that stand for options which ECS has no word for.
 pub const REPLACE_AFTER_TAG: &str = "holdfast:replace-after";
 pub const PARTITION_TAG: &str = "holdfast:partition";
+pub const HAND_OVER_TAG: &str = "holdfast:hand-over";
 
 #[cfg(test)]
 mod tests {
@@ -176,6 +217,11 @@ mod tests {
             let read: PartitionPolicy = good.parse().expect("it is one");
             assert_eq!(read.to_string(), good);
         }
+        for good in ["start-first", "stop-first"] {
+            let read: HandOver = good.parse().expect("it is one");
+            assert_eq!(read.to_string(), good);
+        }
+        assert!("stop".parse::<HandOver>().is_err());
         assert!("Hold".parse::<PartitionPolicy>().is_err());
     }
 }

@@ -3,7 +3,10 @@
 use super::{
     ecs_fields,
     error::{Faults, SpecError, SpecErrors, shown},
-    options::{OptionsChange, PARTITION_TAG, PartitionPolicy, REPLACE_AFTER_TAG, ReplaceAfter},
+    options::{
+        HAND_OVER_TAG, HandOver, OptionsChange, PARTITION_TAG, PartitionPolicy, REPLACE_AFTER_TAG,
+        ReplaceAfter,
+    },
     read::{Choice, Fields, RefError, TEXT},
 };
 use serde_json::Value;
@@ -18,9 +21,10 @@ pub struct TagChange {
 }
 
 const KEYS: Choice = Choice {
-    served: &[REPLACE_AFTER_TAG, PARTITION_TAG],
+    served: &[REPLACE_AFTER_TAG, PARTITION_TAG, HAND_OVER_TAG],
     refused: &[],
-    wanted: "\"holdfast:replace-after\" or \"holdfast:partition\"; other tags are not served yet",
+    wanted: "\"holdfast:replace-after\", \"holdfast:partition\" or \"holdfast:hand-over\"; other \
+             tags are not served yet",
 };
 
 const RESOURCE_WANTED: &str = "a service's ARN";
@@ -40,10 +44,11 @@ pub(super) fn read_tags(fields: &Fields<'_>, faults: &mut Faults) -> OptionsChan
 }
 
 fn set(change: &mut OptionsChange, key: &str, value: &str, path: String) -> Result<(), SpecError> {
-    if key == REPLACE_AFTER_TAG {
-        change.replace_after = Some(parsed::<ReplaceAfter>(value, path)?);
-    } else {
-        change.partition = Some(parsed::<PartitionPolicy>(value, path)?);
+    match key {
+        REPLACE_AFTER_TAG => change.replace_after = Some(parsed::<ReplaceAfter>(value, path)?),
+        PARTITION_TAG => change.partition = Some(parsed::<PartitionPolicy>(value, path)?),
+        HAND_OVER_TAG => change.hand_over = Some(parsed::<HandOver>(value, path)?),
+        other => unreachable!("{other} is none of the keys that are served"),
     }
     Ok(())
 }
@@ -87,6 +92,7 @@ pub fn parse_untag_resource(json: &Value) -> Result<TagChange, SpecErrors> {
         replace_after: has(REPLACE_AFTER_TAG).then(ReplaceAfter::default),
         partition: has(PARTITION_TAG).then(PartitionPolicy::default),
         rebalance: None,
+        hand_over: has(HAND_OVER_TAG).then(HandOver::default),
     };
     Ok(TagChange { resource, options })
 }

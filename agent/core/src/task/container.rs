@@ -1,7 +1,7 @@
 //! One container of a task: what was asked of the runtime, and what to ask next.
 
 use crate::{
-    ids::TaskId,
+    ids::{RuntimeId, TaskId},
     task::runtime::{Exit, FailureKind, PortBinding, RuntimeCommand, RuntimeFailure},
     time::{Mono, Now, Span},
 };
@@ -30,14 +30,13 @@ pub enum Phase {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Container {
     pub name: String,
-    pub image: String,
     pub essential: bool,
     pub grace: Span,
     pub phase: Phase,
-    /// Empty until the container exists.
-    pub runtime_id: String,
+    /// `None` until the container is known to exist.
+    pub runtime_id: Option<RuntimeId>,
     pub exit: Option<Exit>,
-    pub ports: Vec<PortBinding>,
+    pub ports: Box<[PortBinding]>,
     /// Why it could not be made or started; empty otherwise.
     pub reason: String,
     attempts: u32,
@@ -54,22 +53,15 @@ pub enum AfterFailure {
 }
 
 impl Container {
-    pub const fn new(
-        name: String,
-        image: String,
-        essential: bool,
-        grace: Span,
-        phase: Phase,
-    ) -> Self {
+    pub fn new(name: String, essential: bool, grace: Span, phase: Phase) -> Self {
         Self {
             name,
-            image,
             essential,
             grace,
             phase,
-            runtime_id: String::new(),
+            runtime_id: None,
             exit: None,
-            ports: Vec::new(),
+            ports: Box::default(),
             reason: String::new(),
             attempts: 0,
             retry_at: None,
@@ -125,32 +117,31 @@ impl Container {
         self.behind && self.phase == Phase::Running
     }
 
-    pub fn start(&self, task: TaskId) -> RuntimeCommand {
-        let (container, runtime_id) = (self.name.clone(), self.runtime_id.clone());
-        RuntimeCommand::Start {
+    /// `None`, as of the other commands, where nobody has said yet how the runtime calls it: the
+    /// comparison that finds it repeats what was to be asked.
+    pub fn start(&self, task: TaskId) -> Option<RuntimeCommand> {
+        Some(RuntimeCommand::Start {
             task,
-            container,
-            runtime_id,
-        }
+            container: self.name.clone(),
+            runtime_id: self.runtime_id?,
+        })
     }
 
-    pub fn stop(&self, task: TaskId) -> RuntimeCommand {
-        let (container, runtime_id) = (self.name.clone(), self.runtime_id.clone());
-        RuntimeCommand::Stop {
+    pub fn stop(&self, task: TaskId) -> Option<RuntimeCommand> {
+        Some(RuntimeCommand::Stop {
             task,
-            container,
-            runtime_id,
+            container: self.name.clone(),
+            runtime_id: self.runtime_id?,
             grace: self.grace,
-        }
+        })
     }
 
-    pub fn remove(&self, task: TaskId) -> RuntimeCommand {
-        let (container, runtime_id) = (self.name.clone(), self.runtime_id.clone());
-        RuntimeCommand::Remove {
+    pub fn remove(&self, task: TaskId) -> Option<RuntimeCommand> {
+        Some(RuntimeCommand::Remove {
             task,
-            container,
-            runtime_id,
-        }
+            container: self.name.clone(),
+            runtime_id: self.runtime_id?,
+        })
     }
 
     /// A create or start failed: again after a while (0.2 s, doubling), or not.

@@ -3,7 +3,7 @@
 use crate::{
     cluster::body::{ContainerReport, ContainerStatus, TaskReport},
     effect::{Effect, Effects},
-    ids::{HostId, TaskId},
+    ids::{HostId, RuntimeId, TaskId},
     spec::task_definition::TaskDefinition,
     task::{
         container::{AfterFailure, Container, Phase},
@@ -43,7 +43,7 @@ pub struct Owner<'a> {
 /// A container has been seen to run.
 #[derive(Clone, Debug)]
 pub struct Started {
-    pub runtime_id: String,
+    pub runtime_id: RuntimeId,
     pub since: Wall,
     pub ports: Vec<PortBinding>,
 }
@@ -80,9 +80,9 @@ impl Task {
                 .report
                 .containers
                 .iter()
-                .find(|c| c.name == container.name)
+                .find(|c| *c.name == *container.name)
             {
-                container.runtime_id.clone_from(&known.runtime_id);
+                container.runtime_id = known.runtime_id;
                 container.ports.clone_from(&known.ports);
             }
         }
@@ -144,7 +144,7 @@ impl Task {
         }
         self.report.desired = TaskStatus::Stopped;
         self.report.stop_code = Some(code);
-        self.report.stopped_reason = reason.to_owned();
+        self.report.stopped_reason = reason.into();
         self.report.stopping_at = Some(now.wall);
         for container in &mut self.containers {
             match container.phase {
@@ -157,12 +157,12 @@ impl Task {
                 // A start that failed and is due again may have happened all the same.
                 Phase::Starting if container.deadline().is_some() => {
                     container.enter(Phase::Stopping);
-                    fx.push(Effect::Runtime(container.stop(self.id)));
+                    fx.ask(container.stop(self.id));
                 }
                 Phase::Starting => {}
                 Phase::Running => {
                     container.enter(Phase::Stopping);
-                    fx.push(Effect::Runtime(container.stop(self.id)));
+                    fx.ask(container.stop(self.id));
                 }
                 Phase::Stopping | Phase::Stopped | Phase::Removing | Phase::Gone => {}
             }
@@ -179,7 +179,7 @@ impl Task {
                 .filter(|c| c.phase == Phase::Stopped)
             {
                 container.enter(Phase::Removing);
-                fx.push(Effect::Runtime(container.remove(self.id)));
+                fx.ask(container.remove(self.id));
             }
         }
         for number in 0..self.containers.len() {
@@ -199,7 +199,7 @@ impl Task {
                     continue;
                 }
             };
-            fx.push(Effect::Runtime(command));
+            fx.ask(command);
         }
     }
 
@@ -220,7 +220,7 @@ impl Task {
             container: container.name.clone(),
             essential: container.essential,
             definition: self.report.definition,
-            family: self.report.family.clone(),
+            family: self.report.family.to_string(),
             revision: self.report.revision,
             slot: self.report.slot.clone(),
         };
@@ -240,7 +240,7 @@ impl Task {
 
 // What the runtime says.
 impl Task {
-    pub fn on_created(&mut self, now: Now, name: &str, runtime_id: String, fx: &mut Effects) {
+    pub fn on_created(&mut self, now: Now, name: &str, runtime_id: RuntimeId, fx: &mut Effects) {
         let (id, stopping) = (self.id, self.is_stopping());
         let Some(container) = self.find(name) else {
             return;
@@ -248,12 +248,12 @@ impl Task {
         if container.phase > Phase::Creating {
             return;
         }
-        container.runtime_id = runtime_id;
+        container.runtime_id = Some(runtime_id);
         if stopping && !planted!(StartsWhatWasStopped) {
             container.enter(Phase::Stopped);
         } else {
             container.enter(Phase::Starting);
-            fx.push(Effect::Runtime(container.start(id)));
+            fx.ask(container.start(id));
         }
         self.sync(now);
     }
@@ -271,12 +271,12 @@ impl Task {
             since,
             ports,
         } = started;
-        container.runtime_id = runtime_id;
-        container.ports = ports;
+        container.runtime_id = Some(runtime_id);
+        container.ports = ports.into();
         container.enter(Phase::Running);
         if stopping {
             container.enter(Phase::Stopping);
-            fx.push(Effect::Runtime(container.stop(id)));
+            fx.ask(container.stop(id));
         }
         self.report.started_at.get_or_insert(since);
         self.sync(now);
@@ -303,7 +303,7 @@ impl Task {
         } else {
             // Nobody knows whether it runs: a stop finds out, and is harmless if it does not.
             container.enter(Phase::Stopping);
-            fx.push(Effect::Runtime(container.stop(id)));
+            fx.ask(container.stop(id));
         }
         self.stop(now, StopCode::TaskFailedToStart, &failure.reason, fx);
         self.sync(now);
@@ -370,31 +370,23 @@ impl Task {
         if self.find(&name).is_none() {
             let essential = observed.labels.essential;
             let grace = crate::limits::STOP_TIMEOUT_DEFAULT;
-            let found = Container::new(
-                name.clone(),
-                String::new(),
-                essential,
-                grace,
-                Phase::Unknown,
-            );
+            let found = Container::new(name.clone(), essential, grace, Phase::Unknown);
             self.containers.push(found);
         }
         let container = self.find(&name).expect("it is there now");
-        container.runtime_id.clone_from(&observed.runtime_id);
+        container.runtime_id = Some(observed.runtime_id);
         let never_ran = observed.status == ObservedStatus::Created;
         let runs = matches!(observed.status, ObservedStatus::Running { .. });
         let lost = match container.phase {
-            Phase::Starting if never_ran && stopping => Some(container.stop(id)),
-            Phase::Starting if never_ran => Some(container.start(id)),
-            Phase::Stopping if never_ran || runs => Some(container.stop(id)),
-            Phase::Stopped | Phase::Gone if runs => Some(container.stop(id)),
-            Phase::Removing => Some(container.remove(id)),
+            Phase::Starting if never_ran && stopping => container.stop(id),
+            Phase::Starting if never_ran => container.start(id),
+            Phase::Stopping if never_ran || runs => container.stop(id),
+            Phase::Stopped | Phase::Gone if runs => container.stop(id),
+            Phase::Removing => container.remove(id),
             _ => None,
         };
         let lags = container.lags(lost.is_some());
-        if let Some(command) = lost.filter(|_| lags) {
-            fx.push(Effect::Runtime(command));
-        }
+        fx.ask(lost.filter(|_| lags));
         match observed.status {
             _ if planted!(TrustsOnlyAnswers) => {}
             ObservedStatus::Created => {
@@ -464,15 +456,12 @@ impl Task {
     /// The definition of a task that was adopted from labels has come.
     pub fn on_definition(&mut self, definition: TaskDefinition) {
         for container in &mut self.containers {
-            if let Some(known) = definition
+            let known = definition
                 .containers
                 .iter()
-                .find(|c| c.name == container.name)
-            {
-                container.image.clone_from(&known.image);
-                if let Some(seconds) = known.stop_timeout_s {
-                    container.grace = Span::from_secs(u64::from(seconds));
-                }
+                .find(|c| c.name == container.name);
+            if let Some(seconds) = known.and_then(|known| known.stop_timeout_s) {
+                container.grace = Span::from_secs(u64::from(seconds));
             }
         }
         self.definition = Some(definition);
@@ -526,8 +515,8 @@ fn containers_of(definition: &TaskDefinition, timings: &Timings, phase: Phase) -
     let containers = definition.containers.iter();
     containers
         .map(|c| {
-            let (name, image) = (c.name.clone(), c.image.clone());
-            Container::new(name, image, c.essential, grace(c.stop_timeout_s), phase)
+            let (name, grace) = (c.name.clone(), grace(c.stop_timeout_s));
+            Container::new(name, c.essential, grace, phase)
         })
         .collect()
 }
@@ -543,17 +532,16 @@ fn report_of(container: &Container) -> ContainerReport {
     let exit = container.exit.as_ref();
     let reason = match exit {
         Some(exit) if exit.out_of_memory => {
-            "OutOfMemoryError: Container killed due to memory usage".to_owned()
+            "OutOfMemoryError: Container killed due to memory usage"
         }
-        _ => container.reason.clone(),
+        _ => &container.reason,
     };
     ContainerReport {
-        name: container.name.clone(),
-        image: container.image.clone(),
-        runtime_id: container.runtime_id.clone(),
+        name: container.name.as_str().into(),
+        runtime_id: container.runtime_id,
         status,
         exit_code: exit.and_then(|exit| exit.code),
-        reason,
+        reason: reason.into(),
         ports: container.ports.clone(),
     }
 }

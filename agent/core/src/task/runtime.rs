@@ -6,7 +6,7 @@
 //! [`RuntimeCommand::List`].
 
 use crate::{
-    ids::{Digest, Generation, HostId, ServiceId, SlotIndex, TaskId},
+    ids::{Digest, Generation, HostId, RuntimeId, ServiceId, SlotIndex, TaskId},
     spec::task_definition::{Container, Protocol, Volume},
     time::{Span, Wall},
 };
@@ -22,7 +22,7 @@ pub enum RuntimeCommand {
     Start {
         task: TaskId,
         container: String,
-        runtime_id: String,
+        runtime_id: RuntimeId,
     },
     /// SIGTERM, then SIGKILL after `grace`. Always answered by `Exited` or `StopFailed`; a
     /// container
@@ -30,14 +30,14 @@ pub enum RuntimeCommand {
     Stop {
         task: TaskId,
         container: String,
-        runtime_id: String,
+        runtime_id: RuntimeId,
         grace: Span,
     },
     /// Remove a stopped container and its anonymous volumes; gone already is fine.
     Remove {
         task: TaskId,
         container: String,
-        runtime_id: String,
+        runtime_id: RuntimeId,
     },
     /// Compare in full: answer `Listed` with every container that carries this cluster's and this
     /// host's labels, whatever its status.
@@ -72,7 +72,7 @@ pub struct Labels {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotLabel {
     pub service: ServiceId,
-    pub service_name: String,
+    pub service_name: Box<str>,
     pub index: SlotIndex,
     pub generation: Generation,
 }
@@ -91,7 +91,7 @@ pub enum RuntimeEvent {
     Created {
         task: TaskId,
         container: String,
-        runtime_id: String,
+        runtime_id: RuntimeId,
     },
     CreateFailed {
         task: TaskId,
@@ -101,7 +101,7 @@ pub enum RuntimeEvent {
     Started {
         task: TaskId,
         container: String,
-        runtime_id: String,
+        runtime_id: RuntimeId,
         at: Wall,
         ports: Vec<PortBinding>,
     },
@@ -137,7 +137,7 @@ pub enum RuntimeEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// `None` where the runtime does not know it (the container was removed behind our back).
-    pub code: Option<i64>,
+    pub code: Option<i32>,
     pub out_of_memory: bool,
     pub at: Wall,
 }
@@ -169,7 +169,7 @@ pub struct PortBinding {
 /// One of our containers as a full comparison found it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
-    pub runtime_id: String,
+    pub runtime_id: RuntimeId,
     pub labels: Labels,
     pub status: ObservedStatus,
 }

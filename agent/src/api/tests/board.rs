@@ -5,15 +5,19 @@ use holdfast_core::{
     cluster::{
         board::Board,
         body::{
-            Body, Capacity, ContainerReport, ContainerStatus, HandOver, HostReport, HostStatus,
-            Key, Label, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot,
-            Standing, TaskReport, Verdict,
+            Body, Capacity, ContainerReport, ContainerStatus, HostReport, HostStatus, Key, Label,
+            RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing,
+            TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
     event::HostStanding,
     ids::{Digest, HostId, ServiceId, TaskId},
-    spec::{options::ServiceOptions, parse_task_definition, task_definition::Protocol},
+    spec::{
+        options::{HandOver, ServiceOptions},
+        parse_task_definition,
+        task_definition::Protocol,
+    },
     task::{
         runtime::{PortBinding, SlotLabel},
         status::{Health, TaskStatus},
@@ -52,26 +56,22 @@ pub(crate) fn task_id(number: u128) -> TaskId {
 
 pub(crate) fn host(name: &str, last: u8) -> HostReport {
     HostReport {
-        name: name.to_owned(),
+        name: name.into(),
         address: ([10, 0, 0, last], 7_946).into(),
-        zone: Some("eu-central-1a".to_owned()),
-        attributes: vec![("disk".to_owned(), "ssd".to_owned())],
+        zone: Some("eu-central-1a".into()),
+        attributes: Box::new([("disk".to_owned(), "ssd".to_owned())]),
         capacity: Capacity {
             cpu: 2_048,
             memory_mib: 4_096,
         },
-        used: Capacity {
-            cpu: 256,
-            memory_mib: 128,
-        },
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
-            version: "28.0.1".to_owned(),
+            version: "28.0.1".into(),
         },
         fingerprint: 7,
         keys: Default::default(),
-        agent_version: "0.1.0".to_owned(),
+        agent_version: "0.1.0".into(),
         registered_at: T0,
         started_at: T0,
     }
@@ -106,11 +106,11 @@ pub(crate) fn revision() -> ServiceRevision {
 pub(crate) fn task(slot: u32, last: TaskStatus) -> TaskReport {
     TaskReport {
         definition: digest(),
-        family: "web".to_owned(),
+        family: "web".into(),
         revision: 1,
         slot: Some(SlotLabel {
             service: WEB,
-            service_name: "web".to_owned(),
+            service_name: "web".into(),
             index: slot,
             generation: 1,
         }),
@@ -118,30 +118,29 @@ pub(crate) fn task(slot: u32, last: TaskStatus) -> TaskReport {
         last,
         health: Health::Unknown,
         stop_code: None,
-        stopped_reason: String::new(),
+        stopped_reason: Box::default(),
         refused: false,
         replaced: false,
         created_at: T0,
         started_at: (last >= TaskStatus::Running).then_some(Wall(T0.0 + 1_000)),
         stopping_at: None,
         stopped_at: None,
-        containers: vec![ContainerReport {
-            name: "nginx".to_owned(),
-            image: "nginx:1.27".to_owned(),
-            runtime_id: format!("{slot:x}c0ffee0123456789"),
+        containers: Box::new([ContainerReport {
+            name: "nginx".into(),
+            runtime_id: format!("{slot:x}c0ffee0123456789{:047}", 0).parse().ok(),
             status: match last {
                 TaskStatus::Running => ContainerStatus::Running,
                 TaskStatus::Stopped => ContainerStatus::Stopped,
                 _ => ContainerStatus::Pending,
             },
             exit_code: None,
-            reason: String::new(),
-            ports: vec![PortBinding {
+            reason: Box::default(),
+            ports: Box::new([PortBinding {
                 container_port: 80,
                 host_port: 8_080,
                 protocol: Protocol::Tcp,
-            }],
-        }],
+            }]),
+        }]),
     }
 }
 

@@ -52,10 +52,10 @@ fn a_task_that_stopped_says_why() {
     let mut board = board();
     let mut stopped = task(0, TaskStatus::Stopped);
     stopped.stop_code = Some(StopCode::EssentialContainerExited);
-    stopped.stopped_reason = "Essential container in task exited".to_owned();
+    stopped.stopped_reason = "Essential container in task exited".into();
     stopped.stopped_at = Some(Wall(T0.0 + 9_000));
     stopped.containers[0].exit_code = Some(137);
-    stopped.containers[0].reason = "OutOfMemoryError: killed".to_owned();
+    stopped.containers[0].reason = "OutOfMemoryError: killed".into();
     put(&mut board, Key::Task(A, task_id(1)), 2, Body::Task(stopped));
     let body = json!({"tasks": [context().task_arn(task_id(1))]});
     let answer = call(&board, Operation::DescribeTasks, &body);

@@ -9,7 +9,7 @@ use holdfast_core::{
         body::{Body, Key, ServiceSettings},
         record::{Record, Stamp, Version},
     },
-    spec::options::{PartitionPolicy, ReplaceAfter, ServiceOptions},
+    spec::options::{HandOver, PartitionPolicy, ReplaceAfter, ServiceOptions},
     time::Wall,
 };
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ fn held() -> Board {
             replace_after: ReplaceAfter::Never,
             partition: PartitionPolicy::Hold,
             rebalance: false,
+            hand_over: HandOver::StopFirst,
         },
     };
     // Epoch 0, as all settings of a service that lives; written later.
@@ -71,6 +72,7 @@ fn services_are_held_as_tags_and_rebalancing_say_and_else_as_before() {
         "tags": [
             {"key": "holdfast:replace-after", "value": "90s"},
             {"key": "holdfast:partition", "value": "hold"},
+            {"key": "holdfast:hand-over", "value": "stop-first"},
         ],
     });
     let tag = json!({"key": "holdfast:partition", "value": "majority"});

@@ -9,7 +9,10 @@ use crate::{
 };
 use expect_test::expect_file;
 use holdfast_core::{
-    cluster::body::{Body, Key},
+    cluster::{
+        board::Board,
+        body::{Body, Key},
+    },
     task::status::TaskStatus,
 };
 use serde_json::{Value, json};
@@ -74,7 +77,7 @@ fn why_names_the_filter_the_host_and_who_decides() {
     expect_file!["snapshots/why.txt"].assert_eq(&explanations(&board));
     condemn(&mut board, A);
     let mut failed = task(1, TaskStatus::Stopped);
-    failed.stopped_reason = "needs 128 MiB of memory, 64 free".to_owned();
+    failed.stopped_reason = "needs 128 MiB of memory, 64 free".into();
     failed.refused = true;
     put(&mut board, Key::Task(B, task_id(2)), 2, Body::Task(failed));
     expect_file!["snapshots/why_2.txt"].assert_eq(&explanations(&board));
@@ -91,7 +94,7 @@ fn introspection_has_the_ecs_agents_shapes() {
         let by_id = |id: &str| introspection::task_by_docker_id(view, id).map(|t| t["Arn"].clone());
         let arn = json!(context().task_arn(task_id(1)));
         assert_eq!(by_id("0c0ffee01234"), Ok(arn.clone()));
-        assert_eq!(by_id("0c0ffee0123456789"), Ok(arn));
+        assert_eq!(by_id(&format!("0c0ffee0123456789{:047}", 0)), Ok(arn));
         assert_eq!(
             by_id("0c0ffee01234567"),
             Err(introspection::NoTask::Unknown)
@@ -112,6 +115,20 @@ fn a_short_docker_id_that_fits_two_tasks_is_ambiguous() {
     with_view(&board, |view| {
         let found = introspection::task_by_docker_id(view, "0c0ffee01234");
         assert_eq!(found, Err(introspection::NoTask::Ambiguous));
+    });
+}
+
+#[test]
+fn an_image_is_not_told_before_the_definition_that_names_it_has_come() {
+    let mut board = Board::default();
+    let running = Body::Task(task(0, TaskStatus::Running));
+    put(&mut board, Key::Task(A, task_id(1)), 1, running);
+    with_view(&board, |view| {
+        let (host, report) = view.board.task(task_id(1)).unwrap();
+        let task = tasks::task_json(view, host, task_id(1), report);
+        assert_eq!(task["containers"][0].get("image"), None);
+        let tasks = introspection::tasks(view);
+        assert_eq!(tasks["Tasks"][0]["Containers"][0]["Image"], json!(""));
     });
 }
 

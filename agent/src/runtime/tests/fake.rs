@@ -159,6 +159,37 @@ async fn a_hung_docker_times_out_and_holds_up_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_id_that_docker_would_not_give_is_refused_by_name() {
+    let socket = Socket::new("odd");
+    serve(
+        &socket.0,
+        &[
+            ("/version", r#"{"Version":"27.0","ApiVersion":"1.46"}"#),
+            ("/containers/json", "[]"),
+            ("/containers/create", r#"{"Id":"web-1","Warnings":[]}"#),
+        ],
+    )
+    .await;
+    let config = DockerConfig {
+        socket: socket.0.clone(),
+        ..config()
+    };
+    let (docker, mut events) = connect(&config).await;
+    docker.carry_out(RuntimeCommand::Create(Box::new(create("web:1"))));
+    let failed = |event| match event {
+        RuntimeEvent::CreateFailed { failure, .. } => Ok(failure),
+        other => Err(other),
+    };
+    let failure = until(&mut events, "CreateFailed", failed).await;
+    assert_eq!(failure.kind, FailureKind::Permanent);
+    assert_eq!(
+        failure.reason,
+        "CannotCreateContainerError: Docker answered what cannot be understood: \
+         \"web-1\" is not a container's id: these are 64 hexadecimal digits"
+    );
+}
+
+#[tokio::test]
 async fn a_connection_that_is_lost_is_made_again() {
     let socket = Socket::new("lost");
     serve(

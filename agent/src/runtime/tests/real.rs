@@ -14,7 +14,7 @@ use bollard::{
 };
 use futures_util::StreamExt;
 use holdfast_core::{
-    ids::TaskId,
+    ids::{RuntimeId, TaskId},
     spec::task_definition::{Container, PortMapping, Protocol},
     task::runtime::{
         CreateContainer, Exit, FailureKind, Labels, Observed, ObservedStatus, PortBinding,
@@ -83,7 +83,7 @@ impl Story {
         }
     }
 
-    async fn created(&mut self, create: &CreateContainer) -> String {
+    async fn created(&mut self, create: &CreateContainer) -> RuntimeId {
         self.docker
             .carry_out(RuntimeCommand::Create(Box::new(create.clone())));
         let made = |event| match event {
@@ -103,7 +103,11 @@ impl Story {
         self.until("CreateFailed", failed).await
     }
 
-    async fn started(&mut self, create: &CreateContainer, runtime_id: &str) -> Vec<PortBinding> {
+    async fn started(
+        &mut self,
+        create: &CreateContainer,
+        runtime_id: RuntimeId,
+    ) -> Vec<PortBinding> {
         self.start(create, runtime_id);
         let started = |event| match event {
             RuntimeEvent::Started { ports, .. } => Ok(ports),
@@ -112,17 +116,17 @@ impl Story {
         self.until("Started", started).await
     }
 
-    async fn running(&mut self, task: u128, words: &str) -> (CreateContainer, String) {
+    async fn running(&mut self, task: u128, words: &str) -> (CreateContainer, RuntimeId) {
         let create = self.create(task, words);
         let runtime_id = self.created(&create).await;
-        self.started(&create, &runtime_id).await;
+        self.started(&create, runtime_id).await;
         (create, runtime_id)
     }
 
     /// Waits for its first words: before them it is deaf to signals, as any first process is.
-    async fn ready(&self, runtime_id: &str) {
+    async fn ready(&self, runtime_id: RuntimeId) {
         let options = LogsOptionsBuilder::new().follow(true).stdout(true).build();
-        let mut logs = self.client.logs(runtime_id, Some(options));
+        let mut logs = self.client.logs(&runtime_id.to_string(), Some(options));
         let first = timeout(PATIENCE, logs.next()).await;
         let first = first.expect("it says something").expect("it runs");
         first.expect("Docker keeps its words");
@@ -146,9 +150,8 @@ impl Story {
         self.until("Listed", listed).await
     }
 
-    fn start(&self, create: &CreateContainer, runtime_id: &str) {
+    fn start(&self, create: &CreateContainer, runtime_id: RuntimeId) {
         let (task, container) = (create.labels.task, create.labels.container.clone());
-        let runtime_id = runtime_id.to_owned();
         self.docker.carry_out(RuntimeCommand::Start {
             task,
             container,
@@ -156,9 +159,8 @@ impl Story {
         });
     }
 
-    fn stop(&self, create: &CreateContainer, runtime_id: &str, grace: Span) {
+    fn stop(&self, create: &CreateContainer, runtime_id: RuntimeId, grace: Span) {
         let (task, container) = (create.labels.task, create.labels.container.clone());
-        let runtime_id = runtime_id.to_owned();
         self.docker.carry_out(RuntimeCommand::Stop {
             task,
             container,
@@ -167,9 +169,8 @@ impl Story {
         });
     }
 
-    fn remove(&self, create: &CreateContainer, runtime_id: &str) {
+    fn remove(&self, create: &CreateContainer, runtime_id: RuntimeId) {
         let (task, container) = (create.labels.task, create.labels.container.clone());
-        let runtime_id = runtime_id.to_owned();
         self.docker.carry_out(RuntimeCommand::Remove {
             task,
             container,
@@ -177,7 +178,7 @@ impl Story {
         });
     }
 
-    async fn foreign(&mut self, name: &str) -> String {
+    async fn foreign(&mut self, name: &str) -> RuntimeId {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let body = ContainerCreateBody {
             image: Some(self.image.clone()),
@@ -185,8 +186,9 @@ impl Story {
         };
         let made = self.client.create_container(Some(options), body).await;
         let id = made.expect("Docker makes a container").id;
-        self.foreign.push(id.clone());
-        id
+        let runtime_id = id.parse().expect("Docker's ids are ids");
+        self.foreign.push(id);
+        runtime_id
     }
 
     /// Awaits the event that is looked for; others (duplicates are harmless) pass.
@@ -245,19 +247,19 @@ async fn a_container_runs_ends_and_says_how() {
         id,
         "making it again answers with the same one"
     );
-    assert_eq!(story.started(&create, &id).await, []);
+    assert_eq!(story.started(&create, id).await, []);
     let exit = story.exited(&create).await;
     assert_eq!((exit.code, exit.out_of_memory), (Some(42), false));
     assert!(exit.at > Wall(1_600_000_000_000), "{exit:?}");
-    story.started(&create, &id).await;
+    story.started(&create, id).await;
     assert_eq!(
         story.exited(&create).await.code,
         Some(42),
         "a task runs once, and isn't run again"
     );
-    story.remove(&create, &id);
+    story.remove(&create, id);
     story.until("Removed", removed).await;
-    story.remove(&create, &id);
+    story.remove(&create, id);
     story.until("Removed", removed).await;
 }
 
@@ -274,25 +276,25 @@ async fn a_stop_asks_then_kills_and_is_content_with_what_is_gone() {
         return;
     };
     let (polite, id) = story.running(1, "run").await;
-    story.ready(&id).await;
-    story.stop(&polite, &id, Span::from_secs(30));
+    story.ready(id).await;
+    story.stop(&polite, id, Span::from_secs(30));
     assert_eq!(story.exited(&polite).await.code, Some(0));
-    story.stop(&polite, &id, Span::from_secs(30));
+    story.stop(&polite, id, Span::from_secs(30));
     assert_eq!(story.exited(&polite).await.code, Some(0), "stopped already");
 
     let (stubborn, id) = story.running(2, "ignore-term").await;
-    story.ready(&id).await;
+    story.ready(id).await;
     let since = Instant::now();
-    story.stop(&stubborn, &id, Span::from_secs(1));
+    story.stop(&stubborn, id, Span::from_secs(1));
     assert_eq!(story.exited(&stubborn).await.code, Some(137));
     assert!(since.elapsed() >= Duration::from_secs(1));
 
     let never = story.create(3, "exit 0");
     let id = story.created(&never).await;
-    story.stop(&never, &id, Span::from_secs(1));
+    story.stop(&never, id, Span::from_secs(1));
     assert_eq!(story.exited(&never).await.code, None, "it never ran");
 
-    story.stop(&never, &"0".repeat(64), Span::from_secs(1));
+    story.stop(&never, RuntimeId([0; 32]), Span::from_secs(1));
     assert_eq!(story.exited(&never).await.code, None, "gone");
 }
 
@@ -305,14 +307,14 @@ async fn a_container_killed_by_hand_is_told_at_once() {
     let kill = KillContainerOptionsBuilder::new().signal("KILL").build();
     story
         .client
-        .kill_container(&id, Some(kill))
+        .kill_container(&id.to_string(), Some(kill))
         .await
         .expect("it runs");
     assert_eq!(story.exited(&create).await.code, Some(137));
     let force = RemoveContainerOptionsBuilder::new().force(true).build();
     story
         .client
-        .remove_container(&id, Some(force))
+        .remove_container(&id.to_string(), Some(force))
         .await
         .expect("it is there");
     story.until("Removed", removed).await;
@@ -326,11 +328,11 @@ async fn a_container_that_needs_too_much_memory_says_so() {
     let mut create = story.create(1, "hoard");
     create.container.memory_mib = 8;
     let id = story.created(&create).await;
-    story.start(&create, &id);
+    story.start(&create, id);
     let exit = story.exited(&create).await;
     assert_eq!(exit.code, Some(137));
     // A busy Docker 20.10 may learn of it too late for its own inspection, or never.
-    let inspected = story.client.inspect_container(&id, None).await;
+    let inspected = story.client.inspect_container(&id.to_string(), None).await;
     let state = inspected.expect("it is there").state.unwrap_or_default();
     if state.oom_killed == Some(true) && !exit.out_of_memory {
         assert!(story.exited(&create).await.out_of_memory, "told once more");
@@ -350,13 +352,13 @@ async fn ports_are_told_and_a_port_in_use_is_permanent() {
     let mut first = story.create(1, "run");
     first.container.ports = vec![mapping(0)];
     let id = story.created(&first).await;
-    let ports = story.started(&first, &id).await;
+    let ports = story.started(&first, id).await;
     let [port] = ports[..] else {
         panic!("{ports:?}")
     };
     assert_eq!((port.container_port, port.protocol), (80, Protocol::Tcp));
     assert_eq!(
-        story.started(&first, &id).await,
+        story.started(&first, id).await,
         ports,
         "starting again tells the same"
     );
@@ -364,7 +366,7 @@ async fn ports_are_told_and_a_port_in_use_is_permanent() {
     let mut second = story.create(2, "run");
     second.container.ports = vec![mapping(port.host_port)];
     let id = story.created(&second).await;
-    story.start(&second, &id);
+    story.start(&second, id);
     let failed = |event| match event {
         RuntimeEvent::StartFailed { failure, .. } => Ok(failure),
         other => Err(other),
@@ -401,7 +403,7 @@ async fn what_cannot_be_made_says_why_for_good() {
     let mut no_command = story.create(2, "run");
     no_command.container.entry_point = vec!["/no/such/command".to_owned()];
     let id = story.created(&no_command).await;
-    story.start(&no_command, &id);
+    story.start(&no_command, id);
     let failed = |event| match event {
         RuntimeEvent::StartFailed { failure, .. } => Ok(failure),
         other => Err(other),
@@ -438,12 +440,12 @@ async fn a_foreign_container_is_never_touched() {
     let failure = story.create_failed(&create).await;
     assert_eq!(failure.kind, FailureKind::Permanent, "{failure:?}");
     assert!(
-        failure.reason.contains(&foreign[..12]),
+        failure.reason.contains(&foreign.short()),
         "it names the foreign one: {failure:?}"
     );
     assert_eq!(story.listed().await, []);
 
-    story.remove(&create, &foreign);
+    story.remove(&create, foreign);
     let failed = |event| match event {
         RuntimeEvent::RemoveFailed { failure, .. } => Ok(failure),
         other => Err(other),
@@ -452,7 +454,7 @@ async fn a_foreign_container_is_never_touched() {
     assert!(failure.reason.contains("is left alone"), "{failure:?}");
     story
         .client
-        .inspect_container(&foreign, None)
+        .inspect_container(&foreign.to_string(), None)
         .await
         .expect("it is still there");
 }
@@ -488,8 +490,8 @@ async fn a_restarted_agent_finds_all_its_containers() {
     );
     assert_eq!(before.len(), after.len());
 
-    let id = after[1].runtime_id.clone();
-    story.stop(&running, &id, Span::ZERO);
+    let id = after[1].runtime_id;
+    story.stop(&running, id, Span::ZERO);
     assert_eq!(
         story.exited(&running).await.code,
         Some(137),
@@ -508,9 +510,9 @@ async fn starting_costs_little_more_than_the_raw_calls() {
         let create = story.create(round, "run");
         let since = Instant::now();
         let id = story.created(&create).await;
-        story.started(&create, &id).await;
+        story.started(&create, id).await;
         ours.push(since.elapsed());
-        story.stop(&create, &id, Span::ZERO);
+        story.stop(&create, id, Span::ZERO);
         story.exited(&create).await;
 
         let body = translate::translate(&create, Span::ZERO).expect("it has no mounts");

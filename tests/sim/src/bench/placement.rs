@@ -1,4 +1,4 @@
-//! Placement at scale, what single faults cost in starts and stops, and how soon all is well again.
+//! What single faults cost in starts and stops, and how soon all is well again.
 
 use super::{
     Asked,
@@ -12,122 +12,12 @@ use crate::{
     trace::TraceMode,
     workload::definition,
 };
-use holdfast_core::ids::HostId;
-
-const TASKS_PER_HOST: usize = 10;
-const TASKS_PER_SERVICE: usize = 500;
-/// How often one looks whether all are placed.
-const LOOK: u64 = 10_000;
-const PLACED_MAX: u64 = 300 * SECOND;
-
-/// Ten tasks for each host at once; then a third of the hosts is lost in one moment.
-pub fn section(asked: &Asked) -> Result<String, String> {
-    let mut rows = String::new();
-    for &hosts in asked.sizes(&[100]) {
-        let seeds: Vec<u64> = asked.seeds.clone().take(3).collect();
-        let answers = each(&seeds, |&seed| place(hosts, seed));
-        let answers: Vec<[Placed; 2]> = answers.into_iter().collect::<Result<_, _>>()?;
-        for (number, what) in [(0, "all at once"), (1, "a third of the hosts lost")] {
-            let cell = |of: fn(&Placed) -> u64, form: fn(u64) -> String| {
-                let numbers = answers.iter().map(|placed| of(&placed[number]));
-                Sample::of(&numbers.collect::<Vec<_>>()).cell(form)
-            };
-            let plain = |number: u64| number.to_string();
-            rows += &format!(
-                "| {hosts} | {what} | {} | {} | {} | {} | {} |\n",
-                cell(|p| p.tasks, plain),
-                cell(|p| p.placed, seconds),
-                cell(|p| p.tasks * SECOND / p.placed.max(1), plain),
-                cell(|p| p.running, seconds),
-                cell(|p| p.in_vain, plain),
-            );
-        }
-    }
-    Ok(format!(
-        "### Placement\n\n| hosts | what | tasks | all placed, by the board of another host | \
-         placements a second | all running | starts in vain |\n|---|---|---|---|---|---|---|\n\
-         {rows}\nThe time includes that a lost host must be found out first, with `down_after` at \
-         its 1 s.\n"
-    ))
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Placed {
-    tasks: u64,
-    placed: u64,
-    running: u64,
-    in_vain: u64,
-}
 
 fn calm(hosts: usize, seed: u64) -> Cluster {
     let mut options = Options::calm(seed, hosts);
     options.codec = false;
     options.trace = TraceMode::Off;
     Cluster::new(options)
-}
-
-fn place(hosts: usize, seed: u64) -> Result<[Placed; 2], String> {
-    let mut cluster = calm(hosts, seed);
-    cluster.run_until(10 * SECOND)?;
-    cluster.register(0, definition("web", 1));
-    cluster.run_for(2 * SECOND)?;
-    let tasks = hosts * TASKS_PER_HOST;
-    let services = tasks.div_ceil(TASKS_PER_SERVICE);
-    for number in 0..services {
-        let desired = TASKS_PER_SERVICE.min(tasks - number * TASKS_PER_SERVICE);
-        cluster.create(number % hosts, &format!("s{number}"), "web", desired as u32);
-    }
-    let began = cluster.now();
-    let first = await_all(&mut cluster, &[], (began, tasks, tasks))?;
-    // One zone of the three.
-    let lost: Vec<usize> = (0..hosts).filter(|place| place % 3 == 0).collect();
-    let tasks_lost = lost.iter().map(|&place| cluster.running_on(place)).sum();
-    let ids: Vec<HostId> = lost.iter().map(|&place| cluster.host(place).id).collect();
-    for place in lost {
-        cluster.lose_host(place);
-    }
-    let began = cluster.now();
-    let second = await_all(&mut cluster, &ids, (began, tasks, tasks_lost))?;
-    Ok([first, second])
-}
-
-/// Runs until every slot is on a host that is not lost, and all tasks run.
-fn await_all(
-    cluster: &mut Cluster,
-    lost: &[HostId],
-    (began, tasks, needed): (u64, usize, usize),
-) -> Result<Placed, String> {
-    let starts = cluster.stats.starts;
-    let mut placed = None;
-    while cluster.running() < tasks || placed.is_none() {
-        if cluster.now() > began + PLACED_MAX {
-            let running = cluster.running();
-            return Err(format!("only {running} of {tasks} tasks run after 300 s"));
-        }
-        cluster.run_for(LOOK)?;
-        if placed.is_none() && slots_placed(cluster, lost) == tasks {
-            placed = Some(cluster.now() - began);
-        }
-    }
-    let running = cluster.now() - began;
-    // What was started in vain shows a little later.
-    cluster.run_for(10 * SECOND)?;
-    Ok(Placed {
-        tasks: needed as u64,
-        placed: placed.unwrap_or(running),
-        running,
-        in_vain: (cluster.stats.starts - starts).saturating_sub(needed as u64),
-    })
-}
-
-/// By the board of the second host, which is in no zone that is lost.
-fn slots_placed(cluster: &Cluster, lost: &[HostId]) -> usize {
-    let Some(agent) = cluster.agent(1) else {
-        return 0;
-    };
-    let slots = agent.board().all_slots();
-    let lives = slots.filter(|(_, _, _, slot)| slot.host.is_some_and(|host| !lost.contains(&host)));
-    lives.count()
 }
 
 /// One fault, in a cluster where all is well.

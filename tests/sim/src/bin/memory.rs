@@ -12,7 +12,7 @@ use holdfast_core::{
         record::{Record, Stamp, Version},
     },
     effect::Effects,
-    ids::{Digest, HostId, KeyId, ServiceId, TaskId},
+    ids::{Digest, HostId, KeyId, RuntimeId, ServiceId, TaskId},
     rng::Rng,
     task::{
         runtime::SlotLabel,
@@ -27,10 +27,9 @@ use std::{collections::BTreeMap, net::SocketAddr, process::ExitCode, sync::Arc};
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
 const PEER_BYTES_MAX: usize = 1_024;
-/// What is reached, and must not grow. The aim is 600.
-const TASK_BYTES_MAX: usize = 872;
+const TASK_BYTES_MAX: usize = 600;
 /// A task record in the two copies of the agent that a recorder holds.
-const RECORDED_BYTES_MAX: usize = 600;
+const RECORDED_BYTES_MAX: usize = 32;
 const PEERS: u64 = 2_000;
 const TASKS: u64 = 40_000;
 const NOW: Now = Now {
@@ -136,23 +135,23 @@ fn version(author: HostId) -> Version {
 fn host(number: u64) -> Arc<Record> {
     let id = host_id(number);
     let report = HostReport {
-        name: format!("ip-10-0-{}-{}", number / 256, number % 256),
+        name: format!("ip-10-0-{}-{}", number / 256, number % 256).into(),
         address: address(number),
-        zone: Some("eu-central-1a".to_owned()),
-        attributes: vec![("instance-type".to_owned(), "m7g.large".to_owned())],
+        zone: Some("eu-central-1a".into()),
+        attributes: Box::new([("instance-type".to_owned(), "m7g.large".to_owned())]),
         capacity: Capacity::default(),
-        used: Capacity::default(),
+
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
-            version: "28.5.1".to_owned(),
+            version: "28.5.1".into(),
         },
         fingerprint: number,
         keys: KeyReport {
             held: vec![KeyId([1; 4])],
             in_use: Some(KeyId([1; 4])),
         },
-        agent_version: "0.1.0".to_owned(),
+        agent_version: "0.1.0".into(),
         registered_at: NOW.wall,
         started_at: NOW.wall,
     };
@@ -168,22 +167,21 @@ fn task(number: u64, rng: &mut Rng) -> Arc<Record> {
     };
     let slot = SlotLabel {
         service: ServiceId(u128::from(number % 50)),
-        service_name: "web-frontend".to_owned(),
+        service_name: "web-frontend".into(),
         index: number as u32 / 50,
         generation: 1,
     };
     let mut report = TaskReport::begin(revision, Some(slot), NOW.wall);
     (report.last, report.health) = (TaskStatus::Running, Health::Healthy);
     report.started_at = Some(NOW.wall);
-    report.containers = vec![ContainerReport {
-        name: "web".to_owned(),
-        image: "registry.example.com/team/web-frontend:2026-11-23".to_owned(),
-        runtime_id: "c0ffee".repeat(10) + "abcd",
+    report.containers = Box::new([ContainerReport {
+        name: "web".into(),
+        runtime_id: Some(RuntimeId([0xc0; 32])),
         status: ContainerStatus::Running,
         exit_code: None,
-        reason: String::new(),
-        ports: Vec::new(),
-    }];
+        reason: Box::default(),
+        ports: Box::default(),
+    }]);
     let key = Key::Task(host, TaskId::mint(host, rng));
     Record::new(key, version(host), Some(Body::Task(report)))
 }

@@ -337,7 +337,7 @@ fn another_cluster(cluster: &mut Cluster) -> Told {
             slot: None,
         };
         let runtime = &mut cluster.hosts[host].runtime;
-        let runtime_id = runtime.foreign()[0].clone();
+        let runtime_id = runtime.foreign()[0];
         let status = ObservedStatus::Running {
             since: Wall(1),
             ports: Vec::new(),
@@ -351,7 +351,7 @@ fn another_cluster(cluster: &mut Cluster) -> Told {
     cluster.run_for(70 * SECOND)?;
     for host in 0..3 {
         let board = cluster.agent(host).map(holdfast_core::agent::Agent::board);
-        let told = board.is_some_and(|board| board.tasks().any(|(.., r)| r.family == "theirs"));
+        let told = board.is_some_and(|board| board.tasks().any(|(.., r)| &*r.family == "theirs"));
         expect(!told, || {
             format!("h{host} speaks of another cluster's task")
         })?;

@@ -7,7 +7,12 @@ use crate::{
     workload::definition,
 };
 use holdfast_core::{
-    cluster::body::Availability, planted::Bug, spec::task_definition::TaskDefinition,
+    cluster::body::Availability,
+    planted::Bug,
+    spec::{
+        options::{HandOver, OptionsChange},
+        task_definition::TaskDefinition,
+    },
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -51,7 +56,45 @@ pub(super) const CASES: &[Case] = &[
         bug: Core(Bug::LeavesTasksWhereTheyDrain),
         caught_by: "are left on the drained host",
     },
+    Case {
+        number: 37,
+        name: "a service that stops first is updated, and a host of it is drained",
+        agents: 4,
+        story: stops_first,
+        bug: Core(Bug::BeginsBeforeTheEnd),
+        caught_by: "ran twice at one time",
+    },
 ];
+
+/// It takes longer to stop than to start.
+fn stops_first(cluster: &mut Cluster) -> Told {
+    for host in &mut cluster.hosts {
+        host.runtime.manners.term_us = (2 * SECOND, 3 * SECOND);
+    }
+    hold(cluster, "web", 6)?;
+    let options = OptionsChange {
+        hand_over: Some(HandOver::StopFirst),
+        ..OptionsChange::default()
+    };
+    cluster.choose(0, "s0", options);
+    cluster.run_for(SECOND)?;
+    let began = cluster.now();
+    cluster.register(1, definition("web", 2));
+    cluster.update(1, "s0", "web");
+    cluster.run_for(SECOND / 2)?;
+    cluster.direct(3, 2, Availability::Drain);
+    cluster.run_for(10 * SECOND)?;
+    cluster.converge(60 * SECOND)?;
+    let twice = cluster.runs_twice_since(began);
+    expect(twice.is_none(), || {
+        format!("{} ran twice at one time", twice.unwrap_or_default())
+    })?;
+    let left = cluster.running_on(2);
+    expect(left == 0, || {
+        format!("{left} tasks are left on the drained host")
+    })?;
+    rest(cluster, 6)
+}
 
 /// A definition that takes a good part of a host.
 fn large(family: &str, memory_mib: u32) -> TaskDefinition {

@@ -201,8 +201,12 @@ impl<D: Detector> Arena<D> {
 
     /// Has a host change a record.
     pub fn tell(&mut self, host: usize) {
-        let now = self.now;
-        self.hosts[host].detector.tell(now, &mut self.out);
+        self.with(host, |detector, now, out| detector.tell(now, out));
+    }
+
+    /// Has a running host do this.
+    pub fn with(&mut self, host: usize, act: impl FnOnce(&mut D, u64, &mut Out<D::Message>)) {
+        act(&mut self.hosts[host].detector, self.now, &mut self.out);
         self.drain(host);
         self.pull_deadline(host);
     }

@@ -1,12 +1,18 @@
 //! Holdfast itself: the very `Agent` of the daemon on each host, its messages and their bytes.
 
+mod containers;
+mod mesh;
+pub mod crowd;
+
 use crate::{
     network::Network,
     rivals::{Detector, Finding, Out, Size, Via},
+    runtime::VERSION,
     workload::definition,
 };
+use containers::Containers;
 use holdfast_core::{
-    agent::{Agent, AgentConfig, Timings},
+    agent::{Agent, AgentConfig, Amid, Timings},
     cluster::{
         board::Board,
         body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus},
@@ -19,10 +25,12 @@ use holdfast_core::{
     ids::{Digest, HostId},
     input::Input,
     rng::{Rng, mix},
-    task::runtime::{RuntimeCommand, RuntimeEvent},
     time::{Mono, Now, Wall},
 };
+use mesh::{Mesh, Peer};
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc};
+
+const CLUSTER: &str = "sim";
 
 const WALL_AT_START_MS: u64 = 1_800_000_000_000;
 /// The daemon's envelope (agent/src/gossip/seal.rs): clear part, destination, tag.
@@ -32,11 +40,14 @@ const FRAME_BYTES: usize = 4 + 16;
 const CHUNK_BYTES: usize = 2 + 16;
 const CHUNK_PLAIN_MAX: usize = 65_535 - 16;
 
-/// One agent, which lacks nothing but a disk and containers.
+/// One agent, which lacks nothing but a disk.
 #[derive(Debug)]
 pub struct HoldfastHost {
+    place: usize,
     agent: Agent,
+    containers: Containers,
     roster: Rc<Roster>,
+    mesh: Rc<Mesh>,
     effects: Effects,
     told: Digest,
 }
@@ -51,32 +62,42 @@ struct Roster {
 /// The agents of a cluster that has found itself long ago.
 pub fn cluster(hosts: usize, seed: u64, timings: &Timings) -> Vec<HoldfastHost> {
     let mut rng = Rng::new(seed);
-    let ids: Vec<HostId> = (0..hosts)
-        .map(|_| HostId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())))
-        .collect();
-    let configs = ids.iter().enumerate();
-    let configs: Vec<_> = configs
-        .map(|(place, id)| config(place, *id, timings))
-        .collect();
-    let board = Board::from_records(configs.iter().map(report));
+    let configs = configs(hosts, &mut rng, timings);
+    let amid = Amid::of(Board::from_records(configs.iter().map(report)));
+    let everybody = configs.iter().map(|config| config.host).zip(0..);
+    let mesh = Mesh::of(everybody.collect(), hosts);
+    agents(configs, &amid, mesh, &mut rng)
+}
+
+fn configs(hosts: usize, rng: &mut Rng, timings: &Timings) -> Vec<AgentConfig> {
+    let mut id = || HostId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
+    (0..hosts)
+        .map(|place| config(place, id(), timings))
+        .collect()
+}
+
+fn agents(configs: Vec<AgentConfig>, amid: &Amid, mesh: Mesh, rng: &mut Rng) -> Vec<HoldfastHost> {
+    let ids: Vec<HostId> = configs.iter().map(|config| config.host).collect();
     let places = ids.iter().copied().zip(0..).collect();
-    let roster = Rc::new(Roster { ids, places });
-    let now = at(0);
+    let (roster, mesh) = (Rc::new(Roster { ids, places }), Rc::new(mesh));
     let told = definition("told", 1).digest();
-    let agents = configs.into_iter().map(|config| HoldfastHost {
-        agent: Agent::amid(config, board.clone(), rng.next_u64(), now),
+    let agent = |(place, config): (usize, AgentConfig)| HoldfastHost {
+        place,
+        containers: Containers::new(CLUSTER, config.host, rng.next_u64()),
+        agent: amid.agent(config, rng.next_u64(), at(0)),
         roster: Rc::clone(&roster),
+        mesh: Rc::clone(&mesh),
         effects: Effects::new(),
         told,
-    });
-    agents.collect()
+    };
+    configs.into_iter().enumerate().map(agent).collect()
 }
 
 fn config(place: usize, host: HostId, timings: &Timings) -> AgentConfig {
     AgentConfig {
         host,
         incarnation: 1,
-        cluster: "sim".to_owned(),
+        cluster: CLUSTER.to_owned(),
         name: format!("h{place}"),
         address: Network::first_address(place),
         seeds: Vec::new(),
@@ -98,20 +119,19 @@ fn config(place: usize, host: HostId, timings: &Timings) -> AgentConfig {
 fn report(config: &AgentConfig) -> Arc<Record> {
     let wall = at(0).wall;
     let report = HostReport {
-        name: config.name.clone(),
+        name: config.name.as_str().into(),
         address: config.address,
-        zone: config.zone.clone(),
+        zone: config.zone.as_deref().map(Box::from),
         attributes: config.attributes.clone().into_iter().collect(),
         capacity: config.capacity,
-        used: Capacity::default(),
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
-            version: "1".to_owned(),
+            version: VERSION.into(),
         },
         fingerprint: config.fingerprint,
         keys: Default::default(),
-        agent_version: config.agent_version.clone(),
+        agent_version: config.agent_version.as_str().into(),
         registered_at: wall,
         started_at: wall,
     };
@@ -139,42 +159,40 @@ impl HoldfastHost {
     }
 
     fn step(&mut self, now: u64, input: Input, out: &mut Out<Message>) {
-        let mut next = Some(input);
-        while let Some(input) = next.take() {
-            let mut effects = std::mem::take(&mut self.effects);
-            self.agent.step(at(now), input, &mut effects);
-            for effect in effects.drain() {
-                match effect {
-                    Effect::Send(send) => self.send(send, out),
-                    Effect::Emit(told) => self.note(&told.what, out),
-                    Effect::Runtime(RuntimeCommand::List) => {
-                        next = Some(Input::Runtime(RuntimeEvent::Listed(Vec::new())));
-                    }
-                    Effect::Knock { host, .. } => {
-                        out.knocks.extend(self.roster.places.get(&host).copied());
-                    }
-                    Effect::Fatal { reason } => panic!("an agent gave up: {reason}"),
-                    // There are no containers, and what is to be saved is safe at once.
-                    _ => {}
+        let mut effects = std::mem::take(&mut self.effects);
+        self.agent.step(at(now), input, &mut effects);
+        for effect in effects.drain() {
+            match effect {
+                Effect::Send(send) => self.send(send, out),
+                Effect::Emit(told) => self.note(&told.what, out),
+                Effect::Runtime(command) => self.containers.on_command(now, command),
+                Effect::Knock { host, .. } => {
+                    out.knocks.extend(self.roster.places.get(&host).copied());
                 }
+                Effect::Fatal { reason } => panic!("an agent gave up: {reason}"),
+                // What is to be saved is safe at once.
+                _ => {}
             }
-            self.effects = effects;
         }
+        self.effects = effects;
     }
 
-    fn send(&self, send: effect::Send, out: &mut Out<Message>) {
+    fn send(&mut self, send: effect::Send, out: &mut Out<Message>) {
         let Some(to) = place(send.to).filter(|to| *to < self.roster.ids.len()) else {
             return;
         };
-        let bare = send.message.encode().len();
-        let (via, seal) = match send.via {
-            effect::Via::Datagram => (Via::Datagram, DATAGRAM_SEAL_BYTES),
-            effect::Via::Stream => {
-                let chunks = (bare + FRAME_BYTES).div_ceil(CHUNK_PLAIN_MAX);
-                (Via::Dial, FRAME_BYTES + chunks * CHUNK_BYTES)
-            }
-        };
-        out.send(to, via, Size { bare, seal }, send.message);
+        if self.mesh.is_whole() {
+            deliver(to, send.via, send.message, out);
+            return;
+        }
+        let [from, to] = [self.place, to].map(|place| Peer {
+            place,
+            id: self.roster.ids[place],
+        });
+        let board = self.agent.board();
+        for (to, message) in self.mesh.route(board, from, to, send.message) {
+            deliver(to, send.via, message, out);
+        }
     }
 
     fn note(&self, what: &Happening, out: &mut Out<Message>) {
@@ -208,7 +226,12 @@ impl Detector for HoldfastHost {
     }
 
     fn on_wake(&mut self, now: u64, out: &mut Out<Message>) {
-        self.step(now, Input::Wake, out);
+        while let Some(event) = self.containers.next(now, at(now).wall) {
+            self.step(now, Input::Runtime(event), out);
+        }
+        if self.agent.deadline().is_some_and(|at| at.0 <= now) {
+            self.step(now, Input::Wake, out);
+        }
     }
 
     fn on_knocked(&mut self, now: u64, host: usize, answered: bool, out: &mut Out<Message>) {
@@ -217,7 +240,8 @@ impl Detector for HoldfastHost {
     }
 
     fn deadline(&self) -> Option<u64> {
-        self.agent.deadline().map(|at| at.0)
+        let agent = self.agent.deadline().map(|at| at.0);
+        agent.into_iter().chain(self.containers.deadline()).min()
     }
 
     fn tell(&mut self, now: u64, out: &mut Out<Message>) {
@@ -229,6 +253,18 @@ impl Detector for HoldfastHost {
     fn knows(&self) -> bool {
         self.agent.board().definition(self.told).is_some()
     }
+}
+
+fn deliver(to: usize, via: effect::Via, message: Message, out: &mut Out<Message>) {
+    let bare = message.encode().len();
+    let (via, seal) = match via {
+        effect::Via::Datagram => (Via::Datagram, DATAGRAM_SEAL_BYTES),
+        effect::Via::Stream => {
+            let chunks = (bare + FRAME_BYTES).div_ceil(CHUNK_PLAIN_MAX);
+            (Via::Dial, FRAME_BYTES + chunks * CHUNK_BYTES)
+        }
+    };
+    out.send(to, via, Size { bare, seal }, message);
 }
 
 fn place(address: SocketAddr) -> Option<usize> {

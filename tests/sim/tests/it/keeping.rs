@@ -3,9 +3,12 @@
 use crate::scenarios::{SECOND, all, expect, story};
 use holdfast_core::{
     cluster::body::Availability,
-    spec::options::{OptionsChange, ReplaceAfter},
+    spec::options::{HandOver, OptionsChange, ReplaceAfter},
 };
-use sim::liveness::{BALANCE_MAX, CONVERGE_MAX};
+use sim::{
+    liveness::{BALANCE_MAX, CONVERGE_MAX},
+    workload::definition,
+};
 
 /// A slot that was given to a host whose Docker hung waited for as long as that lasted.
 #[test]
@@ -84,4 +87,30 @@ fn nothing_new_is_given_to_a_suspect() {
         cluster.run_for(10 * SECOND)?;
         all(8)(cluster)
     });
+}
+
+/// Each host has one port, which a copy of the service takes: start-first, none could be updated.
+#[test]
+fn a_service_that_stops_first_is_updated_where_no_successor_can_run_beside_it() {
+    let report = story(5, 5, |cluster| {
+        let began = cluster.now();
+        cluster.register(1, definition("edge", 1));
+        cluster.run_for(SECOND)?;
+        cluster.create(1, "s1", "edge", 5);
+        let options = OptionsChange {
+            hand_over: Some(HandOver::StopFirst),
+            ..OptionsChange::default()
+        };
+        cluster.run_for(3 * SECOND)?;
+        cluster.choose(2, "s1", options);
+        cluster.register(2, definition("edge", 2));
+        cluster.run_for(SECOND)?;
+        cluster.update(2, "s1", "edge");
+        cluster.run_for(5 * SECOND)?;
+        cluster.converge(CONVERGE_MAX)?;
+        let twice = cluster.runs_twice_since(began);
+        expect(twice.is_none(), &format!("{twice:?} ran twice at one time"))?;
+        all(10)(cluster)
+    });
+    assert_eq!((report.stats.starts, report.stats.stops), (15, 5));
 }

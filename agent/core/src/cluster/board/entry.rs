@@ -5,7 +5,7 @@ use crate::{
         body::{Body, Key, TaskReport},
         record::Record,
     },
-    ids::{HostId, ServiceId, TaskId},
+    ids::{HostId, ServiceId, SlotIndex, TaskId},
 };
 use equivalent::{Comparable, Equivalent};
 use std::{cmp::Ordering, sync::Arc};
@@ -18,15 +18,15 @@ pub(super) struct ByKey(pub(super) Arc<Record>);
 #[derive(Clone, Debug)]
 pub(super) struct ByTask(pub(super) Arc<Record>);
 
-/// A task report with a slot in order of service, host and task.
+/// A task report with a slot in order of service, slot, host and task.
 #[derive(Clone, Debug)]
-pub(super) struct ByService(pub(super) Arc<Record>);
+pub(super) struct BySlot(pub(super) Arc<Record>);
 
-/// Where the tasks of a service begin and end; equal to no entry.
+/// Where the tasks of a slot begin and end; equal to no entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TasksOf {
-    Begin(ServiceId),
-    End(ServiceId),
+    Begin(ServiceId, SlotIndex),
+    End(ServiceId, SlotIndex),
 }
 
 /// What a record says of a task, if it does.
@@ -51,10 +51,10 @@ impl ByTask {
     }
 }
 
-impl ByService {
-    fn service(&self) -> Option<ServiceId> {
+impl BySlot {
+    fn slot(&self) -> Option<(ServiceId, SlotIndex)> {
         let (_, _, report) = report(&self.0)?;
-        report.slot.as_ref().map(|slot| slot.service)
+        report.slot.as_ref().map(|slot| (slot.service, slot.index))
     }
 }
 
@@ -70,10 +70,10 @@ impl Ord for ByTask {
     }
 }
 
-impl Ord for ByService {
+impl Ord for BySlot {
     fn cmp(&self, other: &Self) -> Ordering {
-        let by_service = self.service().cmp(&other.service());
-        by_service.then_with(|| self.0.key.cmp(&other.0.key))
+        let by_slot = self.slot().cmp(&other.slot());
+        by_slot.then_with(|| self.0.key.cmp(&other.0.key))
     }
 }
 
@@ -96,7 +96,7 @@ macro_rules! ordered {
         )*
     };
 }
-ordered!(ByKey ByTask ByService);
+ordered!(ByKey ByTask BySlot);
 
 /// By what the entries are looked up.
 macro_rules! looked_up {
@@ -120,8 +120,8 @@ macro_rules! looked_up {
 looked_up! {
     Key, ByKey, |key, entry| key.cmp(&entry.0.key);
     TaskId, ByTask, |task, entry| (Some(*task), None).cmp(&entry.order());
-    TasksOf, ByService, |of, entry| match of {
-        TasksOf::Begin(id) => Some(*id).cmp(&entry.service()).then(Ordering::Less),
-        TasksOf::End(id) => Some(*id).cmp(&entry.service()).then(Ordering::Greater),
+    TasksOf, BySlot, |of, entry| match *of {
+        TasksOf::Begin(id, index) => Some((id, index)).cmp(&entry.slot()).then(Ordering::Less),
+        TasksOf::End(id, index) => Some((id, index)).cmp(&entry.slot()).then(Ordering::Greater),
     };
 }

@@ -8,7 +8,7 @@ use crate::{
         hash_tree::{FAN, HashTree, Prefix},
         record::{Record, Stamp, Version},
     },
-    ids::{HostId, ServiceId, TaskId},
+    ids::{HostId, ServiceId, SlotIndex, TaskId},
     limits,
     rng::Rng,
     time::Wall,
@@ -249,13 +249,19 @@ fn check_indexes(board: &Board) {
             .filter_map(|r| Some((&r.key, r.body.as_ref()?)))
     };
     for service in (0..4).map(ServiceId) {
-        let scanned = live().filter_map(|(key, body)| match (key, body) {
-            (Key::Task(host, task), Body::Task(report)) => {
-                let of = report.slot.as_ref().map(|slot| slot.service);
-                (of == Some(service)).then_some((*host, *task, report))
-            }
-            _ => None,
-        });
+        let copies = |index: SlotIndex| {
+            live().filter_map(move |(key, body)| match (key, body) {
+                (Key::Task(host, task), Body::Task(report)) => {
+                    let of = report.slot.as_ref().map(|slot| (slot.service, slot.index));
+                    (of == Some((service, index))).then_some((*host, *task, report))
+                }
+                _ => None,
+            })
+        };
+        for index in 0..3 {
+            assert!(board.copies(service, index).eq(copies(index)), "{index}");
+        }
+        let scanned = (0..3).flat_map(copies);
         assert!(board.tasks_of(service).eq(scanned), "tasks of {service:?}");
     }
     let scanned = live().filter(|(key, _)| matches!(key, Key::Task(..)));

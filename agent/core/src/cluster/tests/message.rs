@@ -249,12 +249,13 @@ fn a_record_over_its_limit_is_refused_and_one_at_it_is_not() {
         let body = Some(Body::Host(report.clone()));
         Record::new(Key::Host(host_id(0)), VERSION, body).encode()
     };
-    report.agent_version = "x".repeat(limits::RECORD_BYTES_MAX - 200);
-    let missing = limits::RECORD_BYTES_MAX - bytes(&report).len();
-    report.agent_version += &"x".repeat(missing);
+    let mut length = limits::RECORD_BYTES_MAX - 200;
+    report.agent_version = "x".repeat(length).into();
+    length += limits::RECORD_BYTES_MAX - bytes(&report).len();
+    report.agent_version = "x".repeat(length).into();
     assert_eq!(bytes(&report).len(), limits::RECORD_BYTES_MAX);
     assert!(Record::decode(&bytes(&report)).is_ok());
-    report.agent_version.push('x');
+    report.agent_version = "x".repeat(length + 1).into();
     let got = limits::RECORD_BYTES_MAX + 1;
     assert_eq!(
         Record::decode(&bytes(&report)),

@@ -6,7 +6,7 @@ use crate::{
         outbox::Outbox,
         record::{Record, Stamp, Version},
     },
-    ids::{HostId, TaskId},
+    ids::{HostId, ServiceId, TaskId},
     limits,
     time::{Mono, Wall},
 };
@@ -118,4 +118,21 @@ fn what_is_over_the_limit_is_the_oldest_of_the_rest() {
     }
     assert_eq!(told.len(), limits::OUTBOX_RECORDS_MAX);
     assert!(told.contains(&verdict(0).key) && !told.contains(&task(0).key));
+}
+
+#[test]
+fn slots_do_not_hold_up_what_is_said_of_hosts_and_have_their_share_all_the_same() {
+    let mut outbox = Outbox::default();
+    let slot = |number: u32| record(Key::Slot(ServiceId(1), number), 1);
+    for number in 0..10_000 {
+        outbox.push(&slot(number), None);
+    }
+    for number in 0..10_000 {
+        outbox.push(&verdict(number), None);
+    }
+    let taken = flush(&mut outbox, Mono(0));
+    let verdicts = taken.iter().filter(|key| matches!(key, Key::Verdict(_)));
+    let verdicts = verdicts.count();
+    let share = verdicts * 100 / taken.len();
+    assert!((65..85).contains(&share), "{verdicts} of {}", taken.len());
 }

@@ -5,14 +5,15 @@ use super::{
     round::{Next, Round, label},
 };
 use crate::{
-    cluster::body::{RuntimeStatus, Slot, TaskReport},
+    cluster::body::{Placement, RuntimeStatus, Slot, TaskReport},
     ids::{Generation, HostId},
     limits,
     schedule::{
-        copy::serves,
+        copy::{awaited, serves},
         pace::{back_off, failures_after},
         view::{Copy, SlotView},
     },
+    spec::options::HandOver,
     task::status::TaskStatus,
     time::Span,
 };
@@ -114,14 +115,15 @@ impl Keeper {
         let next = Next {
             superseded,
             failures: held.slot.failures + 1,
+            order: HandOver::StartFirst,
             reason: format!("the container runtime of {name} does not answer"),
         };
         let placed = self.place(round, view, next);
         placed.host.is_some().then_some(Ruling::HandOver(placed))
     }
 
-    /// The slot's holder runs another definition than the service has now: hand over, start-first,
-    /// as many at a time as the service's surge allows.
+    /// The slot's holder runs another definition than the service has now: hand over, as many at a
+    /// time as the service's pace allows.
     fn roll(
         &mut self,
         round: &mut Round<'_>,
@@ -156,9 +158,10 @@ impl Keeper {
         let next = Next {
             superseded,
             failures: 0,
+            order: round.order(),
             reason,
         };
-        round.leave(current.at.host);
+        round.leave(current);
         let placed = self.place(round, view, next);
         if placed.host.is_some() {
             round.take_room();
@@ -204,7 +207,8 @@ impl Keeper {
             return None;
         }
         if !view.board.is_up(held.host) {
-            return self.lost(round, view, held);
+            let lost = (held.host, held.slot.revision.definition);
+            return self.lost(round, view, held, lost);
         }
         match ended(view, held) {
             Some(report) => self.failed(round, view, held, report),
@@ -226,7 +230,7 @@ impl Keeper {
             self.look_again(view.key(), due_at);
             return None;
         }
-        let reason = match report.stopped_reason.as_str() {
+        let reason = match &*report.stopped_reason {
             "" => "its task stopped".to_owned(),
             reason => format!("its task stopped: {reason}"),
         };
@@ -240,6 +244,9 @@ impl Keeper {
         view: &SlotView<'_>,
         held: Held<'_>,
     ) -> Option<Ruling> {
+        if let Some(before) = awaited(view.board, view.service.id, held.slot) {
+            return self.awaiting(round, view, held, before);
+        }
         let ends_at = self.first_seen(round.now, view, Open::Offer) + OFFER_LASTS;
         let host = view.board.host(held.host);
         let name = view.name_of(held.host);
@@ -268,6 +275,30 @@ impl Keeper {
             }
             ruling => Some(ruling),
         }
+    }
+
+    /// Under stop-first: the slot's host begins nothing before its predecessor has stopped.
+    fn awaiting(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+        before: Placement,
+    ) -> Option<Ruling> {
+        if !view.board.is_up(before.host) {
+            let definition = view.board.task_at(before.host, before.task)?.definition;
+            return self.lost(round, view, held, (before.host, definition));
+        }
+        let told_at = self.first_seen(round.now, view, Open::Predecessor) + OFFER_LASTS;
+        if round.now.mono < told_at {
+            self.look_again(view.key(), told_at);
+            return None;
+        }
+        let name = view.name_of(before.host);
+        Some(Ruling::Say(format!(
+            "waits until {name} has stopped task {}",
+            before.task
+        )))
     }
 
     /// A slot that nobody holds: new, or so far unplaceable.
@@ -302,6 +333,7 @@ impl Keeper {
         let next = Next {
             superseded,
             failures: old.map_or(0, |slot| slot.failures),
+            order: HandOver::StartFirst,
             reason: "first placement".to_owned(),
         };
         let placed = self.place(round, view, next);
@@ -323,6 +355,7 @@ impl Keeper {
         let next = Next {
             superseded: view.still_live(&held.slot.superseded),
             failures,
+            order: held.slot.order,
             reason,
         };
         Ruling::HandOver(self.place(round, view, next))

@@ -3,7 +3,7 @@
 use super::{Keeper, RETURN_TAKES, Ruling, held::Held, round::Round};
 use crate::{
     cluster::board::Board,
-    ids::{HostId, ServiceId, SlotIndex},
+    ids::{Digest, HostId, ServiceId, SlotIndex},
     schedule::{index::Index, lease::released_after, load::Standing, view::SlotView},
     spec::options::{PartitionPolicy, ReplaceAfter},
     time::{Mono, Now, Span},
@@ -28,12 +28,14 @@ impl Keeper {
         }
     }
 
-    /// The slot's host is down.
+    /// This host is down, which serves the slot or did, by this definition, before it was told to
+    /// stop.
     pub(super) fn lost(
         &mut self,
         round: &mut Round<'_>,
         view: &SlotView<'_>,
         held: Held<'_>,
+        (host, definition): (HostId, Digest),
     ) -> Option<Ruling> {
         let now = round.now.mono;
         let changed_at = self.changed_at.get(&view.key());
@@ -43,10 +45,11 @@ impl Keeper {
             self.look_again(view.key(), settles_at);
             return None;
         }
-        let name = view.name_of(held.host);
+        let name = view.name_of(host);
         // Whoever left, or was forgotten, is not waited for.
-        let expected = view.board.host(held.host).is_some() && !view.board.is_leaving(held.host);
-        if expected && let Some((until, why)) = self.wait_for(now, round, view.key(), held.host) {
+        let expected = view.board.host(host).is_some() && !view.board.is_leaving(host);
+        let slot = (view.key(), definition);
+        if expected && let Some((until, why)) = self.wait_for(now, round, slot, host) {
             if let Some(until) = until {
                 self.look_again(view.key(), until);
             }
@@ -95,10 +98,9 @@ impl Keeper {
             .then_some(placed)
     }
 
-    /// How long the task that the slot names takes to stop at the most.
-    fn stop_takes(&self, board: &Board, (service, index): (ServiceId, SlotIndex)) -> Span {
-        let slot = board.slot(service, index);
-        let definition = slot.and_then(|(_, slot)| board.definition(slot.revision.definition));
+    /// How long a task of this definition takes to stop at the most.
+    fn stop_takes(&self, board: &Board, definition: Digest) -> Span {
+        let definition = board.definition(definition);
         let containers = definition.into_iter().flat_map(|d| &d.containers);
         let takes = containers.map(|container| {
             let seconds = container.stop_timeout_s;
@@ -112,7 +114,7 @@ impl Keeper {
         &mut self,
         now: Mono,
         round: &Round<'_>,
-        slot: (ServiceId, SlotIndex),
+        (slot, definition): ((ServiceId, SlotIndex), Digest),
         host: HostId,
     ) -> Option<(Option<Mono>, String)> {
         let options = round.service.settings.options;
@@ -122,7 +124,7 @@ impl Keeper {
         }
         let learned = *self.down_since.entry(host).or_insert(now);
         if options.partition == PartitionPolicy::Majority {
-            let until = learned + released_after(self.stop_takes(round.board, slot));
+            let until = learned + released_after(self.stop_takes(round.board, definition));
             if now < until {
                 let why = "its service runs on one side only, and what runs there must have \
                            stopped"

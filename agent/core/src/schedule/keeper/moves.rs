@@ -1,6 +1,7 @@
 //! Slots that are well and move all the same: off a host that is leaving, or to an emptier one.
 //!
-//! Always start-first: no healthy copy stops before its successor serves.
+//! Start-first, no healthy copy stops before its successor serves; stop-first only where people
+//! chose it.
 
 use super::{
     Decision, Keeper, Ruling,
@@ -72,9 +73,10 @@ impl Keeper {
         let next = Next {
             superseded,
             failures: 0,
+            order: round.order(),
             reason: format!("{name} is draining"),
         };
-        round.leave(current.at.host);
+        round.leave(current);
         let placed = self.place(round, view, next);
         if placed.host.is_none() {
             let why = placed.reason;
@@ -124,7 +126,7 @@ impl Keeper {
             self.balance.insert(service.id, Balance::Done);
             return None;
         }
-        if !round.may_replace() || !is_at_rest(round.board, round.index, service) {
+        if !round.may_replace() || !is_at_rest(round.board, service) {
             let again = now.mono + CALM_BEFORE_BALANCE;
             self.balance.insert(service.id, Balance::Unrest(again));
             self.wakes.add(service.id, None, again);
@@ -141,12 +143,13 @@ impl Keeper {
         if round.moves() >= MOVES_AT_ONCE_MAX {
             return None;
         }
-        let view = SlotView::of(round.board, round.index, service, best.index);
+        let view = SlotView::of(round.board, service, best.index);
         let (generation, slot) = round.board.slot(service.id, best.index)?;
         let current = view.current(&view.copies, generation, slot)?;
         let next = Next {
             superseded: vec![current.at],
             failures: 0,
+            order: round.order(),
             reason: best.reason,
         };
         Some(Decision {
@@ -159,10 +162,10 @@ impl Keeper {
 }
 
 /// Each slot is served by one healthy copy of the definition that is wanted, and by no other.
-fn is_at_rest(board: &Board, index: &Index, service: Service<'_>) -> bool {
-    (0..service.desired).all(|number| {
-        let view = SlotView::of(board, index, service, number);
-        let Some((generation, slot)) = board.slot(service.id, number) else {
+fn is_at_rest(board: &Board, service: Service<'_>) -> bool {
+    (0..service.desired).all(|index| {
+        let view = SlotView::of(board, service, index);
+        let Some((generation, slot)) = board.slot(service.id, index) else {
             return false;
         };
         let current = view.current(&view.copies, generation, slot);

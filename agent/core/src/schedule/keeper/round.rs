@@ -4,16 +4,19 @@ use super::Sight;
 use crate::{
     cluster::{
         board::{Board, Service},
-        body::{HandOver, Placement, ServiceRevision, Slot},
+        body::{Placement, ServiceRevision, Slot},
     },
     ids::HostId,
     schedule::{
         index::Index,
         pace::hand_over_room,
         place::{Wanted, choose},
-        view::SlotView,
+        view::{Copy, SlotView},
     },
-    spec::{options::PartitionPolicy, task_definition::Resources},
+    spec::{
+        options::{HandOver, PartitionPolicy},
+        task_definition::Resources,
+    },
     time::Now,
 };
 use std::collections::BTreeSet;
@@ -27,8 +30,9 @@ pub(super) struct Round<'a> {
     is_majority: bool,
     /// What this round gave to hosts: so that a hundred decisions do not all choose the same one.
     drafted: Vec<(HostId, Resources)>,
-    /// Where this round takes slots away, once they are served elsewhere.
-    left: Vec<HostId>,
+    /// Where this round takes slots away, once they are served elsewhere; under stop-first with
+    /// what they give back before that.
+    left: Vec<(HostId, Option<Resources>)>,
     /// Why nothing fits any more: within a round, loads only grow.
     no_room: Option<String>,
     /// How many more slots may move to another definition; counted when the first one wants to.
@@ -39,6 +43,7 @@ pub(super) struct Round<'a> {
 pub(super) struct Next {
     pub(super) superseded: Vec<Placement>,
     pub(super) failures: u32,
+    pub(super) order: HandOver,
     pub(super) reason: String,
 }
 
@@ -72,8 +77,11 @@ impl<'a> Round<'a> {
         for (host, needs) in &self.drafted {
             self.index.load.release(*host, Some(self.service.id), needs);
         }
-        for host in &self.left {
-            self.index.load.recount(*host, self.service.id);
+        for (host, vacated) in &self.left {
+            match vacated {
+                Some(needs) => self.index.load.add(*host, Some(self.service.id), needs),
+                None => self.index.load.recount(*host, self.service.id),
+            }
         }
     }
 
@@ -82,41 +90,55 @@ impl<'a> Round<'a> {
         self.index.moves(self.board) + self.drafted.len()
     }
 
-    /// A slot is to move away from this host: where copies are spread, it is gone already.
-    pub(super) fn leave(&mut self, host: HostId) {
-        self.index.load.discount(host, self.service.id);
-        self.left.push(host);
+    /// How a slot of the service moves that is well.
+    pub(super) fn order(&self) -> HandOver {
+        self.service.settings.options.hand_over
+    }
+
+    /// A slot is to move away from this copy: where copies are spread, it is gone already; and
+    /// under stop-first it makes room for its successor.
+    pub(super) fn leave(&mut self, copy: Copy<'_>) {
+        let (host, service) = (copy.at.host, self.service.id);
+        let definition = self.board.definition(copy.report.definition);
+        let vacated = definition.filter(|_| self.order() == HandOver::StopFirst);
+        let vacated = vacated.map(|definition| definition.needs());
+        match &vacated {
+            Some(needs) => self.index.load.release(host, Some(service), needs),
+            None => self.index.load.discount(host, service),
+        }
+        self.left.push((host, vacated));
     }
 
     /// Gives the slot to this host.
     pub(super) fn given(&self, host: HostId, next: Next) -> Slot {
-        self.slot(Some(host), next.reason, next.superseded, next.failures)
+        self.slot(Some(host), next)
     }
 
     /// Gives the slot to the best host, or to none, with the reason why.
     pub(super) fn place(&mut self, view: &SlotView<'_>, next: Next) -> Slot {
-        let (host, reason) = match self.choose(view, next.failures) {
-            Ok(host) => (Some(host), next.reason),
-            Err(refusals) => (None, refusals),
-        };
-        self.slot(host, reason, next.superseded, next.failures)
+        match self.choose(view, next.failures) {
+            Ok(host) => self.slot(Some(host), next),
+            // Where nobody can take it over, nothing is to stop either.
+            Err(refusals) => self.slot(
+                None,
+                Next {
+                    order: HandOver::StartFirst,
+                    reason: refusals,
+                    ..next
+                },
+            ),
+        }
     }
 
-    fn slot(
-        &self,
-        host: Option<HostId>,
-        reason: String,
-        superseded: Vec<Placement>,
-        failures: u32,
-    ) -> Slot {
+    fn slot(&self, host: Option<HostId>, next: Next) -> Slot {
         Slot {
             host,
             revision: self.service.revision.clone(),
             adopted: None,
-            superseded,
-            order: HandOver::StartFirst,
-            failures,
-            reason,
+            superseded: next.superseded,
+            order: next.order,
+            failures: next.failures,
+            reason: next.reason,
         }
     }
 
@@ -170,7 +192,7 @@ impl<'a> Round<'a> {
 
     fn room(&mut self) -> &mut u32 {
         self.room
-            .get_or_insert_with(|| hand_over_room(self.board, self.index, self.service))
+            .get_or_insert_with(|| hand_over_room(self.board, self.service))
     }
 }
 

@@ -2,12 +2,10 @@
 
 use super::{SERVICE, Scene, host_id, label, revision, slot_on, task_id};
 use crate::{
-    cluster::body::{HandOver, Key, Placement, RuntimeStatus, Slot},
+    cluster::body::{Key, Placement, RuntimeStatus, Slot},
     ids::{Digest, TaskId},
-    schedule::{
-        copy::{Fate, fate},
-        index::Index,
-    },
+    schedule::copy::{Fate, fate},
+    spec::options::HandOver,
     task::status::{Health, TaskStatus},
 };
 
@@ -46,8 +44,7 @@ fn successor() -> Slot {
 fn check(case: &str, arrange: impl FnOnce(&mut Scene), expected: &str) {
     let mut scene = scene();
     arrange(&mut scene);
-    let index = Index::of(&scene.board);
-    let told = match fate(&scene.board, &index, (host_id(1), us()), &label(0, MINE)) {
+    let told = match fate(&scene.board, (host_id(1), us()), &label(0, MINE)) {
         Fate::Serve => "serve".to_owned(),
         Fate::TakeOver(generation) => format!("take over {generation}"),
         Fate::Replaced => "replaced".to_owned(),
@@ -171,7 +168,7 @@ fn a_superseded_copy_serves_until_its_successor_is_vouched_for() {
     serves("its host's container runtime does not answer", |s| {
         s.slot(0, 4, successor());
         s.copy(2, label(0, 4), Digest::default(), |_| {});
-        let reason = "gone".to_owned();
+        let reason = "gone".into();
         s.host_with(2, |host| {
             host.runtime = RuntimeStatus::Unavailable { reason }
         });

@@ -87,7 +87,7 @@ fn disturb(scene: &mut Scene, rng: &mut Rng) {
 
 fn disturb_host(scene: &mut Scene, rng: &mut Rng, host: u64) {
     let (restarting, able) = (rng.below(4) == 0, rng.below(3) > 0);
-    let zone = (rng.below(2) == 0).then(|| "a".to_owned());
+    let zone = (rng.below(2) == 0).then(|| "a".into());
     scene.host_in(host, rng.below(3) + 1, |report| {
         report.zone = zone;
         report.caught_up = able;
@@ -95,7 +95,7 @@ fn disturb_host(scene: &mut Scene, rng: &mut Rng, host: u64) {
             report.status = HostStatus::Restarting;
         }
         if !able {
-            let reason = "gone".to_owned();
+            let reason = "gone".into();
             report.runtime = RuntimeStatus::Unavailable { reason };
         }
     });
@@ -146,7 +146,7 @@ fn a_change_touches_the_slots_that_it_is_about() {
         report.last = TaskStatus::Stopped
     });
     assert_eq!(touched(&mut scene, &mut index), (false, vec![1]));
-    scene.host_with(1, |report| report.used.cpu = 512);
+    scene.host_with(1, |report| report.agent_version = "2".into());
     assert_eq!(touched(&mut scene, &mut index), (false, vec![]));
     scene.down(1);
     let was_keeper = keeper == host_id(1);

@@ -12,7 +12,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-fn at(ms: u64) -> Now {
+pub(super) fn at(ms: u64) -> Now {
     let mono = Mono(0) + Span::from_ms(ms);
     Now {
         mono,
@@ -20,25 +20,25 @@ fn at(ms: u64) -> Now {
     }
 }
 
-fn plan(keeper: &mut Keeper, scene: &Scene, ms: u64) -> Vec<Decision> {
+pub(super) fn plan(keeper: &mut Keeper, scene: &Scene, ms: u64) -> Vec<Decision> {
     let (mut index, returning) = (Index::of(&scene.board), BTreeSet::new());
     let sight = Sight {
         board: &scene.board,
         index: &mut index,
         returning: &returning,
-        is_majority: false,
+        is_majority: true,
     };
     keeper.plan(at(ms), sight, scene.the_service(), &Scope::Whole)
 }
 
-fn write(scene: &mut Scene, decisions: &[Decision]) {
+pub(super) fn write(scene: &mut Scene, decisions: &[Decision]) {
     for decision in decisions {
         scene.slot(decision.index, decision.generation, decision.slot.clone());
     }
 }
 
 /// Three hosts, and a service of this many tasks.
-fn scene(desired: u32) -> Scene {
+pub(super) fn scene(desired: u32) -> Scene {
     let mut scene = Scene::default();
     for host in 1..=3 {
         scene.host(host);
@@ -57,7 +57,7 @@ fn serving(desired: u32) -> Scene {
 }
 
 /// The hosts named run what they were given.
-fn take_up(scene: &mut Scene, decisions: &[Decision]) {
+pub(super) fn take_up(scene: &mut Scene, decisions: &[Decision]) {
     for decision in decisions {
         let host = decision.slot.host.expect("there is room");
         let label = label(decision.index, decision.generation);

@@ -82,7 +82,7 @@ fn each_filter_has_its_words() {
         of 1 host 1 restarting"#]],
     );
     scene.host_with(2, |report| report.caught_up = false);
-    let reason = "connection refused".to_owned();
+    let reason = "connection refused".into();
     scene.host_with(3, |report| {
         report.runtime = RuntimeStatus::Unavailable { reason }
     });

@@ -50,6 +50,7 @@ fn a_service_is_created_from_a_name_a_definition_and_a_count() {
                     replace_after: Down,
                     partition: Fill,
                     rebalance: true,
+                    hand_over: StartFirst,
                 },
             }
         "#]],
@@ -121,6 +122,7 @@ fn a_service_is_updated_in_what_is_given() {
                     replace_after: None,
                     partition: None,
                     rebalance: None,
+                    hand_over: None,
                 },
                 cluster: None,
             }
@@ -151,6 +153,7 @@ fn a_service_is_updated_in_what_is_given() {
                     replace_after: None,
                     partition: None,
                     rebalance: None,
+                    hand_over: None,
                 },
                 cluster: Some(
                     "lab",
@@ -158,6 +161,10 @@ fn a_service_is_updated_in_what_is_given() {
             }
         "#]],
     );
+}
+
+#[test]
+fn an_update_that_makes_no_sense_is_refused() {
     check_update(
         json!({
             "service": "arn:aws:ecs:eu-west-1:123456789012:service/lab/web",

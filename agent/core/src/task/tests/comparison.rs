@@ -277,3 +277,23 @@ fn labels_alone_are_enough_to_adopt_a_task() {
         "#]],
     );
 }
+
+/// Its end may be told before anybody said how the runtime calls it.
+#[test]
+fn what_has_no_id_yet_is_removed_when_a_comparison_has_found_it() {
+    let script = "exited web 1; wake; compare web=1; compare web=1; removed web";
+    let told = transcript(Origin::Disk(TaskStatus::Activating), &["web"], script);
+    expect![[r#"
+        Disk(Activating)         ACTIVATING
+        exited web 1             STOPPED
+        wake                     STOPPED
+        compare web=1            STOPPED
+        compare web=1            STOPPED remove web
+        removed web              STOPPED
+        EssentialContainerExited
+          Essential container in task exited: web exited with 1
+        web Stopped 1
+        gone
+    "#]]
+    .assert_eq(&told);
+}

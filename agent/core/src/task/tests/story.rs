@@ -3,7 +3,7 @@
 use crate::{
     cluster::body::TaskReport,
     effect::{Effect, Effects},
-    ids::{Digest, HostId, TaskId},
+    ids::{Digest, HostId, RuntimeId, TaskId},
     spec::task_definition::{Container, TaskDefinition},
     task::{
         machine::{Owner, Started, Task},
@@ -66,7 +66,7 @@ fn definition(names: &[&str]) -> TaskDefinition {
 fn report(last: TaskStatus) -> TaskReport {
     TaskReport {
         definition: Digest([1; 32]),
-        family: "shop".to_owned(),
+        family: "shop".into(),
         revision: 1,
         slot: None,
         desired: match last {
@@ -76,14 +76,14 @@ fn report(last: TaskStatus) -> TaskReport {
         last,
         health: Health::Unknown,
         stop_code: None,
-        stopped_reason: String::new(),
+        stopped_reason: Box::default(),
         refused: false,
         replaced: false,
         created_at: Wall(0),
         started_at: None,
         stopping_at: None,
         stopped_at: None,
-        containers: vec![],
+        containers: Box::default(),
     }
 }
 
@@ -121,7 +121,7 @@ impl Story {
         let words: Vec<&str> = step.split_whitespace().collect();
         let (now, fx) = (self.now, &mut self.fx);
         match words[..] {
-            ["created", name] => self.task.on_created(now, name, format!("id-{name}"), fx),
+            ["created", name] => self.task.on_created(now, name, runtime_id(name), fx),
             ["started", name] => self.task.on_started(now, name, started(name), fx),
             ["exited", name, code] => self.task.on_exited(now, name, exit(code), fx),
             ["failed", name, kind] => self.task.on_failed(now, name, &failure(kind), fx),
@@ -208,7 +208,8 @@ fn told(effect: &Effect) -> String {
             runtime_id,
             ..
         } => {
-            format!("start {container} ({runtime_id})")
+            let id = String::from_utf8_lossy(&runtime_id.0);
+            format!("start {container} ({})", id.trim_end_matches('\0'))
         }
         RuntimeCommand::Stop {
             container, grace, ..
@@ -220,8 +221,16 @@ fn told(effect: &Effect) -> String {
     }
 }
 
+/// Spells `id-` and the container's name.
+fn runtime_id(name: &str) -> RuntimeId {
+    let mut bytes = [0; 32];
+    let spelt = format!("id-{name}");
+    bytes[..spelt.len()].copy_from_slice(spelt.as_bytes());
+    RuntimeId(bytes)
+}
+
 fn started(name: &str) -> Started {
-    let runtime_id = format!("id-{name}");
+    let runtime_id = runtime_id(name);
     Started {
         runtime_id,
         since: Wall(2_000),
@@ -279,7 +288,7 @@ fn observed(name: &str, status: &str) -> Observed {
         slot: None,
     };
     Observed {
-        runtime_id: format!("id-{name}"),
+        runtime_id: runtime_id(name),
         labels,
         status,
     }
