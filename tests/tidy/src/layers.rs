@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rng", &[]),
     ("ids", &["rng"]),
     ("limits", &["time"]),
-    ("timings", &["time"]),
+    ("timings", &["limits", "time"]),
     ("spec", &["time", "rng", "ids", "limits"]),
     // The vocabulary: what happened, what is recorded, what travels, what is asked for. Statuses,
     // records and messages are words, and machines of other modules may say them.
