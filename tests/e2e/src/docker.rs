@@ -7,7 +7,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{
     env,
-    io::{BufRead, BufReader, Cursor, Read as _},
+    io::{self, BufRead, BufReader, Cursor, Read as _},
     path::Path,
     sync::mpsc::{self, Receiver},
     thread,
@@ -243,12 +243,44 @@ impl Engine {
         Watch { events, connection }
     }
 
+    /// Any request to an engine that may hang or refuse; the answer's JSON.
+    pub fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+        within: Duration,
+    ) -> Result<Value, String> {
+        let answer = self.answer_within(method, path, body, within);
+        let answer = answer.map_err(|err| format!("{method} {path} of {}: {err}", self.socket))?;
+        if (200..300).contains(&answer.status) {
+            Ok(answer.json())
+        } else {
+            Err(format!(
+                "{method} {path}: {} {}",
+                answer.status,
+                answer.text()
+            ))
+        }
+    }
+
     fn get(&self, path: &str) -> Value {
         let answer = self.get_within(path, ANSWERED_WITHIN);
         answer.unwrap_or_else(|why| panic!("{why}")).json()
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let answer = self.answer_within(method, path, body, ANSWERED_WITHIN);
+        answer.unwrap_or_else(|err| panic!("{method} {path} of Docker: {err}"))
+    }
+
+    fn answer_within(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+        within: Duration,
+    ) -> io::Result<Answer> {
         let body = if body.is_null() {
             String::new()
         } else {
@@ -260,8 +292,7 @@ impl Engine {
             headers: &[("content-type", "application/json")],
             body: body.as_bytes(),
         };
-        let answer = self.server.call(&request);
-        answer.unwrap_or_else(|err| panic!("{method} {path} of Docker: {err}"))
+        self.server.call_within(&request, within)
     }
 }
 
