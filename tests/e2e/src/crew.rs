@@ -60,9 +60,23 @@ pub fn await_engines(agents: &[&Host], count: usize) {
 /// the same name.
 #[track_caller]
 pub fn create_service(host: &Host, name: &str, count: u32) {
+    create_service_tagged(host, name, count, &[]);
+}
+
+/// As `create_service`, with tags: how the service is held.
+#[track_caller]
+pub fn create_service_tagged(host: &Host, name: &str, count: u32, tags: &[(&str, &str)]) {
     host.ecs("RegisterTaskDefinition", &definition(name))
         .expect("it is a good definition");
-    let service = json!({"serviceName": name, "taskDefinition": name, "desiredCount": count});
+    let tags = tags
+        .iter()
+        .map(|(key, value)| json!({"key": key, "value": value}));
+    let service = json!({
+        "serviceName": name,
+        "taskDefinition": name,
+        "desiredCount": count,
+        "tags": tags.collect::<Vec<_>>(),
+    });
     host.ecs("CreateService", &service)
         .expect("it is a good service");
 }

@@ -222,6 +222,65 @@ impl LabFleet {
         self.heal();
     }
 
+    /// From now on this directory of a host is a file system of so many MiB, until it loses power.
+    pub fn shrink(&mut self, index: usize, path: &str, mib: u32) {
+        let size = format!("size={mib}m,mode=0700");
+        let make = format!("mkdir -p {path} && mount -t tmpfs -o {size} tmpfs {path}");
+        self.ground_does(index, &make, "a small file system can be mounted");
+        self.note(&format!(
+            "{path} of {} has {mib} MiB",
+            self.hosts[index].name
+        ));
+    }
+
+    /// Leaves no byte free in a directory that was shrunk.
+    pub fn fill(&mut self, index: usize, path: &str) {
+        let fill = format!("cat /dev/zero >{path}/ballast 2>/dev/null; test -s {path}/ballast");
+        self.ground_does(index, &fill, "a file system can be filled");
+        self.note(&format!("{path} of {} is full", self.hosts[index].name));
+    }
+
+    pub fn unfill(&mut self, index: usize, path: &str) {
+        self.ground_does(index, &format!("rm {path}/ballast"), "it was filled");
+        self.note(&format!(
+            "{path} of {} has room again",
+            self.hosts[index].name
+        ));
+    }
+
+    fn ground_does(&self, index: usize, script: &str, why: &str) {
+        let words = ["sh", "-c", script].map(str::to_owned);
+        let command = self.ground(index).command(&words);
+        let status = command.map(|mut command| command.status());
+        let done = matches!(&status, Ok(Ok(status)) if status.success());
+        assert!(done, "{why}: {script}: {status:?}");
+    }
+
+    /// Ends Docker of this host in order, and starts it again on a disk of so many MiB; where its
+    /// data are.
+    pub fn put_docker_on_small_disk(&mut self, index: usize, mib: u32) -> String {
+        self.stop_docker(index);
+        let data = self.ground(index).docker_data().display().to_string();
+        self.shrink(index, &data, mib);
+        self.start_docker(index);
+        let archive = fs::read(program::image_archive()).expect("it was made");
+        let loaded = self.ground(index).engine().load(&archive);
+        loaded.unwrap_or_else(|why| panic!("{why}"));
+        data
+    }
+
+    /// SIGTERM to Docker; returns when it has ended.
+    pub fn stop_docker(&mut self, index: usize) {
+        self.signal_docker(index, Signal::SIGTERM);
+        let ground = self.ground(index).clone();
+        until("dockerd has ended", PATIENCE, || {
+            match ground.process("dockerd") {
+                None => Ok(()),
+                Some(dockerd) => Err(format!("process {} lives", dockerd.pid)),
+            }
+        });
+    }
+
     /// Turns hosts on again, with the disks that they had, and starts their agents.
     pub fn boot(&mut self, indexes: &[usize]) {
         self.power_on(indexes);
@@ -339,6 +398,14 @@ impl LabFleet {
     pub fn create_service(&mut self, name: &str, count: u32) {
         crew::create_service(crew::any(&mut self.hosts), name, count);
         self.note(&format!("created {name} with {count}"));
+    }
+
+    /// The same, held as a tag says, as in `holdfast:partition`, `hold`.
+    #[track_caller]
+    pub fn create_service_held(&mut self, name: &str, count: u32, key: &str, value: &str) {
+        let tags = [(key, value)];
+        crew::create_service_tagged(crew::any(&mut self.hosts), name, count, &tags);
+        self.note(&format!("created {name} with {count}, {key} = {value}"));
     }
 
     #[track_caller]

@@ -74,6 +74,11 @@ impl Host {
         self.dir().join("docker.sock")
     }
 
+    /// What Docker keeps, the same path inside and outside.
+    pub fn docker_data(&self) -> PathBuf {
+        self.dir().join("docker")
+    }
+
     pub fn engine(&self) -> Engine {
         Engine::at(&self.docker_socket())
     }
@@ -294,7 +299,7 @@ impl Host {
             let mut words = vec![DOCKERD.to_owned()];
             let parent = cgroup::parent_of_containers(self);
             let outside = format!("unix://{}", self.docker_socket().display());
-            let data = format!("{dir}/docker");
+            let data = self.docker_data().display().to_string();
             let flags = [
                 ("--config-file", empty.as_str()),
                 ("--data-root", &data),

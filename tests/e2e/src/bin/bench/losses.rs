@@ -95,6 +95,7 @@ pub(crate) fn three_hosts(trials: usize) -> Option<Vec<Row>> {
 fn lose(fleet: &mut LabFleet, rival: Rival, victim: usize, trial: usize) -> Option<f64> {
     let took = lose_for_good(fleet, &[victim], trial, ONE_WITHIN_S);
     rival.boot(fleet, &[victim]);
+    rival.await_running(fleet, "web", COUNT);
     took
 }
 

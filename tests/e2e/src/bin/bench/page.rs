@@ -20,24 +20,24 @@ const COLUMNS: &str = "\
 |---|---|---|---|---|---|---|---|---|
 ";
 const NOTES: &str = "
-**Who.** *Swarm* is Docker Swarm as it comes: h1 to h3 are its managers, heartbeat 5 s, restart delay
-5 s. *Swarm, tuned* goes as far as its settings do: `--dispatcher-heartbeat 1s` (in `host-lost`) and
-`--restart-delay 0s`. Nothing is published and there is no overlay network; the image is on every
-host. Both keep the same number of the same containers, with the same memory limit, on the same
-bridge network. In `host-lost`, `three-lost` and `idle` each has hosts of its own, fresh in each
-trial; in the other parts both are installed on the same hosts, and only one has tasks (in
-`task-killed` all do, and one is hurt).
+**Who.** *Swarm* is Docker Swarm as it comes: h1 to h3 are its managers, heartbeat 5 s, restart
+delay 5 s. *Swarm, tuned* goes as far as its settings do: `--dispatcher-heartbeat 1s` (in
+`host-lost`) and `--restart-delay 0s`. Nothing is published and there is no overlay network; the
+image is on every host. Both keep the same number of the same containers, with the same memory
+limit, on the same bridge network. In `host-lost`, `three-lost` and `idle` each has hosts of its
+own, fresh in each trial; in the other parts both are installed on the same hosts, and only one
+has tasks (in `task-killed` all do, and one is hurt).
 
 **What.** `host-lost`: a service of 10; a host loses power, h1 to h5 in turn (Swarm: a worker and,
-when that one is back, the leader). `three-lost`: h1, h2 and h5 at once; h1 and h2 are two of three
-managers, one of them the leader. `task-killed`: a container is killed; Docker alone creates and
-starts one like it, on a request and at the `die` event. `service-created`: 20 tasks; Docker alone is
-four starts on each host, two at a time. `agent-frozen`: SIGSTOP to the agent (Swarm: to dockerd) of
-h4 for 30 s, whose tasks are fine. `split-healed`: h2 and h4 against the rest, until each side that
-replaces has done so; the leader is on the side of three, which is Swarm's best case. `idle`: 20
-tasks; memory and CPU of the host's own programs (dockerd, containerd, agent), less what they are
-with 20 containers of Docker alone; a trial is a host. serf is Debian's `serf agent`, which knows who
-is there and runs nothing.
+when that one is back, the leader). `three-lost`: h1, h2 and h5 at once; h1 and h2 are two of
+three managers, one of them the leader. `task-killed`: a container is killed; Docker alone creates
+and starts one like it, on a request and at the `die` event. `service-created`: 20 tasks; Docker
+alone is four starts on each host, two at a time. `agent-frozen`: SIGSTOP to the agent (Swarm: to
+dockerd) of h4 for 30 s, whose tasks are fine. `split-healed`: h2 and h4 against the rest, until
+each side that replaces has done so; the leader is on the side of three, which is Swarm's best
+case. `idle`: 20 tasks; memory and CPU of the host's own programs (dockerd, containerd, agent),
+less what they are with 20 containers of Docker alone; a trial is a host. serf is Debian's `serf
+agent`, which knows who is there and runs nothing.
 ";
 
 /// Writes the rows of these parts into the page.

@@ -63,12 +63,31 @@ impl Rival {
         }
     }
 
-    /// Asks for a service, and waits until so many more containers live.
+    /// Asks for a service, and waits until all of it runs.
     pub(crate) fn create(self, fleet: &mut LabFleet, name: &str, count: usize) {
-        let before = fleet.living_on(&EVERYWHERE);
         self.ask_for(fleet, name, count);
-        await_living(fleet, before + count);
+        self.await_running(fleet, name, count);
         self.await_well(fleet);
+    }
+
+    /// Waits until so many containers of a service run, and the rival itself says so.
+    #[track_caller]
+    pub(crate) fn await_running(self, fleet: &mut LabFleet, name: &str, count: usize) {
+        until(&format!("{count} of {name} run"), SETTLED_WITHIN, || {
+            let hosts = 0..fleet.hosts.len();
+            let each = hosts.map(|host| self.containers(fleet, host, name).len());
+            let running: usize = each.sum();
+            if running != count {
+                return Err(format!("{running} run"));
+            }
+            match self {
+                Self::Holdfast => {
+                    let agents = crew::running(&mut fleet.hosts);
+                    crew::say_so(&agents, name, u32::try_from(count).expect("it is small"))
+                }
+                Self::Swarm(_) => swarm::says(fleet, name, count),
+            }
+        });
     }
 
     /// Removes a service of so many, and waits until its containers are gone.
@@ -109,7 +128,9 @@ impl Rival {
             Self::Swarm(_) => format!("{SWARM_LABEL}={service}"),
         };
         let all = fleet.ground(host).engine().containers(&label).into_iter();
-        all.filter(Container::is_running).collect()
+        // Swarm's have no label of ours.
+        let meant = |one: &Container| one.is_running() && ["", service].contains(&&*one.service);
+        all.filter(meant).collect()
     }
 }
 
@@ -151,8 +172,8 @@ pub(crate) fn restored(
     ))
 }
 
-/// From a moment to the start that was the n-th on these hosts, in seconds. A container lives before
-/// Docker tells of its start.
+/// From a moment to the start that was the n-th on these hosts, in seconds. A container lives
+/// before Docker tells of its start.
 #[track_caller]
 pub(crate) fn nth_start(fleet: &LabFleet, since: u64, hosts: &[usize], n: usize) -> f64 {
     until(

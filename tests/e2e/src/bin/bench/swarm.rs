@@ -1,6 +1,7 @@
 //! Docker Swarm on the hosts of a lab: formed, asked for services, and asked who is there.
 
 use e2e::{
+    http::query_escaped,
     lab::fleet::LabFleet,
     program::IMAGE,
     wait::{secs, until},
@@ -127,6 +128,21 @@ pub(crate) fn await_well(fleet: &LabFleet) {
         }
         Ok(())
     });
+}
+
+/// Whether a manager says that so many tasks of a service run; what it says where not.
+pub(crate) fn says(fleet: &LabFleet, name: &str, count: usize) -> Result<(), String> {
+    let leads = who_leads(fleet).ok_or("nobody leads")?;
+    let filters = json!({"service": [name], "desired-state": ["running"]}).to_string();
+    let path = format!("/tasks?filters={}", query_escaped(&filters));
+    let engine = fleet.ground(leads).engine();
+    let tasks = engine.ask("GET", &path, &Value::Null, ASKED_FOR)?;
+    let tasks = tasks.as_array().map_or(&[][..], Vec::as_slice);
+    let runs = |task: &&Value| task["Status"]["State"] == "running";
+    match tasks.iter().filter(runs).count() {
+        running if running == count => Ok(()),
+        running => Err(format!("Swarm says that {running} run")),
+    }
 }
 
 /// The members of the cluster, in the eyes of a manager.
