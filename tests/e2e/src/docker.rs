@@ -211,8 +211,18 @@ impl Engine {
         });
     }
 
+    /// Of the containers with this label.
     pub fn watch(&self, label: &str) -> Watch {
-        let filters = json!({"type": ["container"], "label": [label]}).to_string();
+        self.watch_those(&json!({"type": ["container"], "label": [label]}))
+    }
+
+    /// Of all containers.
+    pub fn watch_all(&self) -> Watch {
+        self.watch_those(&json!({"type": ["container"]}))
+    }
+
+    fn watch_those(&self, filters: &Value) -> Watch {
+        let filters = filters.to_string();
         // With a beginning, as one that comes before we listen would be missed without.
         let (now, filters) = (wall_nanos(), query_escaped(&filters));
         let (seconds, nanos) = (now / BILLION, now % BILLION);

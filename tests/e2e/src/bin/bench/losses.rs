@@ -1,13 +1,14 @@
 //! Hosts lose power, one or three of five: how long until the count is restored on what is left.
 
 use crate::{
-    rival::{EVERYWHERE, Rival, restored},
+    rival::{EVERYWHERE, Rival, seconds},
     swarm::{self, Tuning},
     trials::{Row, Trials, Unit},
+    watching::Watching,
 };
 use e2e::{
     lab::fleet::LabFleet,
-    wait::{pass, secs},
+    wait::{pass, secs, until},
 };
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ const COUNT: usize = 10;
 /// Swarm was seen to take 83 s when its leader was lost.
 const ONE_WITHIN_S: u64 = 90;
 const THREE_WITHIN_S: u64 = 30;
+const CONFIRMED_WITHIN: Duration = secs(20);
 /// The last two are workers in Swarm's cluster.
 const WORKERS: [usize; 2] = [3, 4];
 const HOST_LOST: &str = "host lost → count restored";
@@ -111,6 +113,15 @@ fn lose_for_good(
         .into_iter()
         .filter(|host| !victims.contains(host))
         .collect();
+    let needed = fleet.living_on(victims);
+    let mut watching = Watching::on(fleet, &left);
     let since = fleet.lose(victims);
-    restored(fleet, since, &left, COUNT, secs(within_s))
+    let restored = watching.nth_start(needed, secs(within_s))?;
+    until("what was started lives", CONFIRMED_WITHIN, || {
+        match fleet.living_on(&left) {
+            living if living >= COUNT => Ok(()),
+            living => Err(format!("{living} live")),
+        }
+    });
+    Some(seconds(since, restored.at_nanos))
 }

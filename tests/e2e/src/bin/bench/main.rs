@@ -5,6 +5,7 @@ mod page;
 mod rival;
 mod swarm;
 mod raw;
+mod watching;
 mod losses;
 mod tasks;
 mod stalls;

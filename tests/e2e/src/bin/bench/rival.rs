@@ -5,7 +5,7 @@ use e2e::{
     crew,
     docker::{CLUSTER_LABEL, Container},
     lab::fleet::LabFleet,
-    wait::{poll, secs, until},
+    wait::{secs, until},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -147,48 +147,6 @@ pub(crate) fn await_living(fleet: &LabFleet, count: usize) {
             living => Err(format!("{living} live")),
         },
     );
-}
-
-/// From a moment to the start that made these hosts have so many containers, in seconds; `None`
-/// where they do not have them in time.
-pub(crate) fn restored(
-    fleet: &LabFleet,
-    since: u64,
-    hosts: &[usize],
-    count: usize,
-    within: Duration,
-) -> Option<f64> {
-    let before = fleet.living_on(hosts);
-    let held = poll(within, || match fleet.living_on(hosts) {
-        living if living >= count => Ok(()),
-        living => Err(format!("{living} live")),
-    });
-    held.ok()?;
-    Some(nth_start(
-        fleet,
-        since,
-        hosts,
-        count.saturating_sub(before).max(1),
-    ))
-}
-
-/// From a moment to the start that was the n-th on these hosts, in seconds. A container lives
-/// before Docker tells of its start.
-#[track_caller]
-pub(crate) fn nth_start(fleet: &LabFleet, since: u64, hosts: &[usize], n: usize) -> f64 {
-    until(
-        &format!("Docker tells of {n} starts"),
-        SETTLED_WITHIN,
-        || {
-            let started = fleet.moves_since(since).started;
-            let meant = started
-                .iter()
-                .filter(|started| hosts.contains(&started.host));
-            let nth = meant.map(|started| started.event.at_nanos).nth(n - 1);
-            let nth = nth.ok_or_else(|| format!("{started:?}"))?;
-            Ok(seconds(since, nth))
-        },
-    )
 }
 
 pub(crate) fn seconds(from_nanos: u64, to_nanos: u64) -> f64 {

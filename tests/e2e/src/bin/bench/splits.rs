@@ -98,12 +98,21 @@ fn split_and_heal(fleet: &mut LabFleet, rival: Rival) -> Healing {
     });
     // What follows in its own time is stopped too many, too.
     rival.await_well(fleet);
-    let ended = fleet.moves_since(from).ended;
+    if exact.is_err() {
+        await_living(fleet, COUNT);
+    }
+    // A container is gone before Docker tells of its end.
+    let ended = until("Docker tells of all ends", FILLED_WITHIN, || {
+        let ended = fleet.moves_since(from).ended;
+        match ended.len() {
+            told if told >= surplus => Ok(ended),
+            told => Err(format!("{told} of {surplus}")),
+        }
+    });
     let last = ended.get(surplus.saturating_sub(1));
+    let at = last.map_or(from, |last| last.event.at_nanos);
     Healing {
-        seconds: exact
-            .ok()
-            .and_then(|()| Some(seconds(from, last?.event.at_nanos))),
+        seconds: exact.ok().map(|()| seconds(from, at)),
         stopped_too_many: ended.len().saturating_sub(surplus),
     }
 }

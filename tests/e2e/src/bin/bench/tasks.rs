@@ -2,13 +2,14 @@
 
 use crate::{
     raw::{Raw, Spread},
-    rival::{EVERYWHERE, HOSTS, Rival, await_living, nth_start, seconds},
+    rival::{EVERYWHERE, HOSTS, Rival, await_living, seconds},
     swarm::{self, Tuning},
     trials::{Row, Trials, Unit},
+    watching::Watching,
 };
 use e2e::{
     lab::fleet::LabFleet,
-    wait::{pass, secs, until, wall_nanos},
+    wait::{pass, secs, wall_nanos},
 };
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 const REPLACED_WITHIN: Duration = secs(30);
 /// A task that ends sooner is held for one that failed to start.
 const SETTLED: Duration = secs(6);
+const CREATED_WITHIN: Duration = secs(60);
 const SWARMS_TASKS: usize = 5;
 const CREATED: usize = 20;
 const KILLED: &str = "task killed → replacement running";
@@ -78,15 +80,17 @@ pub(crate) fn created(trials: usize) -> Option<Vec<Row>> {
     for trial in 0..trials {
         for (rival, taken) in [(swarm, &mut swarms), (Rival::Holdfast, &mut ours)] {
             let name = format!("web{trial}");
+            let mut watching = Watching::on(&fleet, &EVERYWHERE);
             let from = wall_nanos();
             rival.ask_for(&mut fleet, &name, CREATED);
-            await_living(&fleet, CREATED);
-            taken.push(nth_start(&fleet, from, &EVERYWHERE, CREATED));
+            taken.push(all_started(&mut watching, from));
+            rival.await_running(&mut fleet, &name, CREATED);
             rival.remove(&mut fleet, &name, CREATED);
         }
+        let mut watching = Watching::on(&fleet, &EVERYWHERE);
         let from = wall_nanos();
         let raw = Spread::start(&fleet, CREATED / usize::from(HOSTS));
-        alone.push(nth_start(&fleet, from, &EVERYWHERE, CREATED));
+        alone.push(all_started(&mut watching, from));
         drop(raw);
         await_living(&fleet, 0);
         eprintln!(
@@ -112,6 +116,11 @@ pub(crate) fn created(trials: usize) -> Option<Vec<Row>> {
     ])
 }
 
+fn all_started(watching: &mut Watching, from: u64) -> f64 {
+    let last = watching.nth_start(CREATED, CREATED_WITHIN);
+    seconds(from, last.expect("all of them start").at_nanos)
+}
+
 /// Both on the same hosts.
 pub(crate) fn everybody() -> Option<LabFleet> {
     let mut fleet = Rival::Holdfast.fresh()?;
@@ -129,26 +138,14 @@ fn service(rival: Rival) -> &'static str {
 
 /// From the end of a container to the start of its successor, in ms; the successor's id.
 fn kill(fleet: &mut LabFleet, host: usize, victim: &str) -> (f64, String) {
-    let before = fleet.living_on(&EVERYWHERE);
-    let from = wall_nanos();
+    let mut watching = Watching::on(fleet, &EVERYWHERE);
     fleet.ground(host).engine().kill(victim);
     fleet.note(&format!("killed {victim}"));
-    until("it is replaced", REPLACED_WITHIN, || {
-        let lives = fleet.ground(host).living().iter().any(|id| id == victim);
-        match fleet.living_on(&EVERYWHERE) {
-            living if living == before && !lives => Ok(()),
-            living => Err(format!("{living} live, the victim among them: {lives}")),
-        }
-    });
-    until("Docker tells of both", REPLACED_WITHIN, || {
-        let moves = fleet.moves_since(from);
-        match (&moves.ended[..], &moves.started[..]) {
-            ([ended], [started]) => {
-                let (ended, started) = (&ended.event, &started.event);
-                let took = seconds(ended.at_nanos, started.at_nanos) * 1e3;
-                Ok((took, started.id.clone()))
-            }
-            _ => Err(format!("{moves:?}")),
-        }
-    })
+    let mut told = |action| {
+        let event = watching.nth(action, 1, REPLACED_WITHIN);
+        event.unwrap_or_else(|| panic!("no {action} after {victim} was killed"))
+    };
+    let (ended, started) = (told("die"), told("start"));
+    assert_eq!(ended.id, victim, "nobody else ended");
+    (seconds(ended.at_nanos, started.at_nanos) * 1e3, started.id)
 }
