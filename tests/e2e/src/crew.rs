@@ -60,22 +60,28 @@ pub fn await_engines(agents: &[&Host], count: usize) {
 /// the same name.
 #[track_caller]
 pub fn create_service(host: &Host, name: &str, count: u32) {
-    create_service_tagged(host, name, count, &[]);
+    create_service_of(host, &definition(name), name, count, &json!([]));
 }
 
-/// As `create_service`, with tags: how the service is held.
+/// As `create_service`, with a tag that says how the service is held, and a second for a container
+/// to stop.
 #[track_caller]
-pub fn create_service_tagged(host: &Host, name: &str, count: u32, tags: &[(&str, &str)]) {
-    host.ecs("RegisterTaskDefinition", &definition(name))
+pub fn create_service_held(host: &Host, name: &str, count: u32, key: &str, value: &str) {
+    let mut definition = definition(name);
+    definition["containerDefinitions"][0]["stopTimeout"] = json!(1);
+    let tags = json!([{"key": key, "value": value}]);
+    create_service_of(host, &definition, name, count, &tags);
+}
+
+#[track_caller]
+fn create_service_of(host: &Host, definition: &Value, name: &str, count: u32, tags: &Value) {
+    host.ecs("RegisterTaskDefinition", definition)
         .expect("it is a good definition");
-    let tags = tags
-        .iter()
-        .map(|(key, value)| json!({"key": key, "value": value}));
     let service = json!({
         "serviceName": name,
         "taskDefinition": name,
         "desiredCount": count,
-        "tags": tags.collect::<Vec<_>>(),
+        "tags": tags,
     });
     host.ecs("CreateService", &service)
         .expect("it is a good service");

@@ -403,8 +403,7 @@ impl LabFleet {
     /// The same, held as a tag says, as in `holdfast:partition`, `hold`.
     #[track_caller]
     pub fn create_service_held(&mut self, name: &str, count: u32, key: &str, value: &str) {
-        let tags = [(key, value)];
-        crew::create_service_tagged(crew::any(&mut self.hosts), name, count, &tags);
+        crew::create_service_held(crew::any(&mut self.hosts), name, count, key, value);
         self.note(&format!("created {name} with {count}, {key} = {value}"));
     }
 
