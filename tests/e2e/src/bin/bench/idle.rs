@@ -17,7 +17,7 @@ use std::{process::Command, time::Duration};
 const COUNT: usize = 20;
 /// What the start stirred up has to settle.
 const SETTLED: Duration = secs(10);
-const WATCHED: Duration = secs(30);
+const WATCHED: Duration = secs(20);
 const MEMORY: &str = "idle: resident memory added on each host";
 const ITSELF: &str = "… of which the agent itself";
 const CPU: &str = "idle: CPU added on each host, of one core";

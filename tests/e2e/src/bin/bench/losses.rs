@@ -15,6 +15,7 @@ use std::time::Duration;
 const COUNT: usize = 10;
 /// Swarm was seen to take 83 s when its leader was lost.
 const ONE_WITHIN_S: u64 = 90;
+/// Three heartbeats of Swarm's and its pause before a task is replaced are 20 s.
 const THREE_WITHIN_S: u64 = 30;
 const CONFIRMED_WITHIN: Duration = secs(20);
 /// The last two are workers in Swarm's cluster.

@@ -20,12 +20,12 @@ type Measure = fn(usize) -> Option<Vec<Row>>;
 
 /// In the order of the table: the name, what measures it, and how many seconds a trial takes.
 const PARTS: [(&str, Measure, u64); 7] = [
-    ("host-lost", losses::one_host, 170),
-    ("three-lost", losses::three_hosts, 60),
-    ("task-killed", tasks::killed, 10),
+    ("host-lost", losses::one_host, 140),
+    ("three-lost", losses::three_hosts, 45),
+    ("task-killed", tasks::killed, 12),
     ("service-created", tasks::created, 20),
     ("agent-frozen", stalls::frozen, 85),
-    ("split-healed", splits::healed, 85),
+    ("split-healed", splits::healed, 80),
     ("idle", idle::idle, 45),
 ];
 const TRIALS: usize = 10;
