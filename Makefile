@@ -10,6 +10,9 @@ SEED ?= 1
 MINUTES ?= 30
 AGENTS ?= 100
 
+# For `make bench`: parts and trials, as in BENCH='--only host-lost,idle --trials 2'.
+BENCH ?=
+
 # For `make soak`: virtual hours, and hosts; from another seed each time.
 HOURS ?= 1000
 HOSTS ?= 10
@@ -45,11 +48,9 @@ chaos: ## faults drawn from a seed on real hosts: make chaos SEED=7 MINUTES=30 (
 	@packaging/prerequisites.sh lab
 	cargo run --release --package e2e --bin chaos -- $(SEED) $(MINUTES)
 
-bench: ## measure on real Docker (into docs/benchmarks.md)
-	@$(with_engine)
-	cargo build --release --package holdfast
-	tests/e2e/make-image.sh
-	cargo run --release --package e2e --bin bench -- --write docs/benchmarks.md
+bench: ## measure beside Docker Swarm in the lab (into docs/benchmarks.md; root): make bench BENCH='--only idle'
+	@packaging/prerequisites.sh lab
+	cargo run --release --package e2e --bin bench -- --write docs/benchmarks.md $(BENCH)
 
 bench-sim: ## measure in the simulator, beside memberlist and foca (into docs/benchmarks.md)
 	@cargo run --release --package sim -- bench --write docs/benchmarks.md

@@ -63,6 +63,11 @@ missing_lab_packages() {
     have unshare || echo util-linux
 }
 
+# The bench compares with it. Where it cannot be had, its rows are missing, and nothing else.
+install_rival() {
+    have serf || (install_packages serf) || say "SKIPPED: serf: the bench has no rows of it"
+}
+
 install_packages() {
     if ! have apt-get; then
         die "not a Debian or Ubuntu: please install what these packages hold, then run me again: $*"
@@ -248,6 +253,7 @@ stop)
     ;;
 lab)
     tools missing_lab_packages
+    install_rival
     ;;
 --private-docker)
     tools :

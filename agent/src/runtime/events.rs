@@ -107,6 +107,11 @@ async fn on_message(shared: &Shared, message: EventMessage) {
             let at = nanos.map_or_else(timestamp::now, |nanos| Wall(nanos / NANOS_PER_MS));
             on_die(shared, runtime_id, labels, code, at).await;
         }
+        // Half made, as on a full disk: the failure of the creation says why, and nothing is gone
+        // that was there.
+        Some("destroy") if shared.ledger().status(runtime_id).is_none() => {
+            shared.ledger().on_gone(runtime_id);
+        }
         Some("destroy") => {
             let Labels {
                 task, container, ..

@@ -60,9 +60,29 @@ pub fn await_engines(agents: &[&Host], count: usize) {
 /// the same name.
 #[track_caller]
 pub fn create_service(host: &Host, name: &str, count: u32) {
-    host.ecs("RegisterTaskDefinition", &definition(name))
+    create_service_of(host, &definition(name), name, count, &json!([]));
+}
+
+/// As `create_service`, with a tag that says how the service is held, and a second for a container
+/// to stop.
+#[track_caller]
+pub fn create_service_held(host: &Host, name: &str, count: u32, key: &str, value: &str) {
+    let mut definition = definition(name);
+    definition["containerDefinitions"][0]["stopTimeout"] = json!(1);
+    let tags = json!([{"key": key, "value": value}]);
+    create_service_of(host, &definition, name, count, &tags);
+}
+
+#[track_caller]
+fn create_service_of(host: &Host, definition: &Value, name: &str, count: u32, tags: &Value) {
+    host.ecs("RegisterTaskDefinition", definition)
         .expect("it is a good definition");
-    let service = json!({"serviceName": name, "taskDefinition": name, "desiredCount": count});
+    let service = json!({
+        "serviceName": name,
+        "taskDefinition": name,
+        "desiredCount": count,
+        "tags": tags,
+    });
     host.ecs("CreateService", &service)
         .expect("it is a good service");
 }

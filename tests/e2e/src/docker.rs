@@ -7,7 +7,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{
     env,
-    io::{BufRead, BufReader, Cursor, Read as _},
+    io::{self, BufRead, BufReader, Cursor, Read as _},
     path::Path,
     sync::mpsc::{self, Receiver},
     thread,
@@ -211,8 +211,18 @@ impl Engine {
         });
     }
 
+    /// Of the containers with this label.
     pub fn watch(&self, label: &str) -> Watch {
-        let filters = json!({"type": ["container"], "label": [label]}).to_string();
+        self.watch_those(&json!({"type": ["container"], "label": [label]}))
+    }
+
+    /// Of all containers.
+    pub fn watch_all(&self) -> Watch {
+        self.watch_those(&json!({"type": ["container"]}))
+    }
+
+    fn watch_those(&self, filters: &Value) -> Watch {
+        let filters = filters.to_string();
         // With a beginning, as one that comes before we listen would be missed without.
         let (now, filters) = (wall_nanos(), query_escaped(&filters));
         let (seconds, nanos) = (now / BILLION, now % BILLION);
@@ -243,12 +253,44 @@ impl Engine {
         Watch { events, connection }
     }
 
+    /// Any request to an engine that may hang or refuse; the answer's JSON.
+    pub fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+        within: Duration,
+    ) -> Result<Value, String> {
+        let answer = self.answer_within(method, path, body, within);
+        let answer = answer.map_err(|err| format!("{method} {path} of {}: {err}", self.socket))?;
+        if (200..300).contains(&answer.status) {
+            Ok(answer.json())
+        } else {
+            Err(format!(
+                "{method} {path}: {} {}",
+                answer.status,
+                answer.text()
+            ))
+        }
+    }
+
     fn get(&self, path: &str) -> Value {
         let answer = self.get_within(path, ANSWERED_WITHIN);
         answer.unwrap_or_else(|why| panic!("{why}")).json()
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let answer = self.answer_within(method, path, body, ANSWERED_WITHIN);
+        answer.unwrap_or_else(|err| panic!("{method} {path} of Docker: {err}"))
+    }
+
+    fn answer_within(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+        within: Duration,
+    ) -> io::Result<Answer> {
         let body = if body.is_null() {
             String::new()
         } else {
@@ -260,8 +302,7 @@ impl Engine {
             headers: &[("content-type", "application/json")],
             body: body.as_bytes(),
         };
-        let answer = self.server.call(&request);
-        answer.unwrap_or_else(|err| panic!("{method} {path} of Docker: {err}"))
+        self.server.call_within(&request, within)
     }
 }
 

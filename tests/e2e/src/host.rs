@@ -36,6 +36,8 @@ pub struct Host {
     pub introspection: SocketAddr,
     /// Flags of `holdfast agent` with their values; a later one replaces an earlier one.
     pub settings: Vec<(String, String)>,
+    /// Environment of its agent in the lab, as in `FAKETIME=+1h`.
+    pub environment: Vec<String>,
     /// The lab's host that it is; without one it is a part of this machine.
     pub ground: Option<lab::Host>,
     agent: Option<Agent>,
@@ -83,6 +85,7 @@ impl Host {
             address,
             introspection: SocketAddr::new(ip, INTROSPECTION_PORT),
             settings: Vec::new(),
+            environment: Vec::new(),
             ground,
             agent: None,
             name,
@@ -161,9 +164,9 @@ impl Host {
         let mut command = self.command();
         if let Some(ground) = &self.ground {
             let words = std::iter::once(command.get_program()).chain(command.get_args());
-            let words: Vec<_> = words
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect();
+            let words = words.map(|word| word.to_string_lossy().into_owned());
+            let before = std::iter::once("env".to_owned()).chain(self.environment.clone());
+            let words: Vec<_> = before.chain(words).collect();
             let agent = ground.spawn(AGENT_IN_LAB, &words);
             self.agent = Some(Agent::Theirs(agent.unwrap_or_else(|why| panic!("{why}"))));
             return;
@@ -231,6 +234,12 @@ impl Host {
     /// SIGTERM; returns when it has ended, however it did.
     pub fn terminate(&mut self) {
         self.signal(Signal::SIGTERM);
+        self.gone();
+    }
+
+    /// Waits until its agent has ended by itself, however it did.
+    #[track_caller]
+    pub fn gone(&mut self) {
         wait::until("the agent ends", wait::secs(20), || {
             match self.is_running() {
                 false => Ok(()),

@@ -64,7 +64,13 @@ impl Server {
     }
 
     pub fn call(&self, request: &Request<'_>) -> io::Result<Answer> {
+        self.call_within(request, TIMEOUT)
+    }
+
+    /// As `call`, of a server that may hang.
+    pub fn call_within(&self, request: &Request<'_>, within: Duration) -> io::Result<Answer> {
         let mut connection = self.connect()?;
+        connection.set_read_timeout(Some(within))?;
         // A server that refuses a body by its size need not read it: the answer counts.
         let sent = connection.send(request);
         match connection.answer() {

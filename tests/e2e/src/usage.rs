@@ -25,6 +25,12 @@ pub fn resident_mib(pid: u32) -> f64 {
     status_mib(pid, "VmRSS:")
 }
 
+/// As `resident_mib`, of a process that may have ended.
+pub fn resident_mib_of(pid: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    mib_in(&status, "VmRSS:")
+}
+
 /// The most that was ever resident.
 pub fn peak_mib(pid: u32) -> f64 {
     status_mib(pid, "VmHWM:")
@@ -32,7 +38,11 @@ pub fn peak_mib(pid: u32) -> f64 {
 
 fn status_mib(pid: u32, name: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kib.expect("proc(5): it is there, in kB") / 1_024.0
+    mib_in(&status, name).expect("proc(5): it is there, in kB")
+}
+
+fn mib_in(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib = line.split_whitespace().next()?.parse::<f64>().ok()?;
+    Some(kib / 1_024.0)
 }

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -14,7 +15,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// share of one process.
 const CONTROLLERS: [&str; 2] = ["freezer", "cpuacct"];
 /// A group that has just lost its last process may be busy for a moment more.
-const EMPTY_WITHIN: std::time::Duration = wait::secs(5);
+const EMPTY_WITHIN: Duration = wait::secs(5);
 
 fn is_v1() -> bool {
     Path::new(ROOT).join("freezer").is_dir()
@@ -79,6 +80,24 @@ pub(super) fn is_frozen(host: &Host) -> bool {
         let events = fs::read_to_string(group.join("cgroup.events"));
         events.is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
     }
+}
+
+/// CPU time of the host's own programs since it was turned on.
+pub(super) fn cpu_used(host: &Host) -> Duration {
+    let groups = groups(host).into_iter().map(|group| group.join("system"));
+    let used = groups.filter_map(|group| {
+        let version_1 = fs::read_to_string(group.join("cpuacct.usage"));
+        let nanos = version_1.ok().and_then(|text| text.trim().parse().ok());
+        let version_2 = fs::read_to_string(group.join("cpu.stat")).unwrap_or_default();
+        let micros = version_2
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "));
+        let micros = micros.and_then(|text| text.trim().parse().ok());
+        nanos
+            .map(Duration::from_nanos)
+            .or(micros.map(Duration::from_micros))
+    });
+    used.max().unwrap_or_default()
 }
 
 /// The ids of the containers that have a process now. Asks the kernel alone: a Docker that hangs or

@@ -1,5 +1,9 @@
 //! A cluster in the lab: an agent on each host, and what its Dockers and the kernel say of it.
 
+mod view;
+
+pub use view::{Happened, Moves};
+
 use super::{
     Lab,
     faults::{self, Fault, Way},
@@ -8,11 +12,10 @@ use super::{
 };
 use crate::{
     crew,
-    docker::{CLUSTER_LABEL, Container, Event},
     fleet::PATIENCE,
     host::Host,
     program, skip,
-    wait::{holds, secs, until, wall_nanos},
+    wait::{until, wall_nanos},
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -20,13 +23,10 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     process::Command,
     thread,
-    time::Duration,
 };
 
 /// One at a time on a machine.
 const NAME: &str = "labtest";
-/// A Docker that does not answer in this time shows nothing.
-const ASKED_FOR: Duration = secs(5);
 
 /// The hosts of a lab of its own with their agents; ends with this value.
 ///
@@ -40,29 +40,6 @@ pub struct LabFleet {
     /// What was done to it, when.
     history: Vec<(u64, String)>,
     _turn: File,
-}
-
-/// What happened to a container, and on which host.
-#[derive(Clone, Debug)]
-pub struct Happened {
-    pub host: usize,
-    pub event: Event,
-}
-
-/// The containers that started and ended since a moment, in Docker's own words.
-#[derive(Debug, Default)]
-pub struct Moves {
-    pub started: Vec<Happened>,
-    pub ended: Vec<Happened>,
-}
-
-impl Moves {
-    /// From a moment to the last of them.
-    pub fn lasted_from(&self, nanos: u64) -> Duration {
-        let all = self.started.iter().chain(&self.ended);
-        let last = all.map(|happened| happened.event.at_nanos).max();
-        Duration::from_nanos(last.unwrap_or(nanos).saturating_sub(nanos))
-    }
 }
 
 impl LabFleet {
@@ -245,12 +222,76 @@ impl LabFleet {
         self.heal();
     }
 
+    /// From now on this directory of a host is a file system of so many MiB, until it loses power.
+    pub fn shrink(&mut self, index: usize, path: &str, mib: u32) {
+        let size = format!("size={mib}m,mode=0700");
+        let make = format!("mkdir -p {path} && mount -t tmpfs -o {size} tmpfs {path}");
+        self.ground_does(index, &make, "a small file system can be mounted");
+        self.note(&format!(
+            "{path} of {} has {mib} MiB",
+            self.hosts[index].name
+        ));
+    }
+
+    /// Leaves no byte free in a directory that was shrunk.
+    pub fn fill(&mut self, index: usize, path: &str) {
+        let fill = format!("cat /dev/zero >{path}/ballast 2>/dev/null; test -s {path}/ballast");
+        self.ground_does(index, &fill, "a file system can be filled");
+        self.note(&format!("{path} of {} is full", self.hosts[index].name));
+    }
+
+    pub fn unfill(&mut self, index: usize, path: &str) {
+        self.ground_does(index, &format!("rm {path}/ballast"), "it was filled");
+        self.note(&format!(
+            "{path} of {} has room again",
+            self.hosts[index].name
+        ));
+    }
+
+    fn ground_does(&self, index: usize, script: &str, why: &str) {
+        let words = ["sh", "-c", script].map(str::to_owned);
+        let command = self.ground(index).command(&words);
+        let status = command.map(|mut command| command.status());
+        let done = matches!(&status, Ok(Ok(status)) if status.success());
+        assert!(done, "{why}: {script}: {status:?}");
+    }
+
+    /// Ends Docker of this host in order, and starts it again on a disk of so many MiB; where its
+    /// data are.
+    pub fn put_docker_on_small_disk(&mut self, index: usize, mib: u32) -> String {
+        self.stop_docker(index);
+        let data = self.ground(index).docker_data().display().to_string();
+        self.shrink(index, &data, mib);
+        self.start_docker(index);
+        let archive = fs::read(program::image_archive()).expect("it was made");
+        let loaded = self.ground(index).engine().load(&archive);
+        loaded.unwrap_or_else(|why| panic!("{why}"));
+        data
+    }
+
+    /// SIGTERM to Docker; returns when it has ended.
+    pub fn stop_docker(&mut self, index: usize) {
+        self.signal_docker(index, Signal::SIGTERM);
+        let ground = self.ground(index).clone();
+        until("dockerd has ended", PATIENCE, || {
+            match ground.process("dockerd") {
+                None => Ok(()),
+                Some(dockerd) => Err(format!("process {} lives", dockerd.pid)),
+            }
+        });
+    }
+
     /// Turns hosts on again, with the disks that they had, and starts their agents.
     pub fn boot(&mut self, indexes: &[usize]) {
+        self.power_on(indexes);
+        self.start_agents(indexes);
+    }
+
+    /// Turns hosts on again, with the disks that they had; their agents stay off.
+    pub fn power_on(&mut self, indexes: &[usize]) {
         self.note(&format!("booting {}", self.names(indexes)));
         let booted = self.lab.boot(&self.numbers(indexes));
         booted.unwrap_or_else(|why| panic!("{why}"));
-        self.start_agents(indexes);
     }
 
     /// New machines in the places of these, with agents that were never started before.
@@ -359,6 +400,13 @@ impl LabFleet {
         self.note(&format!("created {name} with {count}"));
     }
 
+    /// The same, held as a tag says, as in `holdfast:partition`, `hold`.
+    #[track_caller]
+    pub fn create_service_held(&mut self, name: &str, count: u32, key: &str, value: &str) {
+        crew::create_service_held(crew::any(&mut self.hosts), name, count, key, value);
+        self.note(&format!("created {name} with {count}, {key} = {value}"));
+    }
+
     #[track_caller]
     pub fn scale(&mut self, name: &str, count: u32) {
         crew::scale(crew::any(&mut self.hosts), name, count);
@@ -369,209 +417,6 @@ impl LabFleet {
     fn on(&self) -> Vec<usize> {
         let all = 0..self.hosts.len();
         all.filter(|index| self.ground(*index).is_on()).collect()
-    }
-
-    /// The containers that live, by host, in the eyes of the kernel.
-    pub fn living(&self) -> Vec<Vec<String>> {
-        let all = 0..self.hosts.len();
-        all.map(|index| self.ground(index).living()).collect()
-    }
-
-    /// All containers of the cluster on this host, whatever their state.
-    pub fn containers_on(&self, index: usize) -> Result<Vec<Container>, String> {
-        let engine = self.ground(index).engine();
-        engine.containers_within(&self.label(), ASKED_FOR)
-    }
-
-    /// The containers of a service that run, as the Dockers of these hosts have them.
-    pub fn running_on(&self, indexes: &[usize], service: &str) -> Result<Vec<Container>, String> {
-        let mut all = Vec::new();
-        for index in indexes {
-            all.extend(self.containers_on(*index)?);
-        }
-        all.retain(|container| container.is_running() && container.service == service);
-        all.sort_by(|a, b| (a.slot, &a.id).cmp(&(b.slot, &b.id)));
-        Ok(all)
-    }
-
-    fn label(&self) -> String {
-        format!("{CLUSTER_LABEL}={}", self.lab.name)
-    }
-
-    /// Waits until the hosts that have power run exactly one container for each slot.
-    #[track_caller]
-    pub fn await_running(&mut self, service: &str, count: u32, within: Duration) -> Vec<Container> {
-        self.await_running_on(&self.on(), service, count, within)
-    }
-
-    /// Waits until these hosts run exactly one container for each slot.
-    #[track_caller]
-    pub fn await_running_on(
-        &mut self,
-        indexes: &[usize],
-        service: &str,
-        count: u32,
-        within: Duration,
-    ) -> Vec<Container> {
-        let found = until(&format!("{count} of {service}"), within, || {
-            // The kernel is asked first: it costs nothing, and the Dockers are busy.
-            let living: usize = indexes.iter().map(|i| self.ground(*i).living().len()).sum();
-            if living < count as usize {
-                return Err(format!("{living} containers live"));
-            }
-            let running = self.running_on(indexes, service)?;
-            crew::fills(&running, count)?;
-            Ok(running)
-        });
-        self.note(&format!("{} run {count} of {service}", self.names(indexes)));
-        found
-    }
-
-    /// Waits for the same, and until every agent that runs says so.
-    #[track_caller]
-    pub fn await_agreed(&mut self, service: &str, count: u32) -> Vec<Container> {
-        let found = self.await_running(service, count, PATIENCE);
-        let agents = crew::running(&mut self.hosts);
-        until(
-            &format!("all agree on {count} of {service}"),
-            PATIENCE,
-            || crew::say_so(&agents, service, count),
-        );
-        found
-    }
-
-    /// What the Dockers that answer tell of containers since then.
-    pub fn happened_since(&self, nanos: u64) -> Vec<Happened> {
-        let mut all = Vec::new();
-        for host in self.on() {
-            let told = self.ground(host).engine().events_since(nanos, ASKED_FOR);
-            let told = told.unwrap_or_default().into_iter();
-            all.extend(told.map(|event| Happened { host, event }));
-        }
-        all.sort_by_key(|happened| happened.event.at_nanos);
-        all
-    }
-
-    /// The starts and ends since then.
-    pub fn moves_since(&self, nanos: u64) -> Moves {
-        let mut moves = Moves::default();
-        for happened in self.happened_since(nanos) {
-            match happened.event.action.as_str() {
-                "start" => moves.started.push(happened),
-                "die" => moves.ended.push(happened),
-                _ => {}
-            }
-        }
-        moves
-    }
-
-    /// Waits until exactly so many containers live on all hosts, and watches that there are never
-    /// fewer.
-    #[track_caller]
-    pub fn settles(&mut self, count: usize, within: Duration) {
-        until(&format!("{count} containers live"), within, || {
-            let living: usize = self.living().iter().map(Vec::len).sum();
-            assert!(living >= count, "only {living} of {count} containers live");
-            if living == count {
-                Ok(())
-            } else {
-                Err(format!("{living} live"))
-            }
-        });
-        self.note(&format!("{count} containers live"));
-    }
-
-    /// Watches that no container starts or ends, in the eyes of the kernel.
-    #[track_caller]
-    pub fn stays(&mut self, during: Duration) {
-        let before = self.living();
-        holds("nothing starts and nothing stops", during, || {
-            let changes = self.changes(&before, &self.living());
-            if changes.is_empty() {
-                Ok(())
-            } else {
-                Err(changes.join(", "))
-            }
-        });
-        self.note(&format!("nothing moved for {during:?}"));
-    }
-
-    /// What lives now and did not, and the other way round, as in `h2 +0123456789ab`.
-    fn changes(&self, before: &[Vec<String>], now: &[Vec<String>]) -> Vec<String> {
-        let mut changes = Vec::new();
-        for (index, host) in self.hosts.iter().enumerate() {
-            let (before, now) = (&before[index], &now[index]);
-            let lacks = |ids: &[String], id: &String| !ids.contains(id);
-            let came = now
-                .iter()
-                .filter(|id| lacks(before, id))
-                .map(|id| ('+', id));
-            let went = before
-                .iter()
-                .filter(|id| lacks(now, id))
-                .map(|id| ('-', id));
-            let told = came.chain(went);
-            changes.extend(told.map(|(sign, id)| format!("{} {sign}{}", host.name, &id[..12])));
-        }
-        changes
-    }
-
-    /// How long after a moment the last container was started that a service needed.
-    pub fn last_start_after(&self, nanos: u64) -> Duration {
-        let started = self.moves_since(nanos).started;
-        let last = started.last().map_or(nanos, |last| last.event.at_nanos);
-        Duration::from_nanos(last.saturating_sub(nanos))
-    }
-
-    fn tell_of_failure(&self) {
-        let mut lines = self.history.clone();
-        for Happened { host, event } in self.happened_since(self.begun_nanos) {
-            let name = &self.hosts[host].name;
-            let Event { action, id, .. } = &event;
-            let text = format!(
-                "{name}: {action} {} {}",
-                &id[..id.len().min(12)],
-                event.name
-            );
-            lines.push((event.at_nanos, text));
-        }
-        lines.sort();
-        eprintln!("--- what was done, and what Docker did (seconds since the lab was up)");
-        for (at, line) in lines {
-            let millis = at.saturating_sub(self.begun_nanos) / 1_000_000;
-            eprintln!("{:>4}.{:03}  {line}", millis / 1000, millis % 1000);
-        }
-        for index in 0..self.hosts.len() {
-            self.tell_of_host(index);
-        }
-        crew::tell_last_words(&self.hosts);
-        if let Some(test) = thread::current().name().filter(|name| *name != "main") {
-            eprintln!("--- to repeat it: cargo test --package e2e --test lab -- --exact {test}");
-        }
-    }
-
-    fn tell_of_host(&self, index: usize) {
-        let ground = self.ground(index);
-        let state = match (ground.is_on(), ground.is_frozen()) {
-            (false, _) => "off",
-            (true, true) => "frozen",
-            (true, false) => "on",
-        };
-        let living = ground.living().len();
-        eprintln!("--- {} is {state}; {living} containers live", ground.name());
-        if ground.is_on() {
-            let listed = self.containers_on(index);
-            let listed = listed.unwrap_or_else(|why| {
-                eprintln!("{why}");
-                Vec::new()
-            });
-            for container in listed {
-                let Container {
-                    id, name, state, ..
-                } = container;
-                eprintln!("{} {name}: {state}", &id[..12]);
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     docker::Engine,
+    usage,
     wait::{self, secs, wall_nanos},
 };
 use nix::sys::signal::Signal;
@@ -24,6 +25,8 @@ const DOCKER_ASKED_FOR: Duration = secs(2);
 const GONE_WITHIN: Duration = secs(20);
 const LOG_LINES_SHOWN: usize = 8;
 const DOCKERD: &str = "dockerd";
+/// The kernel cuts names of processes after 15 characters.
+const SHIM: &str = "containerd-shim";
 /// Joins the control groups, then becomes the command.
 const JOIN: &str = r#"for group in $1; do echo 0 >"$group/cgroup.procs" || exit 1; done
 shift; exec "$@""#;
@@ -71,6 +74,11 @@ impl Host {
         self.dir().join("docker.sock")
     }
 
+    /// What Docker keeps, the same path inside and outside.
+    pub fn docker_data(&self) -> PathBuf {
+        self.dir().join("docker")
+    }
+
     pub fn engine(&self) -> Engine {
         Engine::at(&self.docker_socket())
     }
@@ -100,6 +108,20 @@ impl Host {
     /// The ids of the containers that live, whatever its Docker says or does not say.
     pub fn living(&self) -> Vec<String> {
         cgroup::living(self)
+    }
+
+    /// What the host's own programs hold in memory, in MiB: not its containers, nor their shims.
+    pub fn resident_mib(&self) -> f64 {
+        let own = self.init().map(process::neighbours).unwrap_or_default();
+        let counted = own.iter().filter(|(_, name)| !name.starts_with(SHIM));
+        // One may end while we count.
+        let each = counted.filter_map(|(pid, _)| usage::resident_mib_of(*pid));
+        each.sum()
+    }
+
+    /// CPU time of the host's own programs until now: not that of its containers.
+    pub fn cpu_used(&self) -> Duration {
+        cgroup::cpu_used(self)
     }
 
     /// What a process was started as (`spawn`), or `dockerd`; while it lives.
@@ -277,7 +299,7 @@ impl Host {
             let mut words = vec![DOCKERD.to_owned()];
             let parent = cgroup::parent_of_containers(self);
             let outside = format!("unix://{}", self.docker_socket().display());
-            let data = format!("{dir}/docker");
+            let data = self.docker_data().display().to_string();
             let flags = [
                 ("--config-file", empty.as_str()),
                 ("--data-root", &data),

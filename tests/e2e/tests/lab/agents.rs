@@ -3,7 +3,7 @@
 use crate::{CALM, COUNT, calm_fleet};
 use e2e::{
     lab::fleet::LabFleet,
-    wait::{pass, secs, wall_nanos},
+    wait::{holds, pass, secs, wall_nanos},
 };
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -95,4 +95,34 @@ fn an_agent_that_is_frozen_for_fifty_seconds_moves_nothing() {
 #[test]
 fn an_agent_that_is_frozen_for_ten_seconds_moves_nothing() {
     frozen_for(secs(10));
+}
+
+/// Longer than a host whose kernel answers is left alone: its tasks are replaced, and run on. None
+/// is lacking at any time, and what is too many goes when the agent is back.
+#[test]
+fn an_agent_that_is_frozen_for_more_than_a_minute_lacks_no_task_and_gives_back_the_surplus() {
+    let Some(mut fleet) = calm_fleet(&[]) else {
+        return;
+    };
+    let count = COUNT as usize;
+    fleet.signal_agent(1, Signal::SIGSTOP);
+    holds("no task is lacking", secs(75), || {
+        match fleet.living_on(&[0, 1, 2, 3, 4]) {
+            living if living >= count => Ok(()),
+            living => Err(format!("{living} live")),
+        }
+    });
+    let surplus = fleet.living_on(&[0, 1, 2, 3, 4]) - count;
+    let from = wall_nanos();
+    fleet.signal_agent(1, Signal::SIGCONT);
+    fleet.settles(count, secs(10));
+    fleet.await_up(5);
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+    let moves = fleet.moves_since(from);
+    assert_eq!(
+        (moves.started.len(), moves.ended.len()),
+        (0, surplus),
+        "{moves:#?}"
+    );
 }

@@ -9,7 +9,7 @@ use e2e::{
     skip,
     wait::{secs, until},
 };
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path, time::Instant};
 
 /// Not that of the fleets, which may run beside it.
 const NAME: &str = "labground";
@@ -51,6 +51,26 @@ fn a_lab_comes_up_can_be_hurt_and_leaves_nothing() {
     let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
     let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with(&lab.name);
     assert!(!left.iter().any(ours), "{left:?}");
+}
+
+/// What `lab up 5` promises.
+#[test]
+fn five_hosts_are_up_within_ten_seconds() {
+    let lab = match Lab::named(NAME) {
+        Ok(lab) => lab,
+        Err(why) => return skip(&why),
+    };
+    let _turn = lab.turn().expect("whoever has it ends");
+    lab.down().expect("what a crash left can be cleared away");
+    // The image is built once, and kept.
+    e2e::program::image_archive();
+    let from = Instant::now();
+    let up = lab.up(5, &[]);
+    let took = from.elapsed();
+    let _ends = Ends(lab);
+    assert_eq!(up.expect("it comes up"), [1, 2, 3, 4, 5]);
+    println!("five hosts are up after {took:?}");
+    assert!(took <= secs(10), "it took {took:?}");
 }
 
 fn faults_of_the_network_are_what_they_say(lab: &Lab, one: &Host, two: &Host) {

@@ -3,9 +3,13 @@
 mod ground;
 mod losses;
 mod splits;
+mod policies;
+mod meetings;
 mod agents;
 mod dockers;
 mod meddling;
+mod disks;
+mod clocks;
 
 use e2e::{lab::fleet::LabFleet, wait::secs};
 use std::time::Duration;

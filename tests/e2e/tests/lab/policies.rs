@@ -1,0 +1,110 @@
+//! The network is split two against three: what each policy of a service promises, and the healing.
+
+use crate::{CALM, COUNT};
+use e2e::{
+    lab::{faults, fleet::LabFleet},
+    wait::{holds, secs, until, wall_nanos},
+};
+use std::time::Duration;
+
+const LEFT: [usize; 2] = [1, 3];
+const RIGHT: [usize; 3] = [0, 2, 4];
+/// What a majority replaces, it replaces 17 s after a loss, where a container has a second to stop:
+/// the lease is 10 s. The rest is for a machine that has other work.
+const MOVED_WITHIN: Duration = secs(27);
+/// Longer than the lease.
+const SPLIT_FOR: Duration = secs(14);
+const EXACT_WITHIN: Duration = secs(15);
+
+fn held_fleet(policy: &str) -> Option<LabFleet> {
+    let mut fleet = LabFleet::start(5)?;
+    fleet.create_service_held("web", COUNT, "holdfast:partition", policy);
+    fleet.await_agreed("web", COUNT);
+    Some(fleet)
+}
+
+/// Never more than the count: whoever chose this wants at most one of each.
+#[test]
+fn majority_runs_the_count_on_the_larger_side_alone_and_never_more() {
+    let Some(mut fleet) = held_fleet("majority") else {
+        return;
+    };
+    let count = COUNT as usize;
+    fleet.partition(&faults::sides(&[&LEFT, &RIGHT]));
+    until("the larger side holds the count", MOVED_WITHIN, || {
+        let (left, right) = (fleet.living_on(&LEFT), fleet.living_on(&RIGHT));
+        assert!(left + right <= count, "{left} and {right} of {count} live");
+        match (left, right) {
+            (0, right) if right == count => Ok(()),
+            _ => Err(format!("{left} and {right} live")),
+        }
+    });
+    fleet.note("the larger side alone holds the count");
+    fleet.stays(CALM);
+    fleet.heal();
+    fleet.await_all();
+    fleet.settles(count, EXACT_WITHIN);
+    fleet.await_agreed("web", COUNT);
+}
+
+#[test]
+fn majority_holds_the_count_when_two_of_five_are_lost_one_after_the_other() {
+    let Some(mut fleet) = held_fleet("majority") else {
+        return;
+    };
+    fleet.lose(&[0]);
+    fleet.await_running("web", COUNT, MOVED_WITHIN);
+    fleet.lose(&[1]);
+    fleet.await_running("web", COUNT, MOVED_WITHIN);
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+}
+
+#[test]
+fn hold_replaces_nothing_that_is_merely_out_of_reach() {
+    let Some(mut fleet) = held_fleet("hold") else {
+        return;
+    };
+    let from = wall_nanos();
+    fleet.partition(&faults::sides(&[&LEFT, &RIGHT]));
+    fleet.stays(SPLIT_FOR);
+    fleet.heal();
+    fleet.await_all();
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+    let moves = fleet.moves_since(from);
+    assert!(
+        moves.started.is_empty() && moves.ended.is_empty(),
+        "{moves:#?}"
+    );
+}
+
+/// What a side can see for itself is replaced there, whatever the policy.
+#[test]
+fn hold_replaces_a_container_that_ends_on_the_smaller_side() {
+    let Some(mut fleet) = held_fleet("hold") else {
+        return;
+    };
+    fleet.partition(&faults::sides(&[&LEFT, &RIGHT]));
+    let victim = fleet.containers_on(LEFT[0]).expect("Docker answers")[0].clone();
+    let from = wall_nanos();
+    fleet.ground(LEFT[0]).engine().kill(&victim.id);
+    fleet.note("killed a container of h2");
+    until("it is replaced", MOVED_WITHIN, || {
+        let moves = fleet.moves_since(from);
+        match (moves.ended.len(), moves.started.len()) {
+            (1, 1) => Ok(()),
+            moves => Err(format!("ended and started: {moves:?}")),
+        }
+    });
+    holds("the count", CALM, || {
+        match fleet.living_on(&[0, 1, 2, 3, 4]) {
+            living if living == COUNT as usize => Ok(()),
+            living => Err(format!("{living} live")),
+        }
+    });
+    fleet.heal();
+    fleet.await_all();
+    fleet.await_agreed("web", COUNT);
+    fleet.stays(CALM);
+}
