@@ -64,7 +64,10 @@ pub(super) struct Zone {
 
 /// Hosts in order of a hash of their ids, with what each has free: who walks along needs not look
 /// up those that are too full.
-pub(super) type Ring = OrdMap<(u64, HostId), Capacity>;
+pub(super) type Ring = OrdMap<Place, Capacity>;
+
+/// Where on its ring a host is.
+pub(super) type Place = (u64, HostId);
 
 /// How many copies of a service a host has, and its zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,9 @@ pub(super) struct Spread {
     pub(super) copies: u32,
     /// How many hosts have so many copies; none are not listed.
     hosts_with: BTreeMap<u32, u32>,
+    /// The copies of each of these hosts, in the order of rings: who walks along a ring walks along
+    /// here, too, and looks nobody up.
+    pub(super) on: OrdMap<Place, u32>,
 }
 
 impl Load {
@@ -100,13 +106,17 @@ impl Load {
         let zone = load.map_or(0, |load| load.facts.zone);
         Copies {
             host: load.map_or(0, |load| load.copies_of(service)),
-            zone: self.spread(service, zone).0,
+            zone: self.copies_in(service, zone).0,
         }
     }
 
+    pub(super) fn spread(&self, service: ServiceId, zone: u64) -> Option<&Spread> {
+        self.spreads.get(&(service, zone))
+    }
+
     /// Copies of the service in the zone, and the fewest that any of its open hosts has.
-    pub(super) fn spread(&self, service: ServiceId, zone: u64) -> (u32, u32) {
-        let Some(spread) = self.spreads.get(&(service, zone)) else {
+    pub(super) fn copies_in(&self, service: ServiceId, zone: u64) -> (u32, u32) {
+        let Some(spread) = self.spread(service, zone) else {
             return (0, 0);
         };
         let hosts = self.zones.get(&zone).map_or(0, |zone| zone.hosts);
@@ -249,7 +259,7 @@ impl Load {
             self.spreads
                 .entry((service, zone))
                 .or_default()
-                .change(before, now);
+                .change(entry, before, now);
             self.drop_spread(service, zone);
         }
     }
@@ -277,9 +287,9 @@ impl Load {
         for (service, copies) in copies {
             let spread = self.spreads.entry((service, id)).or_default();
             if enters {
-                spread.change(0, copies);
+                spread.change(entry, 0, copies);
             } else {
-                spread.change(copies, 0);
+                spread.change(entry, copies, 0);
             }
             self.drop_spread(service, id);
         }
@@ -316,8 +326,13 @@ impl HostLoad {
 }
 
 impl Spread {
-    fn change(&mut self, before: u32, now: u32) {
+    fn change(&mut self, place: Place, before: u32, now: u32) {
         self.copies = self.copies - before + now;
+        if now > 0 {
+            self.on.insert(place, now);
+        } else {
+            self.on.remove(&place);
+        }
         if before > 0
             && let Some(hosts) = self.hosts_with.get_mut(&before)
         {
@@ -332,7 +347,7 @@ impl Spread {
     }
 }
 
-fn take(by_tasks: &mut BTreeMap<u32, Ring>, tasks: u32, entry: (u64, HostId)) {
+fn take(by_tasks: &mut BTreeMap<u32, Ring>, tasks: u32, entry: Place) {
     if let Some(ring) = by_tasks.get_mut(&tasks) {
         ring.remove(&entry);
         if ring.is_empty() {

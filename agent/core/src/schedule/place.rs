@@ -4,10 +4,11 @@ use crate::{
     cluster::body::Capacity,
     ids::{HostId, ServiceId, SlotIndex},
     rng,
-    schedule::load::{HostLoad, Load, Standing, Zone},
+    schedule::load::{HostLoad, Load, Place, Ring, Standing, Zone},
     spec::task_definition::Resources,
 };
-use std::{collections::BTreeMap, fmt};
+use imbl::OrdMap;
+use std::{collections::BTreeMap, fmt, iter::Peekable};
 
 /// How many hosts each filter refused; the answer to "why is this pending?".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct Refusals {
     needs: Resources,
     free_most: Capacity,
 }
+
+/// Steps along an ordered map that take as long as one look into it.
+const STEPS_PER_LOOK: usize = 16;
 
 /// Smaller is better: failures there, copies of the service on the host and in its zone, tasks, and
 /// the way around the ring from where the slot begins.
@@ -52,7 +56,7 @@ pub fn choose(load: &Load, wanted: Wanted<'_>) -> Result<HostId, Refusals> {
         failed
             .filter_map(|(host, times)| {
                 let there = load.host(*host)?;
-                let (in_zone, _) = load.spread(wanted.service, there.facts.zone);
+                let (in_zone, _) = load.copies_in(wanted.service, there.facts.zone);
                 let fits = there.facts.standing == Standing::Open && fits(there, wanted.needs);
                 fits.then(|| (wanted.rank(*host, there, in_zone, *times), *host))
             })
@@ -65,23 +69,26 @@ pub fn choose(load: &Load, wanted: Wanted<'_>) -> Result<HostId, Refusals> {
 /// The best host of a zone that has not failed. The zone's hosts are walked in order of their
 /// tasks, so the first one with as few copies as any has is the best.
 fn best_in(load: &Load, id: u64, zone: &Zone, wanted: Wanted<'_>) -> Option<(Rank, HostId)> {
-    let (in_zone, fewest) = load.spread(wanted.service, id);
+    let (in_zone, fewest) = load.copies_in(wanted.service, id);
+    let spread = load.spread(wanted.service, id);
     let mut best: Option<(Rank, HostId)> = None;
     for ring in zone.by_tasks.values() {
-        let from = (wanted.start(), HostId(0));
-        for ((_, host), free) in ring.range(from..).chain(ring.range(..from)) {
-            if !holds(*free, wanted.needs) {
-                continue;
-            }
-            let there = load.host(*host)?;
-            let copies = there.copies_of(wanted.service);
+        let from = wanted.from();
+        let mut along = Along::new(ring, spread.map(|spread| &spread.on), from);
+        for (place, free) in ring.range(from..).chain(ring.range(..from)) {
+            let copies = along.copies_at(*place);
+            let host = place.1;
             if best.is_some_and(|((_, least, ..), _)| least <= copies)
-                || wanted.failed.get(host).is_some_and(|times| *times > 0)
-                || wanted.needs.ports.iter().any(|port| there.has_port(port))
+                || !holds(*free, wanted.needs)
+                || wanted.failed.get(&host).is_some_and(|times| *times > 0)
             {
                 continue;
             }
-            best = Some((wanted.rank(*host, there, in_zone, 0), *host));
+            let there = load.host(host)?;
+            if wanted.needs.ports.iter().any(|port| there.has_port(port)) {
+                continue;
+            }
+            best = Some((wanted.rank(host, there, in_zone, 0), host));
             if copies <= fewest {
                 return best;
             }
@@ -90,15 +97,50 @@ fn best_in(load: &Load, id: u64, zone: &Zone, wanted: Wanted<'_>) -> Option<(Ran
     best
 }
 
+/// The hosts with copies of a service, walked along while a ring is: in the same order. Those on a
+/// short ring are rather looked up.
+struct Along<'a> {
+    from: Place,
+    on: Option<&'a OrdMap<Place, u32>>,
+    left: Option<Peekable<Entries<'a>>>,
+}
+
+type Entries<'a> = Box<dyn Iterator<Item = (&'a Place, &'a u32)> + 'a>;
+
+impl<'a> Along<'a> {
+    fn new(ring: &Ring, on: Option<&'a OrdMap<Place, u32>>, from: Place) -> Self {
+        let is_long = |on: &&OrdMap<Place, u32>| ring.len() * STEPS_PER_LOOK >= on.len();
+        let left = on.filter(is_long).map(|on| {
+            let left = on.range(from..).chain(on.range(..from));
+            let left: Entries<'a> = Box::new(left);
+            left.peekable()
+        });
+        Self { from, on, left }
+    }
+
+    /// To be asked for one place after the other, the way around from where it began.
+    fn copies_at(&mut self, place: Place) -> u32 {
+        let Some(left) = &mut self.left else {
+            return self.on.and_then(|on| on.get(&place)).map_or(0, |n| *n);
+        };
+        let way = |place: &Place| (place.0.wrapping_sub(self.from.0), place.1);
+        let to = way(&place);
+        while left.next_if(|(at, _)| way(at) < to).is_some() {}
+        let there = left.next_if(|(at, _)| **at == place);
+        there.map_or(0, |(_, copies)| *copies)
+    }
+}
+
 impl Wanted<'_> {
     /// Where on the ring of hosts this slot begins to look: keepers that place at the same time
     /// must not all come to the same host.
-    const fn start(&self) -> u64 {
-        rng::mix(self.service.word() ^ rng::mix(self.index as u64))
+    const fn from(&self) -> Place {
+        let word = rng::mix(self.service.word() ^ rng::mix(self.index as u64));
+        (word, HostId(0))
     }
 
     fn rank(&self, host: HostId, there: &HostLoad, in_zone: u32, failed: u32) -> Rank {
-        let way = host.word().wrapping_sub(self.start());
+        let way = host.word().wrapping_sub(self.from().0);
         let copies = there.copies_of(self.service);
         (failed, copies, in_zone, there.tasks, way)
     }
