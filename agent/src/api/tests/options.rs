@@ -115,7 +115,7 @@ fn tags_are_listed_and_described_where_they_say_anything() {
     let service = &described(json!(["TAGS"]))["services"][0];
     assert_eq!(
         service["tags"].as_array().map(Vec::len),
-        Some(2),
+        Some(3),
         "{service}"
     );
     assert_eq!(service["availabilityZoneRebalancing"], "DISABLED");
