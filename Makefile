@@ -49,7 +49,7 @@ chaos: ## faults drawn from a seed on real hosts: make chaos SEED=7 MINUTES=30 (
 	cargo run --release --package e2e --bin chaos -- $(SEED) $(MINUTES)
 
 bench: ## measure beside Docker Swarm in the lab (into docs/benchmarks.md; root): make bench BENCH='--only idle'
-	@packaging/prerequisites.sh lab
+	@packaging/prerequisites.sh bench
 	cargo run --release --package e2e --bin bench -- --write docs/benchmarks.md $(BENCH)
 
 bench-sim: ## measure in the simulator, beside memberlist and foca (into docs/benchmarks.md)

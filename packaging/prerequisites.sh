@@ -4,6 +4,7 @@
 #   packaging/prerequisites.sh                    tools, then the engine of DOCKER_HOST or /run/docker.sock
 #   packaging/prerequisites.sh --private-docker   tools, then a private dockerd, whatever else runs
 #   packaging/prerequisites.sh lab                tools, and what the multi-host lab needs beside them
+#   packaging/prerequisites.sh bench              the same, and what the benchmark compares with
 #   packaging/prerequisites.sh stop               stops the private dockerd and removes all of it
 #
 # What is told goes to stderr. Stdout is for the caller's shell:
@@ -252,6 +253,9 @@ stop)
     stop_private
     ;;
 lab)
+    tools missing_lab_packages
+    ;;
+bench)
     tools missing_lab_packages
     install_rival
     ;;
