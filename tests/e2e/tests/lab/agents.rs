@@ -1,22 +1,9 @@
 //! Agents are killed, frozen and started again on hosts that are well: no container is touched.
 
-use crate::{CALM, COUNT, calm_fleet};
-use e2e::{
-    lab::fleet::LabFleet,
-    wait::{holds, pass, secs, wall_nanos},
-};
+use crate::{CALM, COUNT, calm_fleet, nothing_lacks, nothing_moved};
+use e2e::wait::{pass, secs, wall_nanos};
 use nix::sys::signal::Signal;
 use std::time::Duration;
-
-/// That since then no container was started, stopped or restarted.
-#[track_caller]
-fn nothing_moved(fleet: &LabFleet, since: u64) {
-    let moves = fleet.moves_since(since);
-    assert!(
-        moves.started.is_empty() && moves.ended.is_empty(),
-        "{moves:#?}"
-    );
-}
 
 #[test]
 fn an_agent_that_is_killed_and_started_again_touches_no_container() {
@@ -106,12 +93,7 @@ fn an_agent_that_is_frozen_for_more_than_a_minute_lacks_no_task_and_gives_back_t
     };
     let count = COUNT as usize;
     fleet.signal_agent(1, Signal::SIGSTOP);
-    holds("no task is lacking", secs(75), || {
-        match fleet.living_on(&[0, 1, 2, 3, 4]) {
-            living if living >= count => Ok(()),
-            living => Err(format!("{living} live")),
-        }
-    });
+    nothing_lacks(&fleet, secs(75));
     let surplus = fleet.living_on(&[0, 1, 2, 3, 4]) - count;
     let from = wall_nanos();
     fleet.signal_agent(1, Signal::SIGCONT);

@@ -1,6 +1,6 @@
 //! Hosts leave and come back, and clusters that grew up apart meet: one cluster, all counts exact.
 
-use crate::{CALM, COUNT, calm_fleet};
+use crate::{CALM, COUNT, calm_fleet, nothing_moved};
 use e2e::{
     crew,
     lab::{faults, fleet::LabFleet},
@@ -29,11 +29,7 @@ fn two_clusters_that_meet_are_one_and_restart_nothing() {
     fleet.await_agreed("ours", 3);
     fleet.await_agreed("theirs", 3);
     fleet.stays(CALM);
-    let moves = fleet.moves_since(from);
-    assert!(
-        moves.started.is_empty() && moves.ended.is_empty(),
-        "{moves:#?}"
-    );
+    nothing_moved(&fleet, from);
 }
 
 #[test]

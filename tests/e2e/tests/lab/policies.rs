@@ -1,6 +1,6 @@
 //! The network is split two against three: what each policy of a service promises, and the healing.
 
-use crate::{CALM, COUNT};
+use crate::{CALM, COUNT, nothing_moved};
 use e2e::{
     lab::{faults, fleet::LabFleet},
     wait::{holds, secs, until, wall_nanos},
@@ -72,11 +72,7 @@ fn hold_replaces_nothing_that_is_merely_out_of_reach() {
     fleet.await_all();
     fleet.await_agreed("web", COUNT);
     fleet.stays(CALM);
-    let moves = fleet.moves_since(from);
-    assert!(
-        moves.started.is_empty() && moves.ended.is_empty(),
-        "{moves:#?}"
-    );
+    nothing_moved(&fleet, from);
 }
 
 /// What a side can see for itself is replaced there, whatever the policy.
