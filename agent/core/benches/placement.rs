@@ -179,7 +179,6 @@ impl Scene {
                 cpu: 16_384,
                 memory_mib: 65_536,
             },
-
             status: HostStatus::Active,
             caught_up: true,
             runtime: RuntimeStatus::Available {

@@ -120,9 +120,8 @@ impl Load {
             return (0, 0);
         };
         let hosts = self.zones.get(&zone).map_or(0, |zone| zone.hosts);
-        let with: u32 = spread.hosts_with.values().sum();
         let fewest = match spread.hosts_with.keys().next() {
-            Some(fewest) if with >= hosts => *fewest,
+            Some(fewest) if spread.on.len() >= hosts as usize => *fewest,
             _ => 0,
         };
         (spread.copies, fewest)

@@ -75,7 +75,7 @@ fn best_in(load: &Load, id: u64, zone: &Zone, wanted: Wanted<'_>) -> Option<(Ran
     for ring in zone.by_tasks.values() {
         let from = wanted.from();
         let mut along = Along::new(ring, spread.map(|spread| &spread.on), from);
-        for (place, free) in ring.range(from..).chain(ring.range(..from)) {
+        for (place, free) in around(ring, from) {
             let copies = along.copies_at(*place);
             let host = place.1;
             if best.is_some_and(|((_, least, ..), _)| least <= copies)
@@ -97,6 +97,11 @@ fn best_in(load: &Load, id: u64, zone: &Zone, wanted: Wanted<'_>) -> Option<(Ran
     best
 }
 
+/// All of a ring, from there on and once around.
+fn around<V>(ring: &OrdMap<Place, V>, from: Place) -> impl Iterator<Item = (&Place, &V)> {
+    ring.range(from..).chain(ring.range(..from))
+}
+
 /// The hosts with copies of a service, walked along while a ring is: in the same order. Those on a
 /// short ring are rather looked up.
 struct Along<'a> {
@@ -111,8 +116,7 @@ impl<'a> Along<'a> {
     fn new(ring: &Ring, on: Option<&'a OrdMap<Place, u32>>, from: Place) -> Self {
         let is_long = |on: &&OrdMap<Place, u32>| ring.len() * STEPS_PER_LOOK >= on.len();
         let left = on.filter(is_long).map(|on| {
-            let left = on.range(from..).chain(on.range(..from));
-            let left: Entries<'a> = Box::new(left);
+            let left: Entries<'a> = Box::new(around(on, from));
             left.peekable()
         });
         Self { from, on, left }

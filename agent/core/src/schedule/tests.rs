@@ -117,7 +117,6 @@ impl Scene {
                 cpu: 4_096,
                 memory_mib: 8_192,
             },
-
             status: HostStatus::Active,
             caught_up: true,
             runtime: RuntimeStatus::Available {
