@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, config, connect, create, until};
 use crate::runtime::{Docker, DockerConfig};
-use holdfast_core::task::runtime::{FailureKind, RuntimeCommand, RuntimeEvent};
+use holdfast_core::task::runtime::{FailureKind, RuntimeCommand, RuntimeEvent, RuntimeFailure};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -61,6 +61,14 @@ async fn unavailable(events: &mut mpsc::Receiver<RuntimeEvent>) -> String {
         other => Err(other),
     };
     until(events, "Unavailable", unavailable).await
+}
+
+async fn create_failed(events: &mut mpsc::Receiver<RuntimeEvent>) -> RuntimeFailure {
+    let failed = |event| match event {
+        RuntimeEvent::CreateFailed { failure, .. } => Ok(failure),
+        other => Err(other),
+    };
+    until(events, "CreateFailed", failed).await
 }
 
 #[tokio::test]
@@ -146,11 +154,7 @@ async fn a_hung_docker_times_out_and_holds_up_nothing_else() {
         other => Err(other),
     };
     assert_eq!(until(&mut events, "Listed", listed).await, []);
-    let failed = |event| match event {
-        RuntimeEvent::CreateFailed { failure, .. } => Ok(failure),
-        other => Err(other),
-    };
-    let failure = until(&mut events, "CreateFailed", failed).await;
+    let failure = create_failed(&mut events).await;
     assert_eq!(failure.kind, FailureKind::Transient);
     assert_eq!(
         failure.reason,
@@ -176,11 +180,7 @@ async fn an_id_that_docker_would_not_give_is_refused_by_name() {
     };
     let (docker, mut events) = connect(&config).await;
     docker.carry_out(RuntimeCommand::Create(Box::new(create("web:1"))));
-    let failed = |event| match event {
-        RuntimeEvent::CreateFailed { failure, .. } => Ok(failure),
-        other => Err(other),
-    };
-    let failure = until(&mut events, "CreateFailed", failed).await;
+    let failure = create_failed(&mut events).await;
     assert_eq!(failure.kind, FailureKind::Permanent);
     assert_eq!(
         failure.reason,
