@@ -123,7 +123,8 @@ impl Keeper {
     }
 
     /// The slot's holder runs another definition than the service has now: hand over, as many at a
-    /// time as the service's pace allows.
+    /// time as the service's pace allows. What counts is what runs: of two records of a generation,
+    /// from two sides of a split, the one that holds may name another definition than the copy has.
     fn roll(
         &mut self,
         round: &mut Round<'_>,
@@ -131,7 +132,8 @@ impl Keeper {
         (slot, current): (&Slot, Copy<'_>),
     ) -> Option<Ruling> {
         let wanted = view.service.revision;
-        if slot.revision.definition == wanted.definition {
+        let runs = current.report;
+        if runs.definition == wanted.definition {
             return None;
         }
         self.moving.insert(view.service.id);
@@ -141,9 +143,10 @@ impl Keeper {
         let mut superseded = view.still_live(&slot.superseded);
         superseded.insert(0, current.at);
         let reason = format!(
-            "(service {}) moves from {} to {}",
+            "(service {}) moves from {}:{} to {}",
             view.service.settings.name,
-            label(&slot.revision),
+            runs.family,
+            runs.revision,
             label(wanted)
         );
         // A copy from before the last change may still run what is wanted again now.
@@ -338,7 +341,7 @@ impl Keeper {
         };
         let placed = self.place(round, view, next);
         Some(match old {
-            Some(_) if placed.host.is_none() => Ruling::Say(placed.reason),
+            Some(slot) if placed.host.is_none() => wait_with_one(view, slot, placed.reason),
             _ => Ruling::HandOver(placed),
         })
     }
@@ -370,6 +373,18 @@ impl Keeper {
         }
         placed
     }
+}
+
+/// There is no host for the slot. Of several copies that were to go when another serves, one is
+/// enough to wait with: it takes the slot over.
+fn wait_with_one(view: &SlotView<'_>, slot: &Slot, why: String) -> Ruling {
+    let serves_on = |copy: &&Copy<'_>| slot.superseded.contains(&copy.at);
+    let serve_on: Vec<Copy<'_>> = view.copies.iter().filter(serves_on).copied().collect();
+    if serve_on.len() < 2 {
+        return Ruling::Say(why);
+    }
+    let reason = format!("one of its copies serves on: {why}");
+    Ruling::HandOver(view.adopt(&serve_on, &slot.superseded, reason))
 }
 
 /// Nothing of the copy ran yet, and its host's container runtime does not answer.

@@ -171,9 +171,11 @@ fn is_at_rest(board: &Board, service: Service<'_>) -> bool {
         let current = view.current(&view.copies, generation, slot);
         view.copies.len() == 1
             && view.unconfirmed.is_empty()
-            && slot.revision.definition == service.revision.definition
-            && current
-                .is_some_and(|copy| is_healthy(copy.report) && !board.is_in_doubt(copy.at.host))
+            && current.is_some_and(|copy| {
+                copy.report.definition == service.revision.definition
+                    && is_healthy(copy.report)
+                    && !board.is_in_doubt(copy.at.host)
+            })
     })
 }
 

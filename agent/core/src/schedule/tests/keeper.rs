@@ -2,6 +2,7 @@
 
 use super::{SERVICE, Scene, host_id, label, revision, slot_on};
 use crate::{
+    cluster::body::Placement,
     ids::Generation,
     schedule::{
         index::Index,
@@ -104,6 +105,51 @@ fn the_slots_of_a_lost_host_go_to_the_others_and_no_others_move() {
         assert_eq!((decision.generation, decision.slot.failures), (2, 0));
         assert_eq!(decision.slot.reason, "host h2 is down");
     }
+}
+
+/// Two sides of a split may write the same generation for the same host, of two definitions: the
+/// later record holds, and the host started what the earlier one said.
+#[test]
+fn a_copy_of_another_definition_is_replaced_whatever_its_slot_says() {
+    let mut scene = Scene::default();
+    (1..=2).for_each(|host| scene.host(host));
+    let old = scene.service(1, 1, &[]);
+    let new = scene.service(1, 2, &[]);
+    scene.slot(0, 2, slot_on(1, revision(new, 2)));
+    let task = scene.copy(1, label(0, 2), old, |_| {});
+    let decisions = plan(&mut Keeper::default(), &scene, 1_000);
+    let [decision] = &decisions[..] else {
+        panic!("{decisions:?}");
+    };
+    let host = host_id(1);
+    assert_eq!(decision.slot.superseded, [Placement { host, task }]);
+    let reason = "(service web) moves from web:1 to web:2";
+    assert_eq!(decision.slot.reason, reason);
+}
+
+#[test]
+fn of_two_copies_that_wait_for_a_successor_one_is_enough() {
+    let mut scene = Scene::default();
+    (1..=2).for_each(|host| scene.host(host));
+    let web = scene.service(1, 1, &[8080]);
+    let older = scene.copy(1, label(0, 1), web, |_| {});
+    let newer = scene.copy(2, label(0, 2), web, |report| {
+        report.started_at = Some(Wall(20));
+    });
+    let at = |host, task| Placement {
+        host: host_id(host),
+        task,
+    };
+    let mut slot = slot_on(1, revision(web, 1));
+    slot.host = None;
+    slot.superseded = vec![at(1, older), at(2, newer)];
+    scene.slot(0, 3, slot);
+    let decisions = plan(&mut Keeper::default(), &scene, 1_000);
+    let [decision] = &decisions[..] else {
+        panic!("{decisions:?}");
+    };
+    assert_eq!(decision.slot.adopted, Some(older));
+    assert_eq!(decision.slot.superseded, [at(2, newer)]);
 }
 
 /// How long after its failure a slot that failed so often before is handed over, if its task ran
