@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 /// Failed attempts at one call before the task is given up.
 const ATTEMPTS_MAX: u32 = 5;
+/// Two comparisons that come sooner one after the other are no more than one: what was asked for
+/// before the first may be under way in both.
+const COMPARED_AGAIN: Span = Span::from_secs(10);
 /// Between removals that fail; the container harms nobody meanwhile.
 const REMOVE_RETRY: Span = Span::from_secs(30);
 
@@ -41,8 +44,8 @@ pub struct Container {
     pub reason: String,
     attempts: u32,
     retry_at: Option<Mono>,
-    /// The last full comparison found it behind what was asked for, or not at all.
-    behind: bool,
+    /// Since when full comparisons have found it behind what was asked for, or not at all.
+    behind: Option<Mono>,
 }
 
 /// What a failed call means for the task.
@@ -65,7 +68,7 @@ impl Container {
             reason: String::new(),
             attempts: 0,
             retry_at: None,
-            behind: false,
+            behind: None,
         }
     }
 
@@ -79,7 +82,7 @@ impl Container {
         if due {
             self.retry_at = None;
             // What a comparison before this call found says nothing of it.
-            self.behind = false;
+            self.behind = None;
         }
         due
     }
@@ -93,7 +96,7 @@ impl Container {
         );
         if phase > self.phase {
             // A comparison that found it behind what it was then says nothing of what it is now.
-            (self.attempts, self.retry_at, self.behind) = (0, None, false);
+            (self.attempts, self.retry_at, self.behind) = (0, None, None);
         }
         self.phase = phase;
     }
@@ -106,15 +109,26 @@ impl Container {
     /// A comparison may have been made before our last command was carried out, so only the second
     /// in a row that finds the container behind is believed: then the command or its answer is
     /// lost.
-    pub fn lags(&mut self, behind: bool) -> bool {
-        let twice = behind && self.behind && self.retry_at.is_none();
-        self.behind = behind && !twice;
-        twice
+    pub fn lags(&mut self, now: Mono, behind: bool) -> bool {
+        self.is_believed(now, behind, COMPARED_AGAIN)
+    }
+
+    /// As [`Self::lags`] of one that was there before: nothing of it can be under way.
+    pub fn is_missed(&mut self, now: Mono) -> bool {
+        self.is_believed(now, true, Span::ZERO)
+    }
+
+    fn is_believed(&mut self, now: Mono, behind: bool, after: Span) -> bool {
+        let before = self.behind.filter(|_| behind);
+        let is_believed =
+            self.retry_at.is_none() && before.is_some_and(|since| now.since(since) >= after);
+        self.behind = (behind && !is_believed).then(|| before.unwrap_or(now));
+        is_believed
     }
 
     /// It runs as far as we know, and the last comparison did not find it so.
     pub fn is_in_doubt(&self) -> bool {
-        self.behind && self.phase == Phase::Running
+        self.behind.is_some() && self.phase == Phase::Running
     }
 
     /// `None`, as of the other commands, where nobody has said yet how the runtime calls it: the

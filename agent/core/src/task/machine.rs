@@ -263,6 +263,10 @@ impl Task {
         let Some(container) = self.find(name) else {
             return;
         };
+        if container.phase == Phase::Stopped && container.exit.is_none() {
+            // It was started twice, and the failure of one start was taken for that of both.
+            fx.ask(container.stop(id));
+        }
         if container.phase >= Phase::Running {
             return;
         }
@@ -385,7 +389,7 @@ impl Task {
             Phase::Removing => container.remove(id),
             _ => None,
         };
-        let lags = container.lags(lost.is_some());
+        let lags = container.lags(now.mono, lost.is_some());
         fx.ask(lost.filter(|_| lags));
         match observed.status {
             _ if planted!(TrustsOnlyAnswers) => {}
@@ -433,7 +437,7 @@ impl Task {
                 }
                 Phase::Unknown => self.on_removed(now, &name, fx),
                 Phase::Gone => {}
-                Phase::Creating => match (container.lags(true), stopping) {
+                Phase::Creating => match (container.lags(now.mono, true), stopping) {
                     (true, true) => container.enter(Phase::Gone),
                     (true, false) => self.create(number, owner, fx),
                     (false, _) => {}
@@ -444,7 +448,7 @@ impl Task {
                 | Phase::Stopping
                 | Phase::Stopped
                 | Phase::Removing => {
-                    if container.lags(true) {
+                    if container.is_missed(now.mono) {
                         self.on_removed(now, &name, fx);
                     }
                 }

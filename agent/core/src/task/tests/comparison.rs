@@ -40,6 +40,22 @@ fn a_lost_start_is_repeated_after_two_comparisons() {
     );
 }
 
+/// Both may come from before the start was done, and a second start is made at once with the first.
+#[test]
+fn two_comparisons_in_quick_succession_are_one() {
+    check_one(
+        "created web; compare web=created; again web=created; compare web=created",
+        expect![[r#"
+            New                      PENDING create web
+            created web              ACTIVATING start web (id-web)
+            compare web=created      ACTIVATING
+            again web=created        ACTIVATING
+            compare web=created      ACTIVATING start web (id-web)
+            web Pending -
+        "#]],
+    );
+}
+
 #[test]
 fn a_lost_stop_and_a_lost_removal_are_repeated_too() {
     check_one(

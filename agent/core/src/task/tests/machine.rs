@@ -335,6 +335,24 @@ fn a_removal_that_fails_is_asked_for_again() {
     );
 }
 
+/// Of two starts that were under way at once.
+#[test]
+fn what_starts_after_its_start_has_failed_is_stopped() {
+    check_one(
+        "created web; failed web permanent; started web",
+        expect![[r#"
+            New                      PENDING create web
+            created web              ACTIVATING start web (id-web)
+            failed web permanent     STOPPED
+            started web              STOPPED stop web in 30 s
+            TaskFailedToStart
+              CannotPullContainerError: no such image
+            web Stopped - CannotPullContainerError: no such image
+            wakes in 600.000 s
+        "#]],
+    );
+}
+
 #[test]
 fn a_container_removed_behind_our_back_has_ended() {
     check_one(

@@ -12,7 +12,7 @@ use crate::{
         },
         status::{Health, StopCode, TaskStatus},
     },
-    time::{Mono, Now, Wall},
+    time::{Mono, Now, Span, Wall},
     timings::Timings,
 };
 use std::collections::BTreeMap;
@@ -133,7 +133,11 @@ impl Story {
                 self.task.stop(now, code, "by hand", fx);
             }
             ["definition"] => self.task.on_definition(definition(&["web"])),
-            ["compare", ref found @ ..] => self.compare(found),
+            ["compare", ref found @ ..] => {
+                self.pass(Timings::default().compare_interval);
+                self.compare(found);
+            }
+            ["again", ref found @ ..] => self.compare(found),
             ["wake"] => self.wake(),
             _ => panic!("what is {step:?}?"),
         }
@@ -155,12 +159,15 @@ impl Story {
     /// Lets the time pass that the task waits for.
     fn wake(&mut self) {
         let at = self.task.deadline().expect("it waits for something");
-        let passed = at.since(self.now.mono);
-        self.now = Now {
-            mono: at,
-            wall: Wall(self.now.wall.0 + passed.as_ms()),
-        };
+        self.pass(at.since(self.now.mono));
         self.task.on_wake(self.now, OWNER, &mut self.fx);
+    }
+
+    fn pass(&mut self, span: Span) {
+        self.now = Now {
+            mono: self.now.mono + span,
+            wall: Wall(self.now.wall.0 + span.as_ms()),
+        };
     }
 
     fn note(&mut self, step: &str) {
