@@ -33,12 +33,21 @@ impl Agent {
                     }
                 }
             }
-            let slot = labels.slot.as_ref();
-            if let Some(slot) = slot.filter(|slot| self.board.is_service_gone(slot.service)) {
-                let reason = format!("(service {}) was deleted", slot.service_name);
-                let code = StopCode::ServiceSchedulerInitiated;
-                self.roster.stop(now, task, code, &reason, fx);
-            }
+        }
+        self.stop_deleted(now, fx);
+    }
+
+    /// Of a service that is gone nothing is begun any more, also not what the disk says was to be.
+    fn stop_deleted(&mut self, now: Now, fx: &mut Effects) {
+        let live = self.roster.iter().filter(|task| !task.is_stopping());
+        let of_slots = live.filter_map(|task| Some((task.id, task.report.slot.as_ref()?)));
+        let deleted = of_slots.filter(|(_, slot)| self.board.is_service_gone(slot.service));
+        let deleted: Vec<_> = deleted
+            .map(|(task, slot)| (task, format!("(service {}) was deleted", slot.service_name)))
+            .collect();
+        for (task, reason) in deleted {
+            let code = StopCode::ServiceSchedulerInitiated;
+            self.roster.stop(now, task, code, &reason, fx);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     ids::{RuntimeId, TaskId},
     task::runtime::{Exit, FailureKind, PortBinding, RuntimeCommand, RuntimeFailure},
-    time::{Mono, Now, Span},
+    time::{Mono, Now, Span, Wall},
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,11 @@ impl Container {
     /// Nothing of it runs or may come to run.
     pub fn is_over(&self) -> bool {
         self.phase >= Phase::Stopped
+    }
+
+    /// It has ended after it was started then.
+    pub fn ended_since(&self, start: Wall) -> bool {
+        self.exit.as_ref().is_some_and(|exit| exit.at >= start)
     }
 
     /// A comparison may have been made before our last command was carried out, so only the second

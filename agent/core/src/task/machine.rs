@@ -263,8 +263,8 @@ impl Task {
         let Some(container) = self.find(name) else {
             return;
         };
-        if container.phase == Phase::Stopped && container.exit.is_none() {
-            // It was started twice, and the failure of one start was taken for that of both.
+        if container.phase == Phase::Stopped && !container.ended_since(started.since) {
+            // By another start: one had failed, or was over, and a second one was under way.
             fx.ask(container.stop(id));
         }
         if container.phase >= Phase::Running {

@@ -80,6 +80,28 @@ fn two_storms_do_not_come_back() {
     check(127, 11);
 }
 
+/// A start that Docker had not answered in time was done after the task had ended, and the agent
+/// took the late word of it for one that its exit had overtaken: the container ran on.
+#[test]
+fn a_container_that_starts_after_its_end_is_stopped() {
+    long(1440);
+}
+
+/// An agent that came back with a task on its disk of which nothing had been made yet made it
+/// before it remembered that its service was deleted.
+#[test]
+fn nothing_is_made_for_a_service_that_was_deleted_before_the_restart() {
+    long(1455);
+}
+
+/// Half an hour of ten hosts, as in the proof of a hundred hours.
+fn long(seed: u64) {
+    let mut options = Options::new(seed, 10);
+    options.seconds = 1_800;
+    options.codec = false;
+    run(options).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 fn check(seed: u64, agents: usize) {
     if let Err(failure) = run(Options::new(seed, agents)) {
         panic!("{failure}");
