@@ -34,7 +34,8 @@ step_scripts() {
     shellcheck --external-sources "${scripts[@]}" && echo "${#scripts[@]} scripts"
 }
 
-step_tidy() { cargo test --locked --package tidy; }
+# It asks cargo, offline, what the daemon is built with.
+step_tidy() { cargo fetch --locked && cargo test --locked --package tidy; }
 
 step_licences() {
     if ! cargo deny --version >/dev/null 2>&1; then
