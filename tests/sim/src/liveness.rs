@@ -1,7 +1,7 @@
 //! What must come about once nothing goes wrong any more: exact counts, equal boards, then quiet.
 
 use crate::{
-    checks::Asked,
+    checks::{Asked, Copy},
     cluster::{Cluster, SECOND},
     host::Host,
 };
@@ -17,21 +17,44 @@ use holdfast_core::{
 /// may take by right: a SIGTERM that is ignored (30 s), an agent that is expected back (30 s), and
 /// a back-off that began before (60 s).
 pub const CONVERGE_MAX: u64 = 150 * SECOND;
+/// For how long, beside that, it may wait for containers that ignore a SIGTERM.
+const KILLS_MAX: u64 = 20 * 30 * SECOND;
 /// For how long nothing may start or stop afterwards.
 pub const QUIET: u64 = 600 * SECOND;
 /// From then on until slots are spread evenly again.
 pub const BALANCE_MAX: u64 = 600 * SECOND;
+/// So soon a keeper looks for balance again where something was not at rest.
+const LOOKED_AGAIN: u64 = 32 * SECOND;
 /// All must be well for so long before it counts: two rounds of repair.
 const SETTLED: u64 = 3 * SECOND;
 pub(crate) const ANSWER_MAX: u64 = 5 * SECOND;
 
+/// What is made of copies that were told to stop and have not ended: some ignore SIGTERM, and by
+/// right have until they are killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endings {
+    Awaited,
+    Spared,
+}
+
 impl Cluster {
-    /// Runs until nothing is pending; how long that took.
+    /// Runs until nothing is pending; how long that took. An update goes from slot to slot, and may
+    /// have to wait at each for a SIGTERM that is ignored: that time does not count.
     pub fn converge(&mut self, within: u64) -> Result<u64, String> {
         let began = self.now;
+        let mut within = within;
         // The counts can be right for a moment while word of a change is still on its way.
-        let mut well_since = None;
+        let (mut well_since, mut exact_since) = (None, None);
+        self.stats.exact_us = None;
         loop {
+            if self.pending_but(Endings::Spared).is_some() {
+                exact_since = None;
+            } else {
+                let since = *exact_since.get_or_insert(self.now);
+                if self.stats.exact_us.is_none() && self.now - since >= SETTLED {
+                    self.stats.exact_us = Some(since - began);
+                }
+            }
             let Some(pending) = self.pending() else {
                 let since = *well_since.get_or_insert(self.now);
                 if self.now - since >= SETTLED {
@@ -42,6 +65,9 @@ impl Cluster {
                 continue;
             };
             well_since = None;
+            if self.awaits_a_kill() {
+                within = (within + SECOND / 10).min(CONVERGE_MAX + KILLS_MAX);
+            }
             if self.now - began >= within {
                 if let Some((service, index)) = self.pending_slot.take() {
                     self.explain_slot(service, index);
@@ -55,17 +81,24 @@ impl Cluster {
         }
     }
 
-    /// Runs until no keeper is about to move a slot for balance, and all is well again.
+    /// Runs until no keeper is about to move a slot for balance, and all is well again. What was
+    /// not at rest when its keeper looked is looked at again: so nothing must have moved since.
     pub fn balance(&mut self, within: u64) -> Result<(), String> {
-        let (began, converged_us) = (self.now, self.stats.converged_us);
-        while self.live_agents().any(|agent| !agent.is_balanced()) {
+        let began = self.now;
+        let before = (self.stats.converged_us, self.stats.exact_us);
+        loop {
+            let moved = (self.stats.starts, self.stats.stops);
+            self.run_for(LOOKED_AGAIN)?;
+            self.converge(CONVERGE_MAX)?;
+            let is_still = moved == (self.stats.starts, self.stats.stops);
+            if is_still && self.live_agents().all(Agent::is_balanced) {
+                break;
+            }
             if self.now - began >= within {
                 return Err("keepers still move slots for balance".to_owned());
             }
-            self.run_for(SECOND)?;
         }
-        self.converge(CONVERGE_MAX)?;
-        self.stats.converged_us = converged_us;
+        (self.stats.converged_us, self.stats.exact_us) = before;
         Ok(())
     }
 
@@ -122,8 +155,20 @@ impl Cluster {
         Ok(())
     }
 
+    fn awaits_a_kill(&self) -> bool {
+        let mut copies = self.checks.copies.values().flatten();
+        copies.any(|copy| {
+            let mut its = self.hosts[copy.place].runtime.containers_of(copy.task);
+            copy.told && copy.down_at.is_none() && its.any(|c| c.is_running() && c.stubborn)
+        })
+    }
+
     /// What is missing until all is well.
     pub fn pending(&self) -> Option<String> {
+        self.pending_but(Endings::Awaited)
+    }
+
+    fn pending_but(&self, endings: Endings) -> Option<String> {
         let live: Vec<_> = self.hosts.iter().filter(|host| !host.lost).collect();
         let agents: Vec<_> = live
             .iter()
@@ -138,9 +183,9 @@ impl Cluster {
             .or_else(|| {
                 board
                     .services()
-                    .find_map(|s| self.pending_service(board, &s))
+                    .find_map(|s| self.pending_service(board, &s, endings))
             })
-            .or_else(|| self.pending_orphans(board))
+            .or_else(|| self.pending_orphans(board, endings))
     }
 
     fn pending_views(&self, agents: &[(&Host, &Agent)]) -> Option<String> {
@@ -187,12 +232,19 @@ impl Cluster {
         Some(format!("command {id} to h{} is not answered", asked.place))
     }
 
-    fn pending_service(&self, board: &Board, service: &Service<'_>) -> Option<String> {
+    fn pending_service(
+        &self,
+        board: &Board,
+        service: &Service<'_>,
+        endings: Endings,
+    ) -> Option<String> {
         let name = &service.settings.name;
+        let counts =
+            |copy: &&Copy| copy.down_at.is_none() && !(copy.told && endings == Endings::Spared);
         for index in 0..service.desired {
             self.pending_slot.set(Some((service.id, index)));
             let copies = self.checks.copies_of(service.id, index).iter();
-            let mut up = copies.filter(|copy| copy.down_at.is_none());
+            let mut up = copies.filter(counts);
             let (first, second) = (up.next(), up.next());
             if first.is_some_and(|copy| copy.told) {
                 return Some(format!("slot {index} of {name} is being stopped"));
@@ -230,7 +282,7 @@ impl Cluster {
         let beyond = (service.id, service.desired)..=(service.id, u32::MAX);
         let mut surplus = self.checks.copies.range(beyond);
         surplus
-            .find(|(_, copies)| copies.iter().any(|copy| copy.down_at.is_none()))
+            .find(|(_, copies)| copies.iter().any(|copy| counts(&copy)))
             .map(|((_, index), _)| format!("slot {index} of {name} still runs"))
     }
 
@@ -269,11 +321,14 @@ impl Cluster {
         })
     }
 
-    fn pending_orphans(&self, board: &Board) -> Option<String> {
+    fn pending_orphans(&self, board: &Board, endings: Endings) -> Option<String> {
         for host in self.hosts.iter().filter(|host| !host.lost) {
             for (key, there) in host.runtime.containers().filter(|(_, c)| c.is_running()) {
                 let reported = board.task_at(host.id, key.task);
                 let stopping = reported.is_some_and(|r| r.desired == TaskStatus::Stopped);
+                if stopping && endings == Endings::Spared {
+                    continue;
+                }
                 if stopping {
                     let (place, task) = (host.place, key.task);
                     return Some(format!("h{place} runs {} of {task}, which ends", key.name));

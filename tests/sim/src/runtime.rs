@@ -28,7 +28,8 @@ pub struct FakeContainer {
     pub status: ObservedStatus,
     /// Which run of its process; an exit that was drawn for an earlier one does not count.
     run: u32,
-    stubborn: bool,
+    /// It ignores SIGTERM.
+    pub(crate) stubborn: bool,
 }
 
 /// Work in progress inside the runtime.

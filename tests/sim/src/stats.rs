@@ -20,6 +20,8 @@ pub struct Stats {
     /// For each time a service was short of running copies: for how long, in microseconds.
     pub restored_us: Vec<u64>,
     pub converged_us: Option<u64>,
+    /// The same, but for copies that were told to stop and have not ended.
+    pub exact_us: Option<u64>,
     /// What agents wrote of others, in order.
     pub verdicts: Vec<Judgement>,
     sent_by: Vec<u64>,
