@@ -14,10 +14,14 @@ use crate::{
 use holdfast_core::{
     agent::{Agent, AgentConfig},
     cluster::{
-        board::Board, body::RuntimeStatus, keys::KeyOrders, message::Message, record::Record,
+        board::Board,
+        body::RuntimeStatus,
+        keys::KeyOrders,
+        message::{Message, Via},
+        record::Record,
     },
     command::{CommandId, Outcome, Refusal},
-    effect::{Effect, Effects, Send, Via},
+    effect::{Effect, Effects, Send},
     event::{Event, Happening, HostStanding},
     ids::HostId,
     input::Input,
@@ -266,9 +270,14 @@ impl Driver {
         match Message::decode(&received.payload) {
             Ok(message) => {
                 let (from, address) = (received.from, received.address);
+                let via = match received.via {
+                    gossip::Via::Datagram => Via::Datagram,
+                    gossip::Via::Stream => Via::Stream,
+                };
                 Next::Step(Input::Message {
                     from,
                     address,
+                    via,
                     message,
                 })
             }

@@ -144,7 +144,11 @@ mod tests {
     use super::*;
     use crate::test_dir::TestDir;
     use holdfast_core::{
-        cluster::{body::Key, message::Message, record::Version},
+        cluster::{
+            body::Key,
+            message::{Message, Via},
+            record::Version,
+        },
         ids::HostId,
     };
     use std::net::{Ipv4Addr, SocketAddr};
@@ -157,6 +161,7 @@ mod tests {
         Input::Message {
             from: HostId(1),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            via: Via::Datagram,
             message: Message::Records(records.to_vec()),
         }
     }

@@ -25,12 +25,12 @@ use crate::{
         clock::Clock,
         keys::KeyReport,
         membership::{Finding, Membership, Turn},
-        message::Message,
+        message::{Message, Via},
         outbox::Outbox,
         record::Record,
         repair,
     },
-    effect::{Effect, Effects, Send, Via},
+    effect::{Effect, Effects, Send},
     event::HostStanding,
     host::ledger::Ledger,
     ids::{HostId, Incarnation, ServiceId, TaskId},
@@ -263,12 +263,23 @@ impl Agent {
             Input::Message {
                 from,
                 address,
+                via,
                 message,
             } => {
-                self.on_message(now, from, address, message, fx);
+                self.on_message(now, (from, address, via), message, fx);
             }
             Input::Runtime(event) => self.on_runtime(now, event, fx),
-            Input::Knocked { host, answered } => self.membership.on_knocked(now, host, answered),
+            Input::Knocked { host, answered } => {
+                let mut findings = Vec::new();
+                let mut turn = Turn {
+                    now,
+                    board: &self.board,
+                    fx,
+                    findings: &mut findings,
+                };
+                self.membership.on_knocked(&mut turn, host, answered);
+                self.on_findings(now, findings, fx);
+            }
             Input::Command { id, command } => self.on_command(now, id, command, fx),
             Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
@@ -285,6 +296,7 @@ impl Agent {
         }
         self.settle(now, fx);
         self.go_on_leaving(now, fx);
+        self.membership.choose_ways(fx);
     }
 
     /// When the agent wants to be woken. Pulled after each step; nothing needs to be cancelled.
@@ -352,8 +364,7 @@ impl Agent {
     fn on_message(
         &mut self,
         now: Now,
-        from: HostId,
-        address: SocketAddr,
+        (from, address, via): (HostId, SocketAddr, Via),
         message: Message,
         fx: &mut Effects,
     ) {
@@ -363,6 +374,9 @@ impl Agent {
         }
         let known = self.board.host(from).is_some();
         self.membership.on_heard(now, from);
+        if known {
+            self.membership.on_way(now, from, via, &message);
+        }
         // Only these begin a conversation: two hosts that each hold the other for down must not go
         // on answering one another's answers.
         let answers_probe = matches!(message, Message::Probe { .. } | Message::Ack { .. });
@@ -375,7 +389,9 @@ impl Agent {
             Message::Probe { .. }
             | Message::Ack { .. }
             | Message::Alarm(_)
-            | Message::Alive { .. } => self.on_observer(now, from, address, &message, fx),
+            | Message::Alive { .. } => {
+                self.on_observer(now, (from, address, via), &message, fx);
+            }
             Message::Records(records) => {
                 for record in records {
                     self.take(now, &record, Some(from), fx);
@@ -412,8 +428,7 @@ impl Agent {
     fn on_observer(
         &mut self,
         now: Now,
-        from: HostId,
-        address: SocketAddr,
+        (from, address, via): (HostId, SocketAddr, Via),
         message: &Message,
         fx: &mut Effects,
     ) {
@@ -426,10 +441,12 @@ impl Agent {
         };
         match message {
             Message::Probe { sequence } => {
-                self.membership
-                    .on_probe(&mut turn, from, address, *sequence);
+                let asker = (from, address);
+                self.membership.on_probe(&mut turn, asker, via, *sequence);
             }
-            Message::Ack { sequence } => self.membership.on_ack(&mut turn, from, *sequence),
+            Message::Ack { sequence } => {
+                self.membership.on_ack(&mut turn, from, via, *sequence);
+            }
             Message::Alarm(alarm) => {
                 self.membership.on_alarm(&mut turn, from, alarm);
                 // The question is settled; whoever asks has not been told.
@@ -510,7 +527,12 @@ impl Agent {
 
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {
         if let Some((_, report)) = self.board.host(host) {
-            let (to, via) = (report.address, via(&message));
+            let to = report.address;
+            let via = if repair::goes_by_datagram(&message) {
+                Via::Datagram
+            } else {
+                Via::Stream
+            };
             fx.push(Effect::Send(Send {
                 to,
                 host: Some(host),
@@ -567,15 +589,6 @@ impl Agent {
     /// Who decides for a service, as this agent sees it.
     pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
         self.index.keeper_of(service)
-    }
-}
-
-/// Small and losable by datagram, the rest by stream.
-fn via(message: &Message) -> Via {
-    if repair::fits_datagram(message) {
-        Via::Datagram
-    } else {
-        Via::Stream
     }
 }
 

@@ -1,7 +1,11 @@
 //! Everything that an agent can ask for: the closed set of effects, drained in order every step.
 
 use crate::{
-    cluster::{keys::KeyOrders, message::Message, record::Record},
+    cluster::{
+        keys::KeyOrders,
+        message::{Message, Via},
+        record::Record,
+    },
     command::{CommandId, Outcome, Refusal},
     event::Event,
     ids::HostId,
@@ -57,14 +61,6 @@ pub struct Send {
     pub message: Message,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Via {
-    /// May be lost, repeated and reordered; at most [`crate::limits::DATAGRAM_BYTES_MAX`].
-    Datagram,
-    /// In order while the connection lasts; lost with it.
-    Stream,
-}
-
 /// The effects of one step: the core may only push, a driver may only drain.
 #[derive(Debug, Default, Serialize)]
 pub struct Effects(Vec<Effect>);
@@ -85,6 +81,13 @@ impl Effects {
 
     pub fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
         self.0.drain(..)
+    }
+
+    pub(crate) fn sends(&mut self) -> impl Iterator<Item = &mut Send> + '_ {
+        self.0.iter_mut().filter_map(|effect| match effect {
+            Effect::Send(send) => Some(send),
+            _ => None,
+        })
     }
 
     pub(crate) fn as_slice(&self) -> &[Effect] {

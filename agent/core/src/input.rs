@@ -3,7 +3,7 @@
 use crate::{
     cluster::{
         keys::KeyReport,
-        message::Message,
+        message::{Message, Via},
         quarantine::{Blame, Reads},
         record::Record,
     },
@@ -23,6 +23,8 @@ pub enum Input {
     Message {
         from: HostId,
         address: SocketAddr,
+        /// The way by which it came.
+        via: Via,
         message: Message,
     },
     Runtime(RuntimeEvent),

@@ -21,6 +21,9 @@ pub const DESCRIBE_SERVICES_MAX: usize = 10;
 pub const DATAGRAM_BYTES_MAX: usize = 1_200;
 /// What of a datagram is left for a message, after the envelope's header, nonce and tag.
 pub const DATAGRAM_MESSAGE_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - 128;
+/// What every path lets through in one piece: IPv4's 576 bytes (RFC 791), less its and UDP's
+/// headers and our envelope.
+pub const SURE_MESSAGE_BYTES_MAX: usize = 576 - 28 - 128;
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 pub const RECORD_BYTES_MAX: usize = 128 * 1024;
 pub const RECORDS_PER_MESSAGE_MAX: usize = 4_096;

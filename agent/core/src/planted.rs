@@ -112,6 +112,14 @@ mod switch {
         JudgesThoughDeaf,
         /// counts a silence from the last answer, not from the first probe without one
         CountsFromTheLastAnswer,
+        /// judges when the limit is over, although its latest probe went out before
+        JudgesUnasked,
+        /// looks by datagram alone whether a host is there
+        ProbesByDatagramAlone,
+        /// goes on sending datagrams where none arrives
+        KeepsToDatagrams,
+        /// compares boards by datagrams of any size
+        RepairsByDatagram,
         /// never chooses between two copies of a slot
         NeverReconciles,
         /// tells others only what it wrote itself
@@ -138,6 +146,8 @@ mod switch {
         KeepsItsOwnTime,
         /// goes by its own clock, whatever the others show
         FollowsItsOwnClock,
+        /// takes the first clock that it hears for those of most
+        BelievesTheFirstClock,
         /// does not say that it lives when it was judged down
         DoesNotRefute,
         /// takes containers of another cluster for its own

@@ -2,7 +2,7 @@
 
 use crate::{
     checks::Site,
-    cluster::{Cluster, Delivery, Event},
+    cluster::{Cluster, Event},
     planted::Planted,
     runtime::{Chore, Finished, VERSION},
     stats::Judgement,
@@ -12,13 +12,13 @@ use holdfast_core::{
     cluster::{
         body::{Body, Key},
         keys::KeyOrders,
-        message::Message,
+        message::{Message, Via},
         record::Record,
     },
     command::Outcome,
-    effect::{Effect, Send, Via},
+    effect::{Effect, Send},
     event::{Event as Told, Happening},
-    ids::{HostId, TaskId},
+    ids::{HostId, KeyId, TaskId},
     limits,
     task::{
         runtime::{RuntimeCommand, RuntimeEvent},
@@ -31,6 +31,33 @@ use std::{net::SocketAddr, sync::Arc};
 const STORM: u64 = 20_000;
 /// How long a driver waits for an answer to a knock.
 const KNOCK_WAIT: u64 = 400_000;
+
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub from: HostId,
+    /// Who is meant; another one at the address drops the message.
+    pub meant: Option<HostId>,
+    pub from_place: usize,
+    /// Whose address is on it.
+    pub addressed: usize,
+    pub to_place: usize,
+    /// Of a stream: what must not have changed since it was sent.
+    pub connection: Option<(u32, u16)>,
+    /// Whoever has not got this key cannot read it.
+    pub sealed_with: Option<KeyId>,
+    pub message: Message,
+    /// The datagram as it is on the wire, where somebody listens.
+    pub sealed: Option<Vec<u8>>,
+}
+
+impl Delivery {
+    pub(crate) const fn via(&self) -> Via {
+        match self.connection {
+            Some(_) => Via::Stream,
+            None => Via::Datagram,
+        }
+    }
+}
 
 impl Cluster {
     pub(crate) fn apply(&mut self, place: usize, effect: Effect) {
@@ -106,8 +133,9 @@ impl Cluster {
         let there = addresses.first().and_then(|at| self.network.place(*at));
         let mut answer = None;
         if let Some(there) = there.filter(|there| self.hosts[*there].powered) {
-            let way = self.network.datagram(self.now, place, there);
-            let back = way.and_then(|way| self.network.datagram(way.first, there, place));
+            // Of TCP, as small as a packet can be.
+            let way = self.network.datagram(self.now, (place, there), || 0);
+            let back = way.and_then(|way| self.network.datagram(way.first, (there, place), || 0));
             answer = back.map(|back| back.first);
         }
         let given_up = self.now + KNOCK_WAIT;
@@ -147,6 +175,11 @@ impl Cluster {
         {
             return;
         }
+        self.hand_over(from_place, addressed, send);
+    }
+
+    /// To the network, which decides when it arrives.
+    fn hand_over(&mut self, from_place: usize, addressed: usize, send: Send) {
         let mut message = send.message;
         if self.options.codec {
             match self.through_bytes(from_place, &message, send.via) {
@@ -156,7 +189,10 @@ impl Cluster {
         }
         let now = self.now;
         let arrivals = match send.via {
-            Via::Datagram => self.network.datagram(now, from_place, addressed),
+            Via::Datagram => {
+                let bytes = || message.encode().len();
+                self.network.datagram(now, (from_place, addressed), bytes)
+            }
             Via::Stream => self.network.stream(now, from_place, addressed),
         };
         let Some(arrivals) = arrivals else {

@@ -1,6 +1,7 @@
 //! The simulated cluster: hosts, one queue of events, virtual time; steps one agent at a time.
 
 use crate::{
+    apply::Delivery,
     checks::{Checks, Site},
     enemy::Enemy,
     faults::Fault,
@@ -16,9 +17,9 @@ use crate::{
 };
 use holdfast_core::{
     agent::{Agent, Timings},
-    cluster::{board::Board, message::Message, record::Record},
+    cluster::{board::Board, record::Record},
     effect::Effects,
-    ids::{Digest, HostId, KeyId, ServiceId, SlotIndex},
+    ids::{Digest, HostId, ServiceId, SlotIndex},
     input::Input,
     planted::Poisoned,
     recording::Bounds,
@@ -104,24 +105,6 @@ pub(crate) enum Event {
         boot: u32,
     },
     Sweep,
-}
-
-#[derive(Debug)]
-pub(crate) struct Delivery {
-    pub from: HostId,
-    /// Who is meant; another one at the address drops the message.
-    pub meant: Option<HostId>,
-    pub from_place: usize,
-    /// Whose address is on it.
-    pub addressed: usize,
-    pub to_place: usize,
-    /// Of a stream: what must not have changed since it was sent.
-    pub connection: Option<(u32, u16)>,
-    /// Whoever has not got this key cannot read it.
-    pub sealed_with: Option<KeyId>,
-    pub message: Message,
-    /// The datagram as it is on the wire, where somebody listens.
-    pub sealed: Option<Vec<u8>>,
 }
 
 impl Cluster {
@@ -340,6 +323,7 @@ impl Cluster {
         let input = Input::Message {
             from: delivery.from,
             address: self.network.address(delivery.from_place),
+            via: delivery.via(),
             message: delivery.message,
         };
         self.step(to, input);

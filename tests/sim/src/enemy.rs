@@ -8,8 +8,7 @@ use crate::{
     host::{CLUSTER, Host},
 };
 use holdfast_core::{
-    cluster::message::Message,
-    effect::Via,
+    cluster::message::{Message, Via},
     ids::{HostId, KeyId, Secret},
     rng::Rng,
 };

@@ -8,7 +8,7 @@ use crate::{
 use holdfast_core::{
     cluster::{
         body::{Body, Key},
-        message::Message,
+        message::{Message, Via},
         record::{Record, Stamp, Version},
     },
     ids::HostId,
@@ -60,6 +60,7 @@ pub fn inject(cluster: &mut Cluster, place: usize, first: u64, count: u64) -> Ve
     let input = Input::Message {
         from: cluster.host(teller).id,
         address: crate::network::Network::first_address(teller),
+        via: Via::Datagram,
         message: Message::Records(records.clone()),
     };
     cluster.step(place, input);

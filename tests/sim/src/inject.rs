@@ -10,7 +10,10 @@ use crate::{
     runtime::{ContainerKey, FakeRuntime, VERSION},
 };
 use holdfast_core::{
-    cluster::{message::Message, quarantine::Journal},
+    cluster::{
+        message::{Message, Via},
+        quarantine::Journal,
+    },
     ids::TaskId,
     input::Input,
     task::runtime::{RuntimeCommand, RuntimeEvent},
@@ -361,6 +364,7 @@ impl Cluster {
         let input = Input::Message {
             from: self.hosts[from].id,
             address: self.network.address(from),
+            via: Via::Datagram,
             message,
         };
         self.step(to, input);

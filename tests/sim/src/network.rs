@@ -36,6 +36,8 @@ pub struct Network {
     pub weather: Weather,
     /// Of all that this host sends or is sent, so much is lost on top.
     lossy_ppm: Vec<u64>,
+    /// Larger datagrams from and to this host are lost.
+    datagram_bytes_max: Vec<usize>,
     /// How many faults cut this direction at the moment, by `from * hosts + to`.
     cuts: Vec<u8>,
     /// All of them together; zero spares the look-up.
@@ -62,6 +64,7 @@ impl Network {
             hosts,
             weather: Weather::FAIR,
             lossy_ppm: vec![0; hosts],
+            datagram_bytes_max: vec![usize::MAX; hosts],
             cuts: vec![0; hosts * hosts],
             cuts_total: 0,
             breaks: vec![0; hosts * hosts],
@@ -96,7 +99,12 @@ impl Network {
         (net == moved && address.port() == PORT).then_some(place)
     }
 
-    pub fn datagram(&mut self, now: u64, from: usize, to: usize) -> Option<Arrivals> {
+    pub fn datagram(
+        &mut self,
+        now: u64,
+        (from, to): (usize, usize),
+        bytes: impl FnOnce() -> usize,
+    ) -> Option<Arrivals> {
         let Weather {
             loss_ppm,
             duplicate_ppm,
@@ -107,6 +115,10 @@ impl Network {
         }
         let lossy_ppm = self.lossy_ppm[from].max(self.lossy_ppm[to]);
         if lossy_ppm > 0 && self.rng.chance_ppm(lossy_ppm) {
+            return None;
+        }
+        let bytes_max = self.datagram_bytes_max[from].min(self.datagram_bytes_max[to]);
+        if bytes_max < usize::MAX && bytes() > bytes_max {
             return None;
         }
         let first = now + self.delay();
@@ -179,8 +191,15 @@ impl Network {
         self.lossy_ppm[host] = ppm;
     }
 
+    /// Larger datagrams to and from this host are lost without a word, as where a tunnel is on the
+    /// way and nobody says so.
+    pub fn lose_large_around(&mut self, host: usize, bytes_max: usize) {
+        self.datagram_bytes_max[host] = bytes_max;
+    }
+
     pub fn mend_all(&mut self) {
         self.lossy_ppm.fill(0);
+        self.datagram_bytes_max.fill(usize::MAX);
         self.cuts.fill(0);
         self.cuts_total = 0;
         self.weather = Weather::FAIR;
@@ -277,8 +296,8 @@ mod tests {
         assert_eq!(network.sides(), [0, 0, 0, 0]);
         assert!(!network.is_cleanly_split());
         assert_eq!(network.stream(0, 0, 2), None);
-        assert!(network.datagram(0, 0, 2).is_some());
-        assert_eq!(network.datagram(0, 2, 0), None);
+        assert!(network.datagram(0, (0, 2), || 1).is_some());
+        assert_eq!(network.datagram(0, (2, 0), || 1), None);
     }
 
     #[test]

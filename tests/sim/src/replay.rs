@@ -5,7 +5,8 @@ use crate::{
     trace::{command_text, event_text, message_kind},
 };
 use holdfast_core::{
-    effect::{Effect, Via},
+    cluster::message::Via,
+    effect::Effect,
     input::Input,
     recording::{Bounds, Cause, Divergence, Header, ReadError, Recorder, Recording, Step},
 };
@@ -116,12 +117,14 @@ fn input_text(input: &Input) -> String {
         Input::Message {
             from,
             address,
+            via,
             message,
         } => {
             let (kind, entries) = message_kind(message);
             format!(
-                "{kind} ({entries} entries) from {:08x} at {address}",
-                from.short()
+                "{kind} ({entries} entries) from {:08x} at {address} by {}",
+                from.short(),
+                way(*via)
             )
         }
         Input::Runtime(event) => format!("docker: {}", event_text(event)),
@@ -140,16 +143,20 @@ fn input_text(input: &Input) -> String {
     }
 }
 
+const fn way(via: Via) -> &'static str {
+    match via {
+        Via::Datagram => "datagram",
+        Via::Stream => "stream",
+    }
+}
+
 /// One line for an effect.
 pub fn effect_text(effect: &Effect) -> String {
     match effect {
         Effect::Send(send) => {
             let (kind, entries) = message_kind(&send.message);
-            let via = match send.via {
-                Via::Datagram => "datagram",
-                Via::Stream => "stream",
-            };
-            format!("sends {kind} ({entries} entries) to {} by {via}", send.to)
+            let (to, via) = (send.to, way(send.via));
+            format!("sends {kind} ({entries} entries) to {to} by {via}")
         }
         Effect::Runtime(command) => format!("asks docker: {}", command_text(command)),
         Effect::Persist(records) => format!("persists {} records", records.len()),

@@ -4,15 +4,17 @@
 //! the (lower) median of those it heard goes by the median, says so, takes no new tasks and keeps
 //! no service until its clock is set right. What it stamped before it knew, nobody took: it is said
 //! again. The median of two is the lower one: of two clocks either may be wrong, but they agree.
+//! Nobody doubts a clock that it has gone by before it has heard half of the others, or enough of
+//! them: else a newcomer's, which may be all that was heard yet, would be most clocks.
 
 use super::Agent;
 use crate::{
     cluster::{
         body::{Body, Key},
-        message::Message,
+        message::{Message, Via},
         record::{Record, Stamp},
     },
-    effect::{Effect, Effects, Send, Via},
+    effect::{Effect, Effects, Send},
     ids::HostId,
     limits,
     time::{Mono, Now, Span, Wall},
@@ -24,6 +26,8 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 const TOLD_AGAIN: Span = Span::from_secs(600);
 /// So many clocks are kept in mind; with more of them wrong, ours is.
 const CLOCKS_MAX: usize = 64;
+/// Of more hosts than this, so many count as all: half of them must be heard.
+const VOICES: usize = 8;
 /// What a clock showed counts for so long.
 const HEARD_FOR: Span = Span::from_secs(180);
 /// Whoever differs is told what our clock shows, once in this time.
@@ -206,8 +210,13 @@ impl Agent {
         let goes_by = zero(Now { wall, ..now });
         let (own, is_right) = (self.clocks.own, self.clocks.are_right());
         let voice = if is_right { goes_by } else { own };
-        // Whoever does not have the board yet has no voice.
+        // Whoever does not have the board yet has no voice, and believes whom it hears.
         let voice = self.joining.is_done().then_some(voice);
+        let others = self.membership.up().len().min(VOICES);
+        let few = self.clocks.heard.len() < others.div_ceil(2);
+        if voice.is_some() && few && !planted!(BelievesTheFirstClock) {
+            return;
+        }
         let Some(median) = self.clocks.median(now.mono, voice) else {
             return;
         };

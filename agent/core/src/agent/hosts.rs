@@ -7,11 +7,11 @@ use super::Agent;
 use crate::{
     cluster::{
         body::{Availability, Body, Directive, HostStatus, Key},
-        message::Message,
+        message::{Message, Via},
         record::Version,
     },
     command::{Outcome, Refusal},
-    effect::{Effect, Effects, Send, Via},
+    effect::{Effect, Effects, Send},
     ids::{HostId, Incarnation, TaskId},
     limits, rng,
     time::{Now, Span},

@@ -8,8 +8,14 @@
 
 use super::Agent;
 use crate::{
-    cluster::{board::Board, body::Key, message::Message, record::Record, repair},
-    effect::{Effect, Effects, Send, Via},
+    cluster::{
+        board::Board,
+        body::Key,
+        message::{Message, Via},
+        record::Record,
+        repair,
+    },
+    effect::{Effect, Effects, Send},
     ids::{HostId, ServiceId},
     limits,
     task::runtime::RuntimeCommand,

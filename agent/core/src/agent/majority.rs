@@ -5,8 +5,8 @@
 use super::Agent;
 use crate::{
     cluster::body::{Body, Key},
-    cluster::message::Message,
-    effect::{Effect, Effects, Send, Via},
+    cluster::message::{Message, Via},
+    effect::{Effect, Effects, Send},
     ids::{HostId, ServiceId},
     schedule::lease::Standing,
     time::{Mono, Now},

@@ -1,8 +1,12 @@
 //! Repair as an agent does it: what its peers compare is answered from its board.
 
-use super::{Agent, via};
+use super::Agent;
 use crate::{
-    cluster::{message::Message, record::Record, repair},
+    cluster::{
+        message::{Message, Via},
+        record::Record,
+        repair,
+    },
     effect::{Effect, Effects, Send},
     ids::HostId,
 };
@@ -19,7 +23,12 @@ impl Agent {
     ) {
         let own = |record: &Record| record.version.stamp.author == self.config.host;
         let mut reply = |message: Message| {
-            let (to, host, via) = (address, Some(from), via(&message));
+            let (to, host) = (address, Some(from));
+            let via = if repair::compares_by_datagram(&message) {
+                Via::Datagram
+            } else {
+                Via::Stream
+            };
             fx.push(Effect::Send(Send {
                 to,
                 host,

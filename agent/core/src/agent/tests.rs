@@ -11,7 +11,7 @@ use crate::{
             Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, StopOrder,
             Verdict,
         },
-        message::Message,
+        message::{Message, Via},
         record::{Record, Stamp, Version},
     },
     effect::{Effect, Effects},
@@ -113,6 +113,7 @@ fn tell(agent: &mut Agent, records: Vec<Arc<Record>>) -> Vec<Effect> {
         Input::Message {
             from,
             address,
+            via: Via::Datagram,
             message,
         },
         &mut fx,
@@ -195,6 +196,7 @@ fn a_clock_that_differs_from_most_is_told_of_followed_and_left_when_it_is_right_
         let input = Input::Message {
             from,
             address,
+            via: Via::Datagram,
             message,
         };
         agent.step(now, input, &mut fx);
@@ -313,6 +315,7 @@ fn one_small_question_is_not_answered_with_a_flood() {
         Input::Message {
             from,
             address,
+            via: Via::Datagram,
             message,
         },
         &mut fx,

@@ -13,15 +13,16 @@ mod hearing;
 mod probing;
 mod judging;
 mod doubting;
+mod streams;
 
 use crate::{
     cluster::{
         board::Board,
         body::{HostReport, Standing},
-        message::Message,
+        message::{Message, Via},
         record::Record,
     },
-    effect::{Effect, Effects, Send, Via},
+    effect::{Effect, Effects, Send},
     ids::{HostId, Incarnation},
     rng::Rng,
     time::{Mono, Now, Span, Wall},
@@ -59,6 +60,8 @@ pub struct Membership {
     /// Verdicts of others that are not believed before the accused was asked.
     doubts: BTreeMap<HostId, Doubt>,
     pauses: Pauses,
+    /// Whom datagrams do not reach, and when it last asked or answered by stream.
+    by_stream: BTreeMap<HostId, Mono>,
     /// Rounds of probes since we last stood still; without one behind us we have no vote.
     rounds: u32,
     /// When we last heard enough of those whom we watch, or one of them that had been silent.
@@ -123,6 +126,7 @@ impl Membership {
             watched: BTreeMap::new(),
             doubts: BTreeMap::new(),
             pauses: Pauses::default(),
+            by_stream: BTreeMap::new(),
             rounds: probing::ROUNDS_TO_VOTE,
             alone_since: now.mono,
             next_tick: now.mono + phase,
@@ -165,6 +169,7 @@ impl Membership {
             self.changed |= self.rings.leave(host);
             self.watched.remove(&host);
             self.down.remove(&host);
+            self.by_stream.remove(&host);
             return;
         };
         if board.is_down(host) {
@@ -215,12 +220,12 @@ impl Membership {
         self.down.values().any(lately) || self.watched.iter().any(alarmed)
     }
 
-    fn send(&self, turn: &mut Turn<'_>, host: HostId, message: Message) {
+    fn send(&self, turn: &mut Turn<'_>, host: HostId, via: Via, message: Message) {
         if let Some((_, report)) = turn.board.host(host) {
             turn.fx.push(Effect::Send(Send {
                 to: report.address,
                 host: Some(host),
-                via: Via::Datagram,
+                via,
                 message,
             }));
         }

@@ -61,6 +61,14 @@ pub enum Message {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Via {
+    /// May be lost, repeated and reordered; at most [`limits::DATAGRAM_BYTES_MAX`].
+    Datagram,
+    /// In order while the connection lasts; lost with it.
+    Stream,
+}
+
 /// What an observer has to say against a host that does not answer it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {

@@ -18,8 +18,11 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// So few records below a prefix are listed, not compared further; they fit into a datagram.
-const LISTED_MAX: usize = 16;
+/// So few records below a prefix are listed, not compared further; they fit into a datagram that
+/// any path lets through.
+const LISTED_MAX: usize = 6;
+/// Of the messages with nothing in them that could grow.
+const SMALL_BYTES_MAX: usize = 48;
 
 /// What the answer to a list of holdings is: records to send, and key hashes to ask for.
 #[derive(Debug, Default)]
@@ -182,8 +185,21 @@ pub fn chunks(records: Vec<Arc<Record>>, room: usize) -> Vec<Vec<Arc<Record>>> {
     chunks
 }
 
-/// Whether the message fits into a datagram; cheap, and never wrong in the dangerous direction.
-pub fn fits_datagram(message: &Message) -> bool {
+/// Whether the message goes by datagram, if nothing is known against it: it is small, and its loss
+/// is made good.
+pub fn goes_by_datagram(message: &Message) -> bool {
+    size(message).is_some_and(|bytes| bytes + 8 <= limits::DATAGRAM_MESSAGE_BYTES_MAX)
+}
+
+/// The same for what boards say to one another when they are compared. That is how everything lost
+/// is made good, so it keeps to what any path lets through.
+pub fn compares_by_datagram(message: &Message) -> bool {
+    size(message).is_some_and(|bytes| bytes + 8 <= limits::SURE_MESSAGE_BYTES_MAX)
+        || (planted!(RepairsByDatagram) && goes_by_datagram(message))
+}
+
+/// At least as many bytes as it has; none of what goes by stream whatever its size.
+fn size(message: &Message) -> Option<usize> {
     let bytes = match message {
         Message::Probe { .. }
         | Message::Ack { .. }
@@ -192,15 +208,15 @@ pub fn fits_datagram(message: &Message) -> bool {
         | Message::Clock { .. }
         | Message::Call { .. }
         | Message::Present { .. }
-        | Message::Summary { .. } => return true,
+        | Message::Summary { .. } => SMALL_BYTES_MAX,
         // Whole boards want an answer that is not lost on the way.
         Message::CatchUp { .. } | Message::Blank | Message::Behind | Message::Page { .. } => {
-            return false;
+            return None;
         }
         Message::Records(records) => records.iter().map(|r| r.bytes as usize + 3).sum(),
         Message::Branches(branches) => branches.len() * (10 + FAN * 10),
         Message::Holdings { prefixes, held } => prefixes.len() * 10 + held.len() * 54,
         Message::Fetch(hashes) => hashes.len() * 10,
     };
-    bytes + 8 <= limits::DATAGRAM_MESSAGE_BYTES_MAX
+    Some(bytes)
 }

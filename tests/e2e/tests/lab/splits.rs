@@ -112,28 +112,22 @@ fn a_link_that_flaps_faster_than_hosts_are_judged_moves_nothing() {
     assert_eq!(fleet.living(), before, "nothing moved");
 }
 
-/// A firewall that lets connections through and no datagrams. Whether its tasks are replaced may
-/// change; that none is lacking, and that the healing makes the count exact, may not.
+/// A firewall that lets connections through and no datagrams: hosts reach one another by stream,
+/// for longer than one whose agent alone is silent would be borne with.
 #[test]
-fn a_host_without_datagrams_lacks_no_task_and_heals_to_the_exact_count() {
+fn a_host_without_datagrams_loses_nothing() {
     let Some(mut fleet) = calm_fleet(&[]) else {
         return;
     };
     let from = wall_nanos();
     fleet.block_udp(&[1]);
-    holds("no task is lacking", secs(8), || {
-        let living: usize = fleet.living().iter().map(Vec::len).sum();
-        if living >= COUNT as usize {
+    holds("nothing moves", secs(70), || {
+        let moves = fleet.moves_since(from);
+        if moves.started.is_empty() && moves.ended.is_empty() {
             Ok(())
         } else {
-            Err(format!("{living} live"))
+            Err(format!("{moves:?}"))
         }
     });
-    let moves = fleet.moves_since(from);
-    let living: usize = fleet.living().iter().map(Vec::len).sum();
-    println!(
-        "without datagrams: {} starts, {living} live",
-        moves.started.len()
-    );
-    heal_to_exactly_the_count(&mut fleet, living - COUNT as usize);
+    heal_to_exactly_the_count(&mut fleet, 0);
 }

@@ -100,6 +100,14 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "",
     },
     Case {
+        number: 31,
+        name: "one of those that start at once is a month behind",
+        agents: 5,
+        story: a_month_behind,
+        bug: Core(Bug::BelievesTheFirstClock),
+        caught_by: "is not told of its clock",
+    },
+    Case {
         number: 32,
         name: "two clusters on one machine",
         agents: 3,
@@ -276,6 +284,19 @@ fn clock_ahead(cluster: &mut Cluster) -> Told {
     (0..5).try_for_each(|host| clock_is_wrong(cluster, host, false))?;
     cluster.scale(3, "s0", 8);
     rest(cluster, 8)
+}
+
+fn a_month_behind(cluster: &mut Cluster) -> Told {
+    cluster.set_clock(4, -30 * 24 * HOUR_MS);
+    cluster.run_until(10 * SECOND)?;
+    (0..4).try_for_each(|host| clock_is_wrong(cluster, host, false))?;
+    hold(cluster, "web", 10)?;
+    clock_is_wrong(cluster, 4, true)?;
+    (0..4).try_for_each(|host| clock_is_wrong(cluster, host, false))?;
+    cluster.set_clock(4, 0);
+    cluster.run_for(60 * SECOND)?;
+    (0..5).try_for_each(|host| clock_is_wrong(cluster, host, false))?;
+    rest(cluster, 10)
 }
 
 fn wrong_from_the_start(cluster: &mut Cluster) -> Told {

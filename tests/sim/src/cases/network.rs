@@ -51,6 +51,14 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         number: 21,
+        name: "split in halves, healed: one copy of each slot goes on",
+        agents: 6,
+        story: halves,
+        bug: Core(Bug::NeverReconciles),
+        caught_by: "",
+    },
+    Case {
+        number: 21,
         name: "one cut off from all others, healed",
         agents: 5,
         story: one_cut_off,
@@ -67,11 +75,19 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         number: 23,
+        name: "links flicker, too shortly for a suspicion",
+        agents: 5,
+        story: flickers,
+        bug: Core(Bug::HoldsAGrudge),
+        caught_by: "was accused",
+    },
+    Case {
+        number: 23,
         name: "links flap, a second each way",
         agents: 5,
         story: flaps,
-        bug: Core(Bug::HoldsAGrudge),
-        caught_by: "",
+        bug: Core(Bug::JudgesUnasked),
+        caught_by: "h2 was judged down",
     },
     Case {
         number: 23,
@@ -91,11 +107,27 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         number: 25,
-        name: "datagrams blocked, streams fine",
+        name: "datagrams blocked, streams fine: who is there is found by stream",
         agents: 5,
         story: datagrams_blocked,
-        bug: Core(Bug::NeverReconciles),
-        caught_by: "",
+        bug: Core(Bug::ProbesByDatagramAlone),
+        caught_by: "runs 2 times on one side",
+    },
+    Case {
+        number: 25,
+        name: "datagrams blocked, streams fine: and told by stream what changes",
+        agents: 5,
+        story: datagrams_blocked,
+        bug: Core(Bug::KeepsToDatagrams),
+        caught_by: "still pending",
+    },
+    Case {
+        number: 25,
+        name: "large datagrams blocked, small ones fine",
+        agents: 5,
+        story: large_datagrams_blocked,
+        bug: Core(Bug::RepairsByDatagram),
+        caught_by: "still pending",
     },
 ];
 
@@ -239,6 +271,20 @@ fn flaps(cluster: &mut Cluster) -> Told {
     rest(cluster, 10)
 }
 
+fn flickers(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 10)?;
+    for _ in 0..30 {
+        cluster.partition(&[2]);
+        cluster.run_for(SECOND / 2)?;
+        cluster.mend_network();
+        cluster.run_for(SECOND)?;
+        if let Some(accused) = cluster.stats.verdicts.first() {
+            return Err(format!("h2 was accused: {accused:?}"));
+        }
+    }
+    rest(cluster, 10)
+}
+
 fn out_of_order(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 6)?;
     cluster.network.weather.reorder_ppm = 500_000;
@@ -255,8 +301,34 @@ fn out_of_order(cluster: &mut Cluster) -> Told {
 
 fn datagrams_blocked(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 10)?;
-    cluster.network.lose_around(2, 1_000_000);
-    cluster.run_for(30 * SECOND)?;
+    let before = churn(&cluster.stats);
+    cluster.network.lose_large_around(2, 0);
+    cluster.run_for(90 * SECOND)?;
+    nobody_judged(cluster, None)?;
+    moved(cluster, before, (0, 0))?;
+    // What is asked of the one behind the firewall, and what it is told.
+    cluster.scale(2, "s0", 15);
+    cluster.converge(5 * SECOND)?;
+    cluster.scale(1, "s0", 20);
+    cluster.converge(5 * SECOND)?;
+    nobody_judged(cluster, None)?;
+    moved(cluster, before, (10, 0))?;
     cluster.mend_network();
-    rest(cluster, 10)
+    cluster.run_for(70 * SECOND)?;
+    moved(cluster, before, (10, 0))?;
+    rest(cluster, 20)
+}
+
+/// Nothing larger than a small message comes through to one host.
+fn large_datagrams_blocked(cluster: &mut Cluster) -> Told {
+    hold(cluster, "web", 10)?;
+    let before = churn(&cluster.stats);
+    cluster.network.lose_large_around(2, 420);
+    cluster.scale(2, "s0", 20);
+    cluster.converge(15 * SECOND)?;
+    cluster.scale(1, "s0", 30);
+    cluster.converge(15 * SECOND)?;
+    nobody_judged(cluster, None)?;
+    moved(cluster, before, (20, 0))?;
+    rest(cluster, 30)
 }

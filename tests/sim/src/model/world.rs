@@ -13,7 +13,7 @@ use holdfast_core::{
         board::Board,
         body::{Body, Capacity, Key},
         keys::KeyReport,
-        message::Message,
+        message::{Message, Via},
     },
     command::{Command, CommandId},
     effect::{Effect, Effects},
@@ -46,7 +46,7 @@ pub(super) struct World {
     pub now: u64,
     pub machines: Vec<Machine>,
     /// What is on its way, in order, from whom to whom.
-    pub links: BTreeMap<(usize, usize), VecDeque<Message>>,
+    pub links: BTreeMap<(usize, usize), VecDeque<(Via, Message)>>,
     /// The host that nobody reaches.
     pub cut: Option<usize>,
     pub faults_left: u32,
@@ -314,7 +314,7 @@ impl World {
             .get_mut(&(from, to))
             .and_then(VecDeque::pop_front);
         self.links.retain(|_, link| !link.is_empty());
-        let Some(message) = message else {
+        let Some((via, message)) = message else {
             return Ok(());
         };
         let (from_id, address) = (self.machines[from].id, address(from));
@@ -323,6 +323,7 @@ impl World {
             Input::Message {
                 from: from_id,
                 address,
+                via,
                 message,
             },
         )
@@ -424,7 +425,7 @@ impl World {
         if let Some(to) = reached {
             let link = self.links.entry((from, to)).or_default();
             if link.len() < LINK_MESSAGES_MAX {
-                link.push_back(send.message);
+                link.push_back((send.via, send.message));
             }
         }
     }

@@ -6,7 +6,7 @@ pub mod crowd;
 
 use crate::{
     network::Network,
-    rivals::{Detector, Finding, Out, Size, Via},
+    rivals::{Detector, Finding, Out, Size, Via as Way},
     runtime::VERSION,
     workload::definition,
 };
@@ -16,7 +16,7 @@ use holdfast_core::{
     cluster::{
         board::Board,
         body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus},
-        message::Message,
+        message::{Message, Via},
         record::{Record, Stamp, Version},
     },
     command::{Command, CommandId},
@@ -153,12 +153,15 @@ const fn at(now: u64) -> Now {
     }
 }
 
+/// A message, and the way that it takes.
+pub type Sent = (Via, Message);
+
 impl HoldfastHost {
     pub const fn agent(&self) -> &Agent {
         &self.agent
     }
 
-    fn step(&mut self, now: u64, input: Input, out: &mut Out<Message>) {
+    fn step(&mut self, now: u64, input: Input, out: &mut Out<Sent>) {
         let mut effects = std::mem::take(&mut self.effects);
         self.agent.step(at(now), input, &mut effects);
         for effect in effects.drain() {
@@ -177,7 +180,7 @@ impl HoldfastHost {
         self.effects = effects;
     }
 
-    fn send(&mut self, send: effect::Send, out: &mut Out<Message>) {
+    fn send(&mut self, send: effect::Send, out: &mut Out<Sent>) {
         let Some(to) = place(send.to).filter(|to| *to < self.roster.ids.len()) else {
             return;
         };
@@ -195,7 +198,7 @@ impl HoldfastHost {
         }
     }
 
-    fn note(&self, what: &Happening, out: &mut Out<Message>) {
+    fn note(&self, what: &Happening, out: &mut Out<Sent>) {
         let Happening::Host(change) = what else {
             return;
         };
@@ -212,20 +215,22 @@ impl HoldfastHost {
 }
 
 impl Detector for HoldfastHost {
-    type Message = Message;
+    type Message = Sent;
 
-    fn on_message(&mut self, now: u64, from: usize, message: Message, out: &mut Out<Message>) {
+    fn on_message(&mut self, now: u64, from: usize, sent: Sent, out: &mut Out<Sent>) {
         let address = Network::first_address(from);
         let from = self.roster.ids[from];
+        let (via, message) = sent;
         let input = Input::Message {
             from,
             address,
+            via,
             message,
         };
         self.step(now, input, out);
     }
 
-    fn on_wake(&mut self, now: u64, out: &mut Out<Message>) {
+    fn on_wake(&mut self, now: u64, out: &mut Out<Sent>) {
         while let Some(event) = self.containers.next(now, at(now).wall) {
             self.step(now, Input::Runtime(event), out);
         }
@@ -234,7 +239,7 @@ impl Detector for HoldfastHost {
         }
     }
 
-    fn on_knocked(&mut self, now: u64, host: usize, answered: bool, out: &mut Out<Message>) {
+    fn on_knocked(&mut self, now: u64, host: usize, answered: bool, out: &mut Out<Sent>) {
         let host = self.roster.ids[host];
         self.step(now, Input::Knocked { host, answered }, out);
     }
@@ -244,7 +249,7 @@ impl Detector for HoldfastHost {
         agent.into_iter().chain(self.containers.deadline()).min()
     }
 
-    fn tell(&mut self, now: u64, out: &mut Out<Message>) {
+    fn tell(&mut self, now: u64, out: &mut Out<Sent>) {
         let command = Command::RegisterTaskDefinition(definition("told", 1));
         let id = CommandId(1);
         self.step(now, Input::Command { id, command }, out);
@@ -255,16 +260,16 @@ impl Detector for HoldfastHost {
     }
 }
 
-fn deliver(to: usize, via: effect::Via, message: Message, out: &mut Out<Message>) {
+fn deliver(to: usize, via: Via, message: Message, out: &mut Out<Sent>) {
     let bare = message.encode().len();
-    let (via, seal) = match via {
-        effect::Via::Datagram => (Via::Datagram, DATAGRAM_SEAL_BYTES),
-        effect::Via::Stream => {
+    let (way, seal) = match via {
+        Via::Datagram => (Way::Datagram, DATAGRAM_SEAL_BYTES),
+        Via::Stream => {
             let chunks = (bare + FRAME_BYTES).div_ceil(CHUNK_PLAIN_MAX);
-            (Via::Dial, FRAME_BYTES + chunks * CHUNK_BYTES)
+            (Way::Dial, FRAME_BYTES + chunks * CHUNK_BYTES)
         }
     };
-    out.send(to, via, Size { bare, seal }, message);
+    out.send(to, way, Size { bare, seal }, (via, message));
 }
 
 fn place(address: SocketAddr) -> Option<usize> {

@@ -18,6 +18,7 @@ fn say(agent: &mut Agent, from: HostId, message: Message) -> Vec<Effect> {
     let input = Input::Message {
         from,
         address,
+        via: Via::Datagram,
         message,
     };
     agent.step(NOW, input, &mut fx);

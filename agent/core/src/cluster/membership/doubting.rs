@@ -9,7 +9,7 @@ use super::{Finding, Membership, Turn, hearing::number};
 use crate::{
     cluster::{
         body::{Body, Key, Standing, Verdict},
-        message::Message,
+        message::{Message, Via},
         record::Record,
     },
     ids::HostId,
@@ -119,9 +119,9 @@ impl Membership {
         doubt.asked += 1;
         doubt.next = now + ASK_INTERVAL;
         let (next, record) = (doubt.next, Arc::clone(&doubt.record));
-        self.send(turn, host, Message::Records(vec![record]));
+        self.send(turn, host, Via::Datagram, Message::Records(vec![record]));
         let sequence = number(now);
-        self.send(turn, host, Message::Probe { sequence });
+        self.send(turn, host, Via::Datagram, Message::Probe { sequence });
         self.check_by(next);
     }
 }

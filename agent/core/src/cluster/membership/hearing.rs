@@ -7,9 +7,9 @@ use super::{
 use crate::{
     cluster::{
         body::Standing,
-        message::{Alarm, Message},
+        message::{Alarm, Message, Via},
     },
-    effect::{Effect, Send, Via},
+    effect::{Effect, Send},
     ids::{HostId, Incarnation},
     time::{Mono, Now, Span},
 };
@@ -41,18 +41,26 @@ impl Membership {
         }
     }
 
-    pub fn on_probe(&self, turn: &mut Turn<'_>, from: HostId, to: SocketAddr, sequence: u32) {
+    /// Answers the way it was asked.
+    pub fn on_probe(
+        &self,
+        turn: &mut Turn<'_>,
+        (from, to): (HostId, SocketAddr),
+        via: Via,
+        sequence: u32,
+    ) {
         turn.fx.push(Effect::Send(Send {
             to,
             host: Some(from),
-            via: Via::Datagram,
+            via,
             message: Message::Ack { sequence },
         }));
     }
 
     /// The host answers us: it is there, hears us, and is heard.
-    pub fn on_ack(&mut self, turn: &mut Turn<'_>, from: HostId, sequence: u32) {
+    pub fn on_ack(&mut self, turn: &mut Turn<'_>, from: HostId, via: Via, sequence: u32) {
         let now = turn.now.mono;
+        self.on_answer(now, from, via);
         self.doubts.remove(&from);
         if let Some(gone) = self.down.get_mut(&from) {
             gone.answered = Some(now);
@@ -94,7 +102,7 @@ impl Membership {
                 subject: from,
                 incarnation,
             };
-            self.send(turn, voter, message);
+            self.send(turn, voter, Via::Datagram, message);
         }
         self.check_again();
     }
@@ -120,7 +128,7 @@ impl Membership {
                 subject,
                 incarnation,
             };
-            self.send(turn, from, message);
+            self.send(turn, from, Via::Datagram, message);
             return;
         }
         let vote = Vote {
@@ -152,11 +160,15 @@ impl Membership {
     }
 
     /// What came of a knock: whether the machine's kernel, or one of its tasks, is there.
-    pub fn on_knocked(&mut self, now: Now, host: HostId, answered: bool) {
+    /// Where it is, datagrams may be all that does not come through.
+    pub fn on_knocked(&mut self, turn: &mut Turn<'_>, host: HostId, answered: bool) {
         if let Some(watch) = self.watched.get_mut(&host)
             && watch.alarm.is_some()
         {
-            watch.kernel.on_knocked(now.mono, answered);
+            watch.kernel.on_knocked(turn.now.mono, answered);
+            if answered && !planted!(ProbesByDatagramAlone) {
+                self.probe_by_stream(turn, host);
+            }
         }
     }
 }

@@ -73,8 +73,8 @@ impl Membership {
 
     /// What is agreed of it, if anything.
     ///
-    /// The clock runs from the first probe of the judge's that was not answered, so that no shorter
-    /// pause is taken for a death; and every voter waits for at least half of that time.
+    /// The clock runs from the first probe of the judge's that was not answered to the last, so
+    /// that no shorter pause is taken for a death; each voter waits for at least half of that time.
     fn standing_of(
         &self,
         now: Mono,
@@ -94,7 +94,8 @@ impl Membership {
         };
         let impaired = watch.kernel.is_alive(now) && !planted!(TakesAFrozenAgentForDead);
         let grace = self.timings.impaired_grace.max(down_after);
-        if (has_passed(stillness, down_after) && !impaired) || silence >= grace {
+        let still = stillness.min(watch.asked());
+        if (has_passed(still, down_after) && !impaired) || silence >= grace {
             return Some(Standing::Down);
         }
         let suspect_after = self.timings.suspect_after.max(poll.patience);

@@ -8,9 +8,9 @@ use super::{
 use crate::{
     cluster::{
         body::{ContainerReport, Standing},
-        message::{Alarm, Message},
+        message::{Alarm, Message, Via},
     },
-    effect::{Effect, Send, Via},
+    effect::{Effect, Send},
     ids::HostId,
     limits,
     spec::task_definition::Protocol,
@@ -76,11 +76,13 @@ impl Membership {
         let now = turn.now.mono;
         self.next_tick = now + self.interval();
         self.rounds = self.rounds.saturating_add(1);
-        if self.hears_enough(None) {
-            self.alone_since = now;
-        }
+        self.forget_streams(now);
+        // First, as whoever has just judged all of its subjects hears no more for having none.
         if std::mem::take(&mut self.changed) {
             self.choose_subjects(turn);
+        }
+        if self.hears_enough(None) {
+            self.alone_since = now;
         }
         let calm = |(host, watch): (&HostId, &Watch)| {
             (watch.is_subject && watch.burst.is_none()).then_some(*host)
@@ -95,7 +97,7 @@ impl Membership {
             && let Some(host) = self.down.keys().nth(index).copied()
         {
             let sequence = number(now);
-            self.send(turn, host, Message::Probe { sequence });
+            self.send(turn, host, Via::Datagram, Message::Probe { sequence });
         }
         self.probe_seeds(turn);
     }
@@ -199,7 +201,7 @@ impl Membership {
     fn go_on(&mut self, turn: &mut Turn<'_>, host: HostId) {
         let now = turn.now.mono;
         let jitter = self.rng.next_u64();
-        let limits = [self.timings.suspect_after, self.timings.down_after];
+        let (suspect_after, down_after) = (self.timings.suspect_after, self.timings.down_after);
         let watch = self.watch(host);
         let is_old = |raised: &Raised| now.since(raised.since) >= SLOW_AFTER;
         let interval = if watch.alarm.as_ref().is_some_and(is_old) {
@@ -207,6 +209,7 @@ impl Membership {
         } else {
             watch.round_trip.patience().min(BURST_INTERVAL_MAX)
         };
+        let to_judge_at = watch.to_judge_at(now, suspect_after, down_after);
         let Some(burst) = &mut watch.burst else {
             return;
         };
@@ -214,12 +217,8 @@ impl Membership {
         burst.sent = sent.saturating_add(1);
         // Not all observers at one time: the first that judges spares the others their verdicts.
         burst.next = now + interval + Span(jitter % (interval.0 / 2 + 1));
-        let since = watch.probed.unwrap_or(now);
-        for limit in limits {
-            // Nor later than when there may be something to judge.
-            if since + limit > now {
-                burst.next = burst.next.min(since + limit);
-            }
+        if let Some(at) = to_judge_at {
+            burst.next = burst.next.min(at);
         }
         if sent >= BURST_PROBES {
             if sent.is_multiple_of(BURST_PROBES) {
@@ -235,9 +234,13 @@ impl Membership {
         let now = turn.now.mono;
         let watch = self.watch(host);
         watch.probed.get_or_insert(now);
+        watch.sent = now;
         let due = watch.due();
         let sequence = number(now);
-        self.send(turn, host, Message::Probe { sequence });
+        self.send(turn, host, Via::Datagram, Message::Probe { sequence });
+        if self.is_by_stream(host) {
+            self.probe_by_stream(turn, host);
+        }
         due.into_iter().for_each(|at| self.check_by(at));
     }
 
@@ -293,10 +296,10 @@ impl Membership {
             if turn.board.is_down(observer) {
                 continue;
             }
-            self.send(turn, observer, Message::Alarm(alarm));
+            self.send(turn, observer, Via::Datagram, Message::Alarm(alarm));
             if ask {
                 let sequence = number(now);
-                self.send(turn, observer, Message::Probe { sequence });
+                self.send(turn, observer, Via::Datagram, Message::Probe { sequence });
             }
         }
     }

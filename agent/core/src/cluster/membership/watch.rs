@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 /// A probe is late after this long at the least and at the most.
 const PATIENCE_MIN: Span = Span::from_ms(50);
 const PATIENCE_MAX: Span = Span::from_secs(1);
+/// The longest round trip is taken for no shorter than this.
+const LONGEST_MIN: Span = Span::from_ms(10);
 /// Before the first answer was timed.
 const PATIENCE_FIRST: Span = Span::from_ms(200);
 /// Between two knocks at a machine that answered the first, and at one that did not.
@@ -29,11 +31,15 @@ pub(super) struct Watch {
     pub(super) is_subject: bool,
     /// Its last answer to us: that we hear it is not enough, it must hear us, too.
     pub(super) answered: Mono,
+    /// Its last answer that came by datagram.
+    pub(super) by_datagram: Option<Mono>,
     pub(super) kernel: Kernel,
     pub(super) round_trip: RoundTrip,
     /// When the oldest probe was sent that is not answered. The word of one who has an answer ends
     /// it, too, and is never passed on: hearsay of hearsay would keep a dead host alive for ever.
     pub(super) probed: Option<Mono>,
+    /// When the latest probe was sent.
+    pub(super) sent: Mono,
     /// It answered the first probe of the last round: so the way between us is good.
     pub(super) is_steady: bool,
     pub(super) burst: Option<Burst>,
@@ -101,9 +107,11 @@ impl Watch {
             incarnation,
             is_subject: false,
             answered: now,
+            by_datagram: None,
             kernel: Kernel::default(),
             round_trip: RoundTrip::default(),
             probed: None,
+            sent: now,
             is_steady: false,
             burst: None,
             alarm: None,
@@ -121,6 +129,31 @@ impl Watch {
             self.probed
         };
         since.map_or(Span::ZERO, |since| now.since(since))
+    }
+
+    /// From the first probe that was left unanswered to the latest. After that one it may answer
+    /// again, and nobody would know.
+    pub(super) fn asked(&self) -> Span {
+        if planted!(JudgesUnasked) {
+            return Span(u64::MAX);
+        }
+        self.silence(self.sent)
+    }
+
+    /// When there may be something to judge next: of a death, once the probe that goes out at the
+    /// end of the limit has had its time.
+    pub(super) fn to_judge_at(
+        &self,
+        now: Mono,
+        suspect_after: Span,
+        down_after: Span,
+    ) -> Option<Mono> {
+        let since = self.probed?;
+        let ends = since + down_after;
+        let is_last = now >= ends && self.asked() < down_after;
+        let answer_due = is_last.then(|| now + self.round_trip.longest());
+        let all = [Some(since + suspect_after), Some(ends), answer_due];
+        all.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// As [`Self::silence`], where an answer of its kernel counts as well.
@@ -204,8 +237,13 @@ impl RoundTrip {
     }
 
     pub(super) fn patience(&self) -> Span {
+        self.longest().max(PATIENCE_MIN)
+    }
+
+    /// The answer to a probe comes within this, as far as round trips tell.
+    pub(super) fn longest(&self) -> Span {
         self.mean.map_or(PATIENCE_FIRST, |mean| {
-            Span(mean.0 + 4 * self.deviation.0).clamp(PATIENCE_MIN, PATIENCE_MAX)
+            Span(mean.0 + 4 * self.deviation.0).clamp(LONGEST_MIN, PATIENCE_MAX)
         })
     }
 }

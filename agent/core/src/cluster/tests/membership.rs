@@ -6,7 +6,7 @@ use crate::{
         board::Board,
         body::{Body, HostStatus, Key, Standing, Verdict},
         membership::{Finding, Membership, Turn},
-        message::{Alarm, Message},
+        message::{Alarm, Message, Via},
         record::{Record, Stamp, Version},
     },
     effect::{Effect, Effects},
@@ -130,7 +130,7 @@ impl Story {
                 }
                 Effect::Knock { host, .. } => {
                     let answered = host == host_id(SILENT) && self.now < self.kernel_until;
-                    self.membership.on_knocked(at(self.now), host, answered);
+                    self.knocked(host, answered);
                 }
                 other => panic!("{other:?}"),
             }
@@ -161,8 +161,12 @@ impl Story {
         }
     }
 
+    fn knocked(&mut self, host: HostId, answered: bool) {
+        self.turn(|membership, turn| membership.on_knocked(turn, host, answered));
+    }
+
     fn ack(&mut self, from: HostId, sequence: u32) {
-        self.turn(|membership, turn| membership.on_ack(turn, from, sequence));
+        self.turn(|membership, turn| membership.on_ack(turn, from, Via::Datagram, sequence));
     }
 
     /// The silent one answers a probe that was sent just now.
@@ -246,7 +250,7 @@ fn the_silent_is_suspected_and_then_judged_by_a_quorum() {
     story.pass(Span::from_secs(5));
     story.check(expect![[r#"
         1.741 s Suspect 9, silent for 0.856 s, say [0, 1, 2]
-        1.885 s Down 9, silent for 1.000 s, say [0, 1, 2]
+        1.988 s Down 9, silent for 1.102 s, say [0, 1, 2]
     "#]]);
 }
 
@@ -263,7 +267,7 @@ fn two_of_three_observers_are_enough() {
     story.pass(Span::from_secs(5));
     story.check(expect![[r#"
         1.741 s Suspect 9, silent for 0.856 s, say [0, 1]
-        1.885 s Down 9, silent for 1.000 s, say [0, 1]
+        1.988 s Down 9, silent for 1.102 s, say [0, 1]
     "#]]);
 }
 
@@ -301,7 +305,7 @@ fn the_last_host_judges_alone() {
     story.pass(Span::from_secs(5));
     story.check(expect![[r#"
         1.741 s Suspect 9, silent for 0.856 s, say [0]
-        1.885 s Down 9, silent for 1.000 s, say [0]
+        1.988 s Down 9, silent for 1.102 s, say [0]
     "#]]);
 }
 
@@ -310,7 +314,7 @@ fn one_that_said_it_restarts_is_given_its_grace() {
     let mut story = Story::new(&[Peer::Agrees], HostStatus::Restarting);
     story.pass(MINUTE);
     story.check(expect![[r#"
-        31.007 s Down 9, silent for 30.121 s, say [0, 1]
+        31.439 s Down 9, silent for 30.554 s, say [0, 1]
     "#]]);
 }
 
@@ -415,7 +419,8 @@ fn a_host_that_pauses_often_is_borne_with() {
     }
     story.pass(Span::from_secs(8));
     story.check(expect![[r#"
-        6.770 s Down 9, silent for 1.885 s, say [0, 1, 2]
+        6.774 s Suspect 9, silent for 1.889 s, say [0, 1, 2]
+        6.826 s Down 9, silent for 1.941 s, say [0, 1, 2]
     "#]]);
 }
 

@@ -7,7 +7,7 @@ use crate::{
         body::{Body, Key, StopOrder},
         message::Message,
         record::{Record, Stamp, Version},
-        repair::{self, answer_branches, answer_summary, bounded, compare, fits_datagram, pack},
+        repair::{self, answer_branches, answer_summary, bounded, compare, goes_by_datagram, pack},
     },
     ids::TaskId,
     limits,
@@ -57,7 +57,7 @@ fn round(boards: &mut [Board; 2]) -> Cost {
         cost.messages += 1;
         let bytes = message.encode();
         cost.bytes += bytes.len();
-        if fits_datagram(&message) {
+        if goes_by_datagram(&message) {
             assert!(
                 bytes.len() <= limits::DATAGRAM_MESSAGE_BYTES_MAX,
                 "{message:?}"

@@ -1,6 +1,6 @@
 //! A crowd of hosts with services that have no tasks yet; of very many hosts, only some in full.
 
-use super::{HoldfastHost, agents, at, configs, mesh::Mesh, report};
+use super::{HoldfastHost, Sent, agents, at, configs, mesh::Mesh, report};
 use crate::{
     orders::latest,
     rivals::{Out, air::Air, arena::Arena},
@@ -9,7 +9,7 @@ use crate::{
 };
 use holdfast_core::{
     agent::{AgentConfig, Amid, Timings},
-    cluster::{board::Board, message::Message},
+    cluster::board::Board,
     command::{Command, CommandId},
     effect::Effects,
     ids::{HostId, ServiceId},
@@ -117,13 +117,13 @@ fn in_full(configs: &[AgentConfig], board: &Board) -> Vec<usize> {
 
 impl HoldfastHost {
     /// Its runtime answers, and is compared with what it knows.
-    fn connect(&mut self, now: u64, out: &mut Out<Message>) {
+    fn connect(&mut self, now: u64, out: &mut Out<Sent>) {
         let version = VERSION.to_owned();
         let event = RuntimeEvent::Available { version };
         self.step(now, Input::Runtime(event), out);
     }
 
-    pub fn scale(&mut self, now: u64, service: &str, desired: u32, out: &mut Out<Message>) {
+    pub fn scale(&mut self, now: u64, service: &str, desired: u32, out: &mut Out<Sent>) {
         let command = Command::UpdateService {
             service: service.to_owned(),
             desired: Some(desired),
