@@ -4,6 +4,7 @@ pub mod sample;
 pub mod rivals;
 pub mod crowd;
 pub mod placement;
+pub mod boot;
 pub mod speed;
 pub mod recording;
 pub mod page;
@@ -17,7 +18,8 @@ pub struct Asked {
     pub parts: Vec<String>,
     /// Instead of each part's own sizes.
     pub hosts: Option<[usize; 1]>,
-    pub seeds: Range<u64>,
+    /// Instead of each part's own number of seeds.
+    pub seeds: Option<Range<u64>>,
     /// Of virtual time, in the part that measures speed.
     pub seconds: u64,
     /// The page to write to.
@@ -31,6 +33,7 @@ const PARTS: &[Part] = &[
     ("falsehood", rivals::falsehood),
     ("idleness", rivals::idleness),
     ("spreading", rivals::spreading),
+    ("boot", boot::section),
     ("placement", crowd::section),
     ("churn", placement::churn),
     ("convergence", placement::convergence),
@@ -41,6 +44,10 @@ const PARTS: &[Part] = &[
 impl Asked {
     fn sizes<'a>(&'a self, usual: &'a [usize]) -> &'a [usize] {
         self.hosts.as_ref().map_or(usual, |hosts| hosts)
+    }
+
+    fn seeds(&self, usual: u64) -> Vec<u64> {
+        self.seeds.clone().unwrap_or(0..usual).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     workload::definition,
 };
 
-fn calm(hosts: usize, seed: u64) -> Cluster {
+pub fn calm(hosts: usize, seed: u64) -> Cluster {
     let mut options = Options::calm(seed, hosts);
     options.codec = false;
     options.trace = TraceMode::Off;
@@ -48,9 +48,9 @@ const SINGLES: [(Single, &str); 7] = [
 /// Starts and stops beyond what each single fault needs.
 pub fn churn(asked: &Asked) -> Result<String, String> {
     let hosts = asked.sizes(&[10])[0];
+    let seeds = asked.seeds(1_000);
     let mut rows = String::new();
     for (single, name) in SINGLES {
-        let seeds: Vec<u64> = asked.seeds.clone().collect();
         let answers = each(&seeds, |&seed| one_fault(hosts, seed, single));
         let answers: Vec<Churn> = answers.into_iter().collect::<Result<_, _>>()?;
         let sum = |of: fn(&Churn) -> u64| answers.iter().map(of).sum::<u64>();
@@ -58,11 +58,12 @@ pub fn churn(asked: &Asked) -> Result<String, String> {
         let over = (starts + stops).saturating_sub(needed);
         rows += &format!("| {name} | {needed} | {starts} | {stops} | {over} |\n");
     }
-    let count = asked.seeds.end - asked.seeds.start;
+    let count = seeds.len();
     Ok(format!(
         "### What a single fault costs\n\n{hosts} hosts with a service of twice as many, {count} \
-         seeds together.\n\n| fault | starts needed | starts | stops | over the minimum \
-         |\n|---|---|---|---|---|\n{rows}"
+         seeds together. Who loses power has its tasks replaced,\nand takes over as many, \
+         start-first, when it is back: the service is evened out.\n\n| fault | starts and stops \
+         needed | starts | stops | over the minimum |\n|---|---|---|---|---|\n{rows}"
     ))
 }
 
@@ -92,7 +93,7 @@ fn one_fault(hosts: usize, seed: u64, single: Single) -> Result<Churn, String> {
             cluster.power_off(place);
             cluster.run_for(20 * SECOND)?;
             cluster.power_on(place);
-            on_it
+            3 * on_it
         }
         Single::AgentKilled => {
             cluster.crash(place);
@@ -132,12 +133,12 @@ fn one_fault(hosts: usize, seed: u64, single: Single) -> Result<Churn, String> {
 /// From the last fault of a whole drawn run until all is well.
 pub fn convergence(asked: &Asked) -> Result<String, String> {
     let hosts = asked.sizes(&[100])[0];
-    let seeds: Vec<u64> = asked.seeds.clone().collect();
+    let seeds = asked.seeds(40);
     let answers = each(&seeds, |&seed| {
         let mut options = Options::new(seed, hosts);
         options.codec = false;
         options.trace = TraceMode::Off;
-        run(options).map(|report| report.stats.converged_us.unwrap_or(0))
+        run(options).map(|report| report.stats.exact_us.unwrap_or(0))
     });
     let failed: Vec<u64> = (seeds.iter().zip(&answers))
         .filter_map(|(seed, answer)| answer.is_err().then_some(*seed))
@@ -151,9 +152,11 @@ pub fn convergence(asked: &Asked) -> Result<String, String> {
         format!("seeds {failed:?}")
     };
     Ok(format!(
-        "### All well again after the last fault\n\n| hosts | seeds | not well in time | median \
-         (least to most) | 99 % within |\n|---|---|---|---|---|\n| {hosts} | {} | {failed} | {} | \
-         {} |\n",
+        "### Counts exact again after the last fault of a whole drawn run\n\nFaults for 90 s, \
+         about half of all kinds; exact: each slot runs once as wanted, all boards are equal. \
+         What was told to stop and ignores\nSIGTERM is not waited for: it has its 30 s.\n\n\
+         | hosts | seeds | not exact in time | median (least to most) | 99 % within |\n\
+         |---|---|---|---|---|\n| {hosts} | {} | {failed} | {} | {} |\n",
         seeds.len(),
         Sample::of(&took).cell(seconds),
         seconds(p99.unwrap_or(0)),

@@ -10,6 +10,9 @@ use crate::rivals::{
 };
 
 const CRASHES: usize = 3;
+const SEEDS: u64 = 3;
+/// So many hosts are tried with one seed: that alone takes many minutes.
+const MANY: usize = 3_000;
 
 /// A host dies while 1 % of all datagrams is lost.
 pub fn detection(asked: &Asked) -> Result<String, String> {
@@ -18,8 +21,9 @@ pub fn detection(asked: &Asked) -> Result<String, String> {
         crashes: CRASHES,
     };
     let mut rows = String::new();
-    for &hosts in asked.sizes(&[100, 1_000]) {
-        for (who, answers) in all(asked, |who, seed| trial.play(who, hosts, seed)) {
+    for &hosts in asked.sizes(&[100, 1_000, 10_000]) {
+        let seeds = asked.seeds(if hosts < MANY { SEEDS } else { 1 });
+        for (who, answers) in all(&seeds, |who, seed| trial.play(who, hosts, seed)) {
             let crashes: Vec<Detected> = answers.into_iter().flatten().collect();
             let cell = |of: fn(&Detected) -> u64| {
                 Sample::of(&crashes.iter().map(of).collect::<Vec<_>>()).cell(seconds)
@@ -37,7 +41,8 @@ pub fn detection(asked: &Asked) -> Result<String, String> {
 
 /// Nobody dies, and yet somebody is held for down.
 pub fn falsehood(asked: &Asked) -> Result<String, String> {
-    let hosts = asked.sizes(&[300])[0];
+    let hosts = asked.sizes(&[1_000])[0];
+    let seeds = asked.seeds(SEEDS);
     let troubles = [
         ("no loss", Trouble::Loss { ppm: 0 }),
         ("5 % loss", Trouble::Loss { ppm: 50_000 }),
@@ -62,7 +67,7 @@ pub fn falsehood(asked: &Asked) -> Result<String, String> {
             seconds: 60,
         };
         rows += &format!("| {name}");
-        for (_, answers) in all(asked, |who, seed| trial.play(who, hosts, seed)) {
+        for (_, answers) in all(&seeds, |who, seed| trial.play(who, hosts, seed)) {
             let cell = |of: fn(&False) -> u64| {
                 Sample::of(&answers.iter().map(of).collect::<Vec<_>>()).cell(|n| n.to_string())
             };
@@ -94,7 +99,7 @@ const fn stalls(millis: u64, what: Frozen) -> Trouble {
 /// What an idle cluster says.
 pub fn idleness(asked: &Asked) -> Result<String, String> {
     let mut rows = String::new();
-    for &hosts in asked.sizes(&[100, 1_000]) {
+    for &hosts in asked.sizes(&[100, 1_000, 10_000]) {
         let settings = [Who::DEFAULT, Who::Memberlist, Who::Foca];
         let answers = each(&settings, |&who| {
             let seconds = match who {
@@ -105,7 +110,7 @@ pub fn idleness(asked: &Asked) -> Result<String, String> {
                 Who::Memberlist => 300,
                 Who::Foca => 60,
             };
-            Idleness { seconds }.play(who, hosts, asked.seeds.start)
+            Idleness { seconds }.play(who, hosts, asked.seeds(1)[0])
         });
         for (who, idle) in settings.iter().zip(answers) {
             let name = if *who == Who::DEFAULT {
@@ -134,13 +139,13 @@ pub fn idleness(asked: &Asked) -> Result<String, String> {
 
 /// One host changes one record.
 pub fn spreading(asked: &Asked) -> Result<String, String> {
+    let seeds = asked.seeds(SEEDS);
     let mut rows = String::new();
     for &hosts in asked.sizes(&[100, 1_000]) {
         for (name, loss_ppm) in [("none", 0), ("1 %", 10_000)] {
             let settings = [Who::DEFAULT, Who::Memberlist, Who::Foca];
             for who in settings {
                 let trial = Spreading { loss_ppm };
-                let seeds: Vec<u64> = asked.seeds.clone().collect();
                 let answers = each(&seeds, |&seed| trial.play(who, hosts, seed));
                 let known: Vec<u64> = answers.iter().map(|spread| spread.known).collect();
                 let sent: Vec<u64> = answers.iter().map(|spread| spread.messages).collect();
@@ -162,10 +167,7 @@ pub fn spreading(asked: &Asked) -> Result<String, String> {
 }
 
 /// Everybody with every seed.
-fn all<T: Send>(asked: &Asked, play: impl Fn(Who, u64) -> T + Sync) -> Vec<(Who, Vec<T>)> {
-    let of = |who: Who| {
-        let seeds: Vec<u64> = asked.seeds.clone().collect();
-        (who, each(&seeds, |&seed| play(who, seed)))
-    };
+fn all<T: Send>(seeds: &[u64], play: impl Fn(Who, u64) -> T + Sync) -> Vec<(Who, Vec<T>)> {
+    let of = |who: Who| (who, each(seeds, |&seed| play(who, seed)));
     Who::ALL.map(of).into_iter().collect()
 }
