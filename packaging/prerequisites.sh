@@ -62,6 +62,8 @@ missing_lab_packages() {
     have iptables || echo iptables
     have tini || have docker-init || echo tini
     have unshare || echo util-linux
+    # For hosts whose clock is wrong, which one machine has only one of.
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
 }
 
 # The bench compares with it. Where it cannot be had, its rows are missing, and nothing else.

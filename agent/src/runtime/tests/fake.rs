@@ -1,7 +1,10 @@
 //! The runtime on a Docker that is absent, too old, lost or hung.
 
-use super::{PATIENCE, config, connect, create, until};
-use crate::runtime::{Docker, DockerConfig};
+use super::{PATIENCE, config, connect, create, labels, until};
+use crate::runtime::{
+    Docker, DockerConfig,
+    labels::{container_name, labels_to_map},
+};
 use holdfast_core::task::runtime::{FailureKind, RuntimeCommand, RuntimeEvent, RuntimeFailure};
 use std::{
     env, fs,
@@ -214,4 +217,35 @@ async fn a_connection_that_is_lost_is_made_again() {
             version: "27.0".to_owned()
         })
     );
+}
+
+/// A container that Docker gave up while it made it, and one that was there and ended.
+#[tokio::test]
+async fn what_was_never_made_is_not_called_gone() {
+    let socket = Socket::new("half-made");
+    let mut attributes = labels_to_map(&labels());
+    attributes.insert("name".to_owned(), container_name(&labels()));
+    attributes.insert("exitCode".to_owned(), "1".to_owned());
+    let told = |action: &str, id: char| {
+        let id = id.to_string().repeat(64);
+        let actor = serde_json::json!({ "ID": id, "Attributes": attributes });
+        serde_json::json!({ "Type": "container", "Action": action, "Actor": actor }).to_string()
+    };
+    let stream = [told("destroy", 'a'), told("die", 'b')].join("\n");
+    let answers = [
+        ("/version", r#"{"Version":"27.0","ApiVersion":"1.46"}"#),
+        ("/v1.46/events?since=", &*stream.leak()),
+    ];
+    serve(&socket.0, Vec::from(answers).leak()).await;
+    let config = DockerConfig {
+        socket: socket.0.clone(),
+        ..config()
+    };
+    let (_docker, mut events) = connect(&config).await;
+    let of_a_container = |event| match event {
+        RuntimeEvent::Exited { .. } | RuntimeEvent::Removed { .. } => Ok(event),
+        other => Err(other),
+    };
+    let first = until(&mut events, "an end", of_a_container).await;
+    assert!(matches!(first, RuntimeEvent::Exited { .. }), "{first:?}");
 }

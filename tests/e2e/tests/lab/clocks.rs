@@ -64,3 +64,9 @@ fn a_clock_that_is_an_hour_ahead_costs_nothing() {
 fn a_clock_that_is_a_month_ahead_costs_nothing() {
     one_clock_is_off_by("+30d");
 }
+
+/// As a board without a battery comes up; whoever believes it stamps what it writes too early.
+#[test]
+fn a_clock_that_is_a_month_behind_costs_nothing() {
+    one_clock_is_off_by("-30d");
+}
