@@ -25,6 +25,9 @@ use std::{
 /// chain is never that long: offer, refusal, next offer, and so on for one host.
 const ROUNDS_MAX: u32 = 64;
 
+/// What was found longer ago has had its time to spread.
+const NEWS_MS: u64 = 30_000;
+
 /// Draws of peers to spread to, in vain or not.
 const DRAWS_MAX: u32 = 32;
 
@@ -79,6 +82,9 @@ impl Agent {
         for record in self.outbox.take_fresh() {
             for target in self.concerned(&record) {
                 add(target, &record);
+            }
+            for (heir, verdict) in self.inheritance(now, &record) {
+                add(heir, &verdict);
             }
         }
         let changes = self.outbox.flush(now.mono);
@@ -144,6 +150,31 @@ impl Agent {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Whoever keeps a service now because a host is down has to know it, and of all others before
+    /// it that are down: where many are lost at once, much of what is spread goes to the lost.
+    fn inheritance(&self, now: Now, record: &Record) -> Vec<(HostId, Arc<Record>)> {
+        let Key::Verdict(gone) = record.key else {
+            return Vec::new();
+        };
+        if !self.board.is_down(gone) {
+            return Vec::new();
+        }
+        let is_news = |host: &HostId| {
+            let since = self.board.down_since(*host);
+            since.is_some_and(|since| now.wall.0.abs_diff(since.0) < NEWS_MS)
+        };
+        let lost: Vec<HostId> = self.membership.down().filter(is_news).collect();
+        let mut told = Vec::new();
+        for (service, heir) in self.index.heirs_of(gone) {
+            let before = lost
+                .iter()
+                .filter(|host| self.index.outranks(service, **host));
+            let verdicts = before.filter_map(|host| self.board.record(&Key::Verdict(*host)));
+            told.extend(verdicts.map(|verdict| (heir, Arc::clone(verdict))));
+        }
+        told
     }
 
     /// The next peer in the order of ids, then random ones; of suspects only where there is nobody

@@ -151,6 +151,10 @@ impl Membership {
         self.rings.up()
     }
 
+    pub fn down(&self) -> impl Iterator<Item = HostId> {
+        self.down.keys().copied()
+    }
+
     /// Judged down, but with an answer to us lately: its refutation is on its way.
     pub fn returning(&self, now: Now) -> BTreeSet<HostId> {
         let lately = |at| now.mono.since(at) < RETURNS_WITHIN;

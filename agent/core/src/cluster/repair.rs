@@ -83,7 +83,10 @@ pub fn answer_summary(board: &Board, root: u64) -> Vec<Message> {
 /// Answers a peer's hashes below some prefixes with what we have below those that differ.
 pub fn answer_branches(board: &Board, theirs: &[(Prefix, [u64; FAN])]) -> Vec<Message> {
     let mut descent = Descent::default();
-    for (prefix, theirs) in theirs {
+    // Not always from the first one on: where much differs, nothing is to wait for all before it.
+    let start = usize::try_from(board.root() % (theirs.len() as u64).max(1)).unwrap_or(0);
+    let (last, first) = theirs.split_at(start);
+    for (prefix, theirs) in first.iter().chain(last) {
         let ours = board.tree().kids(*prefix);
         let differing = (0..FAN).filter(|&digit| ours[digit] != theirs[digit]);
         let mut kids = differing.filter_map(|digit| prefix.kid(digit));

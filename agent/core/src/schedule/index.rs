@@ -74,6 +74,16 @@ impl Index {
         self.keepers.of(service)
     }
 
+    /// The services that this host would keep were it there, each with the host that keeps it.
+    pub fn heirs_of(&self, gone: HostId) -> impl Iterator<Item = (ServiceId, HostId)> {
+        self.keepers.heirs_of(gone)
+    }
+
+    /// Whether this host would keep the service instead of the one that does.
+    pub fn outranks(&self, service: ServiceId, host: HostId) -> bool {
+        self.keepers.outranks(service, host)
+    }
+
     /// Services under the policy `majority`, in order of their ids.
     pub fn under_majority(&self) -> impl Iterator<Item = ServiceId> {
         self.under_majority.iter().copied()

@@ -36,6 +36,20 @@ impl Keepers {
             .map(|(_, _, host)| host)
     }
 
+    /// The services that this host would keep were it there, each with the host that keeps it.
+    pub fn heirs_of(&self, gone: HostId) -> impl Iterator<Item = (ServiceId, HostId)> {
+        self.services.iter().filter_map(move |(service, keeper)| {
+            let (_, _, heir) = (*keeper)?;
+            self.outranks(*service, gone).then_some((*service, heir))
+        })
+    }
+
+    /// Whether this host would keep the service instead of the one that does.
+    pub fn outranks(&self, service: ServiceId, host: HostId) -> bool {
+        let keeper = self.services.get(&service).copied().flatten();
+        keeper.is_some_and(|keeper| candidate(service, host, Fitness::Eligible) > keeper)
+    }
+
     pub fn add_service(&mut self, service: ServiceId) {
         if !self.services.contains_key(&service) {
             let keeper = self.find(service);
@@ -88,4 +102,34 @@ impl Keepers {
 const fn candidate(service: ServiceId, host: HostId, fitness: Fitness) -> Candidate {
     let score = rng::score(service.word(), host.word());
     (fitness, score, host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever is lost, the heir of each service that it kept is the one that keeps it then.
+    #[test]
+    fn heirs_are_those_who_keep_after_a_loss() {
+        let hosts: Vec<HostId> = (1..=12).map(|n| HostId(n << 96)).collect();
+        let mut keepers = Keepers::default();
+        let mut changed = BTreeSet::new();
+        for host in &hosts {
+            keepers.set_host(*host, Some(Fitness::Eligible), &mut changed);
+        }
+        (1..=40).for_each(|n| keepers.add_service(ServiceId(n << 96)));
+        let mut inherited = 0;
+        for gone in hosts {
+            let mut without = keepers.clone();
+            let mut changed = BTreeSet::new();
+            without.set_host(gone, None, &mut changed);
+            let heirs: Vec<_> = without.heirs_of(gone).collect();
+            let expected = changed
+                .into_iter()
+                .filter_map(|s| Some((s, without.of(s)?)));
+            assert_eq!(heirs, expected.collect::<Vec<_>>());
+            inherited += heirs.len();
+        }
+        assert_eq!(inherited, 40, "each service has one keeper to lose");
+    }
 }

@@ -6,7 +6,8 @@
 //! told beside that goes to the next host in full, in the order of ids, that its sender holds for
 //! well. So each host in full is told and passes on as much as it would if all were: how often a
 //! record comes to a host does not depend on how many there are, and by the order nobody is left
-//! out.
+//! out. Of a comparison with one of the others, what comes of it is told: what it wrote itself, and
+//! which hosts in full are lost.
 
 use holdfast_core::{
     cluster::{
@@ -14,6 +15,7 @@ use holdfast_core::{
         body::{Body, Key},
         message::Message,
         record::Record,
+        repair,
     },
     ids::HostId,
 };
@@ -63,8 +65,22 @@ impl Mesh {
                     .filter_map(|(to, part)| Some((to?, Message::Records(part))))
                     .collect()
             }
-            // Comparing boards makes sense only between hosts that are told everything.
-            Message::Summary { .. } if !self.is_in_full(from.id) => Vec::new(),
+            // Comparing whole boards makes sense only between hosts that are told everything.
+            Message::Summary { .. } if !self.is_in_full(from.id) => {
+                let Some(to) = instead() else {
+                    return Vec::new();
+                };
+                let own = board.tasks_on(from.id);
+                let own = own.filter_map(|(task, _)| board.record(&Key::Task(from.id, task)));
+                let own = repair::pack(own.cloned().collect()).into_iter();
+                own.chain([message]).map(|message| (to, message)).collect()
+            }
+            Message::Branches(_) if !target_is_in_full => {
+                let keys = self.in_full.keys().map(|host| Key::Verdict(*host));
+                let verdicts = keys.filter_map(|key| board.record(&key).cloned());
+                let verdicts = repair::pack(verdicts.collect()).into_iter();
+                verdicts.map(|message| (to.place, message)).collect()
+            }
             Message::Summary { .. } if !target_is_in_full => {
                 instead().map(|to| (to, message)).into_iter().collect()
             }
