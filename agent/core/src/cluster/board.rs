@@ -262,6 +262,18 @@ impl Board {
         (incarnation <= judged.epoch).then_some(verdict.standing)
     }
 
+    /// When somebody last asked something of the service: its tasks, what they run, how.
+    pub fn asked_at(&self, service: ServiceId) -> Wall {
+        let keys = [
+            Key::ServiceSettings(service),
+            Key::ServiceRevision(service),
+            Key::ServiceCount(service),
+        ];
+        let said = keys.iter().filter_map(|key| self.record(key));
+        let at = said.map(|record| record.version.stamp.wall);
+        at.max().unwrap_or_default()
+    }
+
     /// Judged down by its observers and not heard of again since, or gone by its own word.
     pub fn is_down(&self, host: HostId) -> bool {
         self.down_since(host).is_some()

@@ -109,6 +109,8 @@ pub struct Keeper {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Open {
+    /// Nobody is known to have placed it.
+    Unheard,
     Offer,
     /// Taken up, and the host's container runtime does not answer.
     Start,

@@ -24,6 +24,10 @@ const OFFER_LASTS: Span = Span::from_secs(10);
 const CONFIRMATION_TAKES: Span = Span::from_secs(30);
 /// A task of which nothing runs is left to a container runtime that does not answer for so long.
 const START_TAKES: Span = Span::from_secs(10);
+/// Of a service that was asked for so long ago, slots were placed by somebody; where two clusters
+/// meet, or two sides of a split, what is said of them comes within so much of the service.
+const ASKED_LONG_AGO_MS: u64 = 2_000;
+const SLOTS_FOLLOW_WITHIN: Span = Span::from_secs(1);
 /// How long an unplaceable slot waits before it is looked at again without anything having changed.
 const LOOK_AGAIN: Span = Span::from_secs(5);
 
@@ -333,6 +337,9 @@ impl Keeper {
                 return None;
             }
         }
+        if old.is_none() && self.may_be_placed(round, view) {
+            return None;
+        }
         let next = Next {
             superseded,
             failures: old.map_or(0, |slot| slot.failures),
@@ -344,6 +351,21 @@ impl Keeper {
             Some(slot) if placed.host.is_none() => wait_with_one(view, slot, placed.reason),
             _ => Ruling::HandOver(placed),
         })
+    }
+
+    /// Nothing is known of the slot yet, and its service is not new: somebody may have placed it.
+    fn may_be_placed(&mut self, round: &Round<'_>, view: &SlotView<'_>) -> bool {
+        let asked_at = view.board.asked_at(view.service.id);
+        let age_ms = round.now.wall.0.saturating_sub(asked_at.0);
+        if age_ms < ASKED_LONG_AGO_MS {
+            return false;
+        }
+        let until = self.first_seen(round.now, view, Open::Unheard) + SLOTS_FOLLOW_WITHIN;
+        let waits = round.now.mono < until;
+        if waits {
+            self.look_again(view.key(), until);
+        }
+        waits
     }
 
     /// The slot goes to the best host there is; who served it before still may.

@@ -71,7 +71,7 @@ pub(super) fn take_up(scene: &mut Scene, decisions: &[Decision]) {
 fn two_keepers_with_one_board_decide_alike_and_what_is_written_needs_no_more() {
     let mut scene = scene(8);
     let one = plan(&mut Keeper::default(), &scene, 0);
-    let other = plan(&mut Keeper::default(), &scene, 77_000);
+    let other = plan(&mut Keeper::default(), &scene, 1_700);
     assert_eq!(one, other);
     assert_eq!(one.len(), 8);
     for host in 1..=3 {
@@ -125,6 +125,24 @@ fn a_copy_of_another_definition_is_replaced_whatever_its_slot_says() {
     assert_eq!(decision.slot.superseded, [Placement { host, task }]);
     let reason = "(service web) moves from web:1 to web:2";
     assert_eq!(decision.slot.reason, reason);
+}
+
+/// As where two clusters meet: the service comes first, and what its slots are after it.
+#[test]
+fn slots_of_a_service_that_is_not_new_are_waited_for() {
+    let mut scene = Scene::default();
+    (1..=2).for_each(|host| scene.host(host));
+    scene.service(1, 1, &[]);
+    let mut keeper = Keeper::default();
+    assert_eq!(plan(&mut keeper, &scene, 5_000), []);
+    assert_eq!(keeper.deadline(), Some(at(6_000).mono));
+    assert!(!keeper.on_wake(at(6_000)).is_empty());
+    assert_eq!(plan(&mut keeper, &scene, 6_000).len(), 1);
+    assert_eq!(
+        plan(&mut Keeper::default(), &scene, 1_000).len(),
+        1,
+        "a new one"
+    );
 }
 
 #[test]
