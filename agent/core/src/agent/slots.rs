@@ -70,6 +70,13 @@ impl Agent {
                 continue;
             }
             let fate = fate(&self.board, (self.config.host, task), &label);
+            // Who may be down has taken over nothing for certain.
+            if matches!(fate, Fate::Stop { .. } | Fate::GiveWay { .. })
+                && self.may_lack_heir(&label)
+            {
+                self.giving_way.insert(task, (service, now.mono));
+                continue;
+            }
             if !matches!(fate, Fate::GiveWay { .. }) {
                 self.giving_way.remove(&task);
             }
@@ -95,6 +102,13 @@ impl Agent {
                 self.take_up(now, service, offer, fx);
             }
         }
+    }
+
+    /// The host that the slot was given to is suspect, or said to be down and being asked.
+    fn may_lack_heir(&self, label: &SlotLabel) -> bool {
+        let slot = self.board.slot(label.service, label.index);
+        let host = slot.and_then(|(_, slot)| slot.host);
+        host.is_some_and(|host| self.board.is_suspect(host) || self.membership.is_accused(host))
     }
 
     /// What this host says of its tasks is true: it has compared them with what runs, and knows

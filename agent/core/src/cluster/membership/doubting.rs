@@ -96,6 +96,11 @@ impl Membership {
         voters >= wanted && turn.now.wall.0.abs_diff(written) < NEWS_MS
     }
 
+    /// Somebody found it down, and we have not taken that over yet.
+    pub fn is_accused(&self, host: HostId) -> bool {
+        self.doubts.contains_key(&host)
+    }
+
     /// Goes on asking those who are accused, and believes it of those who do not answer.
     pub(super) fn ask_accused(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.mono;
