@@ -94,6 +94,13 @@ fn nothing_is_made_for_a_service_that_was_deleted_before_the_restart() {
     long(1455);
 }
 
+/// A host that came back stopped the only copy of a slot for a successor on a host that was lost,
+/// and that to the one that had just come back was suspect only.
+#[test]
+fn no_copy_gives_way_to_one_whose_host_may_be_down() {
+    long(130);
+}
+
 /// Half an hour of ten hosts, as in the proof of a hundred hours.
 fn long(seed: u64) {
     let mut options = Options::new(seed, 10);
