@@ -269,17 +269,9 @@ impl Agent {
                 self.on_message(now, (from, address, via), message, fx);
             }
             Input::Runtime(event) => self.on_runtime(now, event, fx),
-            Input::Knocked { host, answered } => {
-                let mut findings = Vec::new();
-                let mut turn = Turn {
-                    now,
-                    board: &self.board,
-                    fx,
-                    findings: &mut findings,
-                };
-                self.membership.on_knocked(&mut turn, host, answered);
-                self.on_findings(now, findings, fx);
-            }
+            Input::Knocked { host, answered } => self.attend(now, fx, |membership, turn| {
+                membership.on_knocked(turn, host, answered);
+            }),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
             Input::Keys(report) => self.on_keys(now, report, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
@@ -324,14 +316,7 @@ impl Agent {
     }
 
     fn on_wake(&mut self, now: Now, fx: &mut Effects) {
-        let mut findings = Vec::new();
-        self.membership.on_wake(&mut Turn {
-            now,
-            board: &self.board,
-            fx,
-            findings: &mut findings,
-        });
-        self.on_findings(now, findings, fx);
+        self.attend(now, fx, Membership::on_wake);
         self.go_on_trying(now, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
@@ -432,6 +417,38 @@ impl Agent {
         message: &Message,
         fx: &mut Effects,
     ) {
+        self.attend(now, fx, |membership, turn| match message {
+            Message::Probe { sequence } => {
+                membership.on_probe(turn, (from, address), via, *sequence);
+            }
+            Message::Ack { sequence } => membership.on_ack(turn, from, via, *sequence),
+            Message::Alarm(alarm) => membership.on_alarm(turn, from, alarm),
+            Message::Alive {
+                subject,
+                incarnation,
+            } => membership.on_alive(*subject, *incarnation),
+            _ => {}
+        });
+        if let Message::Alarm(alarm) = message {
+            // The question is settled; whoever asks has not been told.
+            let verdict = self.board.record(&Key::Verdict(alarm.subject));
+            let settled = verdict.filter(|verdict| {
+                self.board.is_down(alarm.subject) && verdict.version.epoch >= alarm.incarnation
+            });
+            if let Some(verdict) = settled {
+                let message = Message::Records(vec![Arc::clone(verdict)]);
+                self.send_to(from, message, fx);
+            }
+        }
+    }
+
+    /// Lets the membership act, and does what follows from what it finds.
+    fn attend(
+        &mut self,
+        now: Now,
+        fx: &mut Effects,
+        act: impl FnOnce(&mut Membership, &mut Turn<'_>),
+    ) {
         let mut findings = Vec::new();
         let mut turn = Turn {
             now,
@@ -439,32 +456,7 @@ impl Agent {
             fx,
             findings: &mut findings,
         };
-        match message {
-            Message::Probe { sequence } => {
-                let asker = (from, address);
-                self.membership.on_probe(&mut turn, asker, via, *sequence);
-            }
-            Message::Ack { sequence } => {
-                self.membership.on_ack(&mut turn, from, via, *sequence);
-            }
-            Message::Alarm(alarm) => {
-                self.membership.on_alarm(&mut turn, from, alarm);
-                // The question is settled; whoever asks has not been told.
-                let verdict = self.board.record(&Key::Verdict(alarm.subject));
-                let settled = verdict.filter(|verdict| {
-                    self.board.is_down(alarm.subject) && verdict.version.epoch >= alarm.incarnation
-                });
-                if let Some(verdict) = settled {
-                    let message = Message::Records(vec![Arc::clone(verdict)]);
-                    self.send_to(from, message, fx);
-                }
-            }
-            Message::Alive {
-                subject,
-                incarnation,
-            } => self.membership.on_alive(*subject, *incarnation),
-            _ => {}
-        }
+        act(&mut self.membership, &mut turn);
         self.on_findings(now, findings, fx);
     }
 
@@ -528,11 +520,7 @@ impl Agent {
     fn send_to(&self, host: HostId, message: Message, fx: &mut Effects) {
         if let Some((_, report)) = self.board.host(host) {
             let to = report.address;
-            let via = if repair::goes_by_datagram(&message) {
-                Via::Datagram
-            } else {
-                Via::Stream
-            };
+            let via = repair::way(&message);
             fx.push(Effect::Send(Send {
                 to,
                 host: Some(host),

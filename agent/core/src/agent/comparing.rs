@@ -4,10 +4,7 @@ use super::Agent;
 use crate::{
     cluster::body::RuntimeStatus,
     effect::Effects,
-    task::{
-        runtime::{Observed, RuntimeEvent},
-        status::StopCode,
-    },
+    task::runtime::{Observed, RuntimeEvent},
     time::{Now, Span},
 };
 
@@ -46,8 +43,7 @@ impl Agent {
             .map(|(task, slot)| (task, format!("(service {}) was deleted", slot.service_name)))
             .collect();
         for (task, reason) in deleted {
-            let code = StopCode::ServiceSchedulerInitiated;
-            self.roster.stop(now, task, code, &reason, fx);
+            self.stop_copy(now, task, &reason, fx);
         }
     }
 

@@ -2,11 +2,7 @@
 
 use super::Agent;
 use crate::{
-    cluster::{
-        message::{Message, Via},
-        record::Record,
-        repair,
-    },
+    cluster::{message::Message, record::Record, repair},
     effect::{Effect, Effects, Send},
     ids::HostId,
 };
@@ -23,12 +19,7 @@ impl Agent {
     ) {
         let own = |record: &Record| record.version.stamp.author == self.config.host;
         let mut reply = |message: Message| {
-            let (to, host) = (address, Some(from));
-            let via = if repair::compares_by_datagram(&message) {
-                Via::Datagram
-            } else {
-                Via::Stream
-            };
+            let (to, host, via) = (address, Some(from), repair::way_to_compare(&message));
             fx.push(Effect::Send(Send {
                 to,
                 host,

@@ -117,7 +117,7 @@ impl Agent {
         self.joining.is_done() && self.roster.has_compared()
     }
 
-    fn stop_copy(&mut self, now: Now, task: TaskId, reason: &str, fx: &mut Effects) {
+    pub(super) fn stop_copy(&mut self, now: Now, task: TaskId, reason: &str, fx: &mut Effects) {
         let code = StopCode::ServiceSchedulerInitiated;
         self.roster.stop(now, task, code, reason, fx);
     }

@@ -161,13 +161,17 @@ impl Agent {
         if !self.board.is_down(gone) {
             return Vec::new();
         }
+        let heirs: Vec<_> = self.index.heirs_of(gone).collect();
+        if heirs.is_empty() {
+            return Vec::new();
+        }
         let is_news = |host: &HostId| {
             let since = self.board.down_since(*host);
             since.is_some_and(|since| now.wall.0.abs_diff(since.0) < NEWS_MS)
         };
         let lost: Vec<HostId> = self.membership.down().filter(is_news).collect();
         let mut told = Vec::new();
-        for (service, heir) in self.index.heirs_of(gone) {
+        for (service, heir) in heirs {
             let before = lost
                 .iter()
                 .filter(|host| self.index.outranks(service, **host));

@@ -11,7 +11,7 @@ use crate::{
         board::Board,
         body::Key,
         hash_tree::{FAN, Prefix},
-        message::Message,
+        message::{Message, Via},
         record::{Record, Version},
     },
     limits,
@@ -188,17 +188,25 @@ pub fn chunks(records: Vec<Arc<Record>>, room: usize) -> Vec<Vec<Arc<Record>>> {
     chunks
 }
 
-/// Whether the message goes by datagram, if nothing is known against it: it is small, and its loss
-/// is made good.
-pub fn goes_by_datagram(message: &Message) -> bool {
-    size(message).is_some_and(|bytes| bytes + 8 <= limits::DATAGRAM_MESSAGE_BYTES_MAX)
+/// By datagram, if nothing is known against it, goes what is small and whose loss is made good.
+pub fn way(message: &Message) -> Via {
+    way_of_up_to(message, limits::DATAGRAM_MESSAGE_BYTES_MAX)
 }
 
 /// The same for what boards say to one another when they are compared. That is how everything lost
 /// is made good, so it keeps to what any path lets through.
-pub fn compares_by_datagram(message: &Message) -> bool {
-    size(message).is_some_and(|bytes| bytes + 8 <= limits::SURE_MESSAGE_BYTES_MAX)
-        || (planted!(RepairsByDatagram) && goes_by_datagram(message))
+pub fn way_to_compare(message: &Message) -> Via {
+    if planted!(RepairsByDatagram) {
+        return way(message);
+    }
+    way_of_up_to(message, limits::SURE_MESSAGE_BYTES_MAX)
+}
+
+fn way_of_up_to(message: &Message, bytes_max: usize) -> Via {
+    match size(message) {
+        Some(bytes) if bytes + 8 <= bytes_max => Via::Datagram,
+        _ => Via::Stream,
+    }
 }
 
 /// At least as many bytes as it has; none of what goes by stream whatever its size.

@@ -5,9 +5,9 @@ use crate::{
     cluster::{
         board::{Board, Merge},
         body::{Body, Key, StopOrder},
-        message::Message,
+        message::{Message, Via},
         record::{Record, Stamp, Version},
-        repair::{self, answer_branches, answer_summary, bounded, compare, goes_by_datagram, pack},
+        repair::{self, answer_branches, answer_summary, bounded, compare, pack, way},
     },
     ids::TaskId,
     limits,
@@ -57,7 +57,7 @@ fn round(boards: &mut [Board; 2]) -> Cost {
         cost.messages += 1;
         let bytes = message.encode();
         cost.bytes += bytes.len();
-        if goes_by_datagram(&message) {
+        if way(&message) == Via::Datagram {
             assert!(
                 bytes.len() <= limits::DATAGRAM_MESSAGE_BYTES_MAX,
                 "{message:?}"
