@@ -44,6 +44,9 @@ pub const REPAIR_BYTES_MAX: usize = 1024 * 1024;
 /// them is the next one in the order of ids: so nobody is left out by chance, and few suffice.
 pub const FANOUT_AUTHOR: usize = 5;
 pub const FANOUT_FORWARD: usize = 3;
+/// The same of what is found of a host, which is little as a rule: where many are lost at once, a
+/// good part of it goes to those, and whoever is left has to know.
+pub const FANOUT_VERDICT: usize = 6;
 /// Changed records that each peer is sent within 10 ms, beside what concerns it.
 pub const SPREAD_BYTES_MAX: usize = 16 * 1024;
 /// Changed records that wait to be spread; the oldest beyond them are left to repair.

@@ -89,19 +89,25 @@ impl Agent {
         }
         let changes = self.outbox.flush(now.mono);
         if !changes.is_empty() {
-            let peers = self.sample(limits::FANOUT_AUTHOR);
+            let peers = self.sample(limits::FANOUT_VERDICT);
             for Change { record, from } in changes {
                 if planted!(TellsOnlyItsOwn) && from.is_some() {
                     continue;
                 }
                 let author = record.version.stamp.author;
-                let fanout = match from {
-                    None => limits::FANOUT_AUTHOR,
-                    Some(_) => limits::FANOUT_FORWARD,
+                let fanout = match (&record.key, from) {
+                    (Key::Verdict(_), _) => limits::FANOUT_VERDICT,
+                    (_, None) => limits::FANOUT_AUTHOR,
+                    (_, Some(_)) => limits::FANOUT_FORWARD,
                 };
                 for target in peers.iter().take(fanout) {
                     if Some(*target) != from && *target != author {
                         add(*target, &record);
+                    }
+                }
+                if from.is_some() {
+                    for (heir, verdict) in self.inheritance(now, &record) {
+                        add(heir, &verdict);
                     }
                 }
             }
@@ -153,7 +159,8 @@ impl Agent {
     }
 
     /// Whoever keeps a service now because a host is down has to know it, and of all others before
-    /// it that are down: where many are lost at once, much of what is spread goes to the lost.
+    /// it that are down: where many are lost at once, much of what is spread goes to the lost. Who
+    /// found one of them down tells it, as soon as another is known to be down, too.
     fn inheritance(&self, now: Now, record: &Record) -> Vec<(HostId, Arc<Record>)> {
         let Key::Verdict(gone) = record.key else {
             return Vec::new();
@@ -175,10 +182,20 @@ impl Agent {
             let before = lost
                 .iter()
                 .filter(|host| self.index.outranks(service, **host));
-            let verdicts = before.filter_map(|host| self.board.record(&Key::Verdict(*host)));
-            told.extend(verdicts.map(|verdict| (heir, Arc::clone(verdict))));
+            let verdicts: Vec<_> = before
+                .filter_map(|host| self.board.record(&Key::Verdict(*host)))
+                .collect();
+            if verdicts.iter().any(|verdict| self.found(verdict)) {
+                told.extend(verdicts.into_iter().map(|v| (heir, Arc::clone(v))));
+            }
         }
         told
+    }
+
+    /// Whether this host is one of those that agreed on a verdict.
+    fn found(&self, verdict: &Record) -> bool {
+        let me = self.config.host;
+        matches!(&verdict.body, Some(Body::Verdict(verdict)) if verdict.votes.contains(&me))
     }
 
     /// The next peer in the order of ids, then random ones; of suspects only where there is nobody

@@ -2,6 +2,7 @@
 
 mod hosts;
 mod joining;
+mod spreading;
 
 use super::{Agent, AgentConfig, Timings};
 use crate::{

@@ -1,0 +1,95 @@
+//! Who is told of a loss without fail, as one agent that agreed on it sends it.
+
+use super::{ME, NOW, agent, host, tell, version};
+use crate::{
+    agent::Agent,
+    cluster::{
+        body::{Body, Key, ServiceSettings, Standing, Verdict},
+        message::Message,
+        record::{Record, Version},
+    },
+    effect::Effect,
+    ids::{HostId, ServiceId},
+    spec::options::ServiceOptions,
+};
+use std::sync::Arc;
+
+const HOSTS: u128 = 30;
+
+fn service(id: ServiceId) -> Arc<Record> {
+    let body = Body::ServiceSettings(ServiceSettings {
+        name: format!("s{}", id.0 >> 96),
+        created_at: NOW.wall,
+        client_token: String::new(),
+        options: ServiceOptions::default(),
+    });
+    let version = Version {
+        epoch: 0,
+        ..version(NOW.wall)
+    };
+    Record::new(Key::ServiceSettings(id), version, Some(body))
+}
+
+fn down(host: HostId, voters: &[HostId]) -> Arc<Record> {
+    let body = Body::Verdict(Verdict {
+        standing: Standing::Down,
+        votes: voters.to_vec(),
+        silent_ms: 1_000,
+    });
+    Record::new(Key::Verdict(host), version(NOW.wall), Some(body))
+}
+
+/// An agent among many, with a service of which it knows.
+fn among_many(id: ServiceId) -> Agent {
+    let mut agent = agent();
+    let others = (2..=HOSTS).map(|number| host(HostId(number << 96)));
+    tell(&mut agent, others.chain([service(id)]).collect());
+    agent
+}
+
+/// What was sent to this host.
+fn told(effects: &[Effect], to: HostId) -> Vec<Key> {
+    let records = effects.iter().filter_map(|effect| match effect {
+        Effect::Send(sent) if sent.host == Some(to) => match &sent.message {
+            Message::Records(records) => Some(records),
+            _ => None,
+        },
+        _ => None,
+    });
+    records.flatten().map(|record| record.key.clone()).collect()
+}
+
+/// The keeper and the one after it are lost. The loss of the second was known before that of the
+/// first, so nobody told its heir of it: whoever has agreed on it does when it knows of both.
+#[test]
+fn whoever_found_the_second_in_line_down_tells_the_third_of_both() {
+    let mut tried = 0;
+    for number in 1..=40 {
+        let id = ServiceId(number << 96);
+        let mut agent = among_many(id);
+        let first = agent.keeper_of(id).expect("there are hosts");
+        let voters: Vec<HostId> = (2..=HOSTS).map(|number| HostId(number << 96)).collect();
+        tell(&mut agent, vec![down(first, &voters)]);
+        let second = agent.keeper_of(id).expect("there are hosts");
+        // Anew, and the other way round.
+        let mut agent = among_many(id);
+        let voters: Vec<HostId> = [ME].into_iter().chain(voters).collect();
+        let voters = voters.into_iter().filter(|host| *host != first);
+        let voters: Vec<HostId> = voters.filter(|host| *host != second).collect();
+        tell(&mut agent, vec![down(second, &voters)]);
+        let others = &voters[1..];
+        let effects = tell(&mut agent, vec![down(first, others)]);
+        let third = agent.keeper_of(id).expect("there are hosts");
+        let are_down = [first, second].map(|host| agent.board().is_down(host));
+        // Of those that it observes itself it is not so easily persuaded.
+        if are_down != [true; 2] || third == ME || [first, second].contains(&ME) {
+            continue;
+        }
+        tried += 1;
+        let told = told(&effects, third);
+        for lost in [first, second] {
+            assert!(told.contains(&Key::Verdict(lost)), "{lost}: {told:?}");
+        }
+    }
+    assert!(tried >= 3, "{tried} services told something");
+}
