@@ -81,7 +81,7 @@ lab_tests=(
     dockers::a_docker_that_is_killed_and_ends_its_containers
     splits::a_split_of_two_against_three
     splits::a_broken_link_between_two_hosts
-    policies::hold_replaces_nothing
+    policies::hold_replaces_nothing_that_is
     meetings::
 )
 

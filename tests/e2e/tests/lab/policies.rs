@@ -1,4 +1,5 @@
-//! The network is split two against three: what each policy of a service promises, and the healing.
+//! The network is split, one or two against the rest: what each policy of a service promises, and
+//! the healing.
 
 use crate::{CALM, COUNT, nothing_moved};
 use e2e::{
@@ -7,8 +8,10 @@ use e2e::{
 };
 use std::time::Duration;
 
-const LEFT: [usize; 2] = [1, 3];
-const RIGHT: [usize; 3] = [0, 2, 4];
+/// The smaller side and the larger one.
+type Split = (&'static [usize], &'static [usize]);
+const ONE_OF_FIVE: Split = (&[2], &[0, 1, 3, 4]);
+const TWO_OF_FIVE: Split = (&[1, 3], &[0, 2, 4]);
 /// What a majority replaces, it replaces 17 s after a loss, where a container has a second to stop:
 /// the lease is 10 s. The rest is for a machine that has other work.
 const MOVED_WITHIN: Duration = secs(27);
@@ -24,19 +27,18 @@ fn held_fleet(policy: &str) -> Option<LabFleet> {
 }
 
 /// Never more than the count: whoever chose this wants at most one of each.
-#[test]
-fn majority_runs_the_count_on_the_larger_side_alone_and_never_more() {
+fn the_larger_side_alone_runs_the_count((smaller, larger): Split) {
     let Some(mut fleet) = held_fleet("majority") else {
         return;
     };
     let count = COUNT as usize;
-    fleet.partition(&faults::sides(&[&LEFT, &RIGHT]));
+    fleet.partition(&faults::sides(&[smaller, larger]));
     until("the larger side holds the count", MOVED_WITHIN, || {
-        let (left, right) = (fleet.living_on(&LEFT), fleet.living_on(&RIGHT));
-        assert!(left + right <= count, "{left} and {right} of {count} live");
-        match (left, right) {
-            (0, right) if right == count => Ok(()),
-            _ => Err(format!("{left} and {right} live")),
+        let (few, many) = (fleet.living_on(smaller), fleet.living_on(larger));
+        assert!(few + many <= count, "{few} and {many} of {count} live");
+        match (few, many) {
+            (0, many) if many == count => Ok(()),
+            _ => Err(format!("{few} and {many} live")),
         }
     });
     fleet.note("the larger side alone holds the count");
@@ -45,6 +47,16 @@ fn majority_runs_the_count_on_the_larger_side_alone_and_never_more() {
     fleet.await_all();
     fleet.settles(count, EXACT_WITHIN);
     fleet.await_agreed("web", COUNT);
+}
+
+#[test]
+fn majority_runs_the_count_on_four_hosts_against_one_and_never_more() {
+    the_larger_side_alone_runs_the_count(ONE_OF_FIVE);
+}
+
+#[test]
+fn majority_runs_the_count_on_three_hosts_against_two_and_never_more() {
+    the_larger_side_alone_runs_the_count(TWO_OF_FIVE);
 }
 
 #[test]
@@ -60,13 +72,12 @@ fn majority_holds_the_count_when_two_of_five_are_lost_one_after_the_other() {
     fleet.stays(CALM);
 }
 
-#[test]
-fn hold_replaces_nothing_that_is_merely_out_of_reach() {
+fn nothing_moves_while_held((smaller, larger): Split) {
     let Some(mut fleet) = held_fleet("hold") else {
         return;
     };
     let from = wall_nanos();
-    fleet.partition(&faults::sides(&[&LEFT, &RIGHT]));
+    fleet.partition(&faults::sides(&[smaller, larger]));
     fleet.stays(SPLIT_FOR);
     fleet.heal();
     fleet.await_all();
@@ -75,16 +86,27 @@ fn hold_replaces_nothing_that_is_merely_out_of_reach() {
     nothing_moved(&fleet, from);
 }
 
+#[test]
+fn hold_replaces_nothing_on_a_host_that_is_merely_out_of_reach() {
+    nothing_moves_while_held(ONE_OF_FIVE);
+}
+
+#[test]
+fn hold_replaces_nothing_that_is_merely_out_of_reach() {
+    nothing_moves_while_held(TWO_OF_FIVE);
+}
+
 /// What a side can see for itself is replaced there, whatever the policy.
 #[test]
 fn hold_replaces_a_container_that_ends_on_the_smaller_side() {
     let Some(mut fleet) = held_fleet("hold") else {
         return;
     };
-    fleet.partition(&faults::sides(&[&LEFT, &RIGHT]));
-    let victim = fleet.containers_on(LEFT[0]).expect("Docker answers")[0].clone();
+    let (smaller, larger) = TWO_OF_FIVE;
+    fleet.partition(&faults::sides(&[smaller, larger]));
+    let victim = fleet.containers_on(smaller[0]).expect("Docker answers")[0].clone();
     let from = wall_nanos();
-    fleet.ground(LEFT[0]).engine().kill(&victim.id);
+    fleet.ground(smaller[0]).engine().kill(&victim.id);
     fleet.note("killed a container of h2");
     until("it is replaced", MOVED_WITHIN, || {
         let moves = fleet.moves_since(from);

@@ -70,27 +70,50 @@ impl fmt::Display for Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Vec<f64>);
 
+/// So much more, in MiB, the last quarter of the rounds may need than the second: what is kept for
+/// an hour of a few hundred tasks that stopped, and what the allocator makes of it.
+const GROWTH_MIB_MAX: f64 = 2.0;
+/// With fewer rounds nothing is said of growth.
+const ROUNDS_MIN: usize = 20;
+
 impl Memory {
     pub(crate) fn note(&mut self, fleet: &LabFleet) {
         let each = fleet.hosts.iter().map(|host| resident_mib(host.pid()));
         self.0.push(each.fold(0.0, f64::max));
     }
-}
 
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quarter = self.0.len().div_ceil(4);
+    /// The medians of the second and the last quarter: in the first one all is new.
+    fn quarters(&self) -> (f64, f64) {
+        let quarter = self.0.len() / 4;
         let median = |part: &[f64]| {
             let mut part = part.to_vec();
             part.sort_by(f64::total_cmp);
             part.get(part.len() / 2).copied().unwrap_or_default()
         };
-        let (first, last) = (&self.0[..quarter], &self.0[self.0.len() - quarter..]);
+        let last = self.0.len() - quarter;
+        (
+            median(&self.0[quarter..2 * quarter]),
+            median(&self.0[last..]),
+        )
+    }
+
+    /// Says so where it does not stay what it is.
+    pub(crate) fn judge(&self) -> Result<(), String> {
+        let (second, last) = self.quarters();
+        if self.0.len() >= ROUNDS_MIN && last > second + GROWTH_MIB_MAX {
+            return Err(format!("{self} It may grow by {GROWTH_MIB_MAX} MiB."));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (second, last) = self.quarters();
         write!(
             f,
-            "Memory of the fattest agent: {:.1} MiB in the first quarter, {:.1} MiB in the last.",
-            median(first),
-            median(last)
+            "Memory of the fattest agent: {second:.1} MiB in the second quarter, {last:.1} MiB in \
+             the last."
         )
     }
 }
@@ -155,5 +178,15 @@ mod tests {
         };
         let killed = round(Fault::KillAgents(vec![1]));
         assert!(judge(&killed, &living([1, 1, 1]), &moves, 3).is_err());
+    }
+
+    #[test]
+    fn memory_that_grows_is_found() {
+        let still = Memory((0..40).map(|round| 14.0 + f64::from(round % 3)).collect());
+        still.judge().unwrap();
+        let grows = Memory((0..40).map(|round| 14.0 + f64::from(round) / 5.0).collect());
+        assert!(grows.judge().is_err());
+        let few = Memory(vec![10.0, 14.0, 18.0, 22.0]);
+        few.judge().unwrap();
     }
 }

@@ -61,6 +61,10 @@ fn main() -> ExitCode {
         memory.note(&fleet);
     }
     held.sort();
+    if let Err(why) = memory.judge() {
+        eprintln!("{rounds} rounds: {why}");
+        return ExitCode::FAILURE;
+    }
     println!(
         "{rounds} rounds, no check failed. From the end of a fault to exactly the count: median \
          {:.1} s, at most {:.1} s. {memory}",
