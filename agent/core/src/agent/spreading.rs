@@ -3,7 +3,7 @@
 use super::Agent;
 use crate::{
     cluster::{
-        body::{Body, Key},
+        body::{Body, Key, TaskReport},
         message::Message,
         outbox::Change,
         record::Record,
@@ -129,21 +129,7 @@ impl Agent {
                 .into_iter()
                 .chain(slot.superseded.iter().map(|at| at.host))
                 .collect(),
-            (Key::Task(..), Some(Body::Task(report))) => {
-                // The keeper decides what follows; the predecessors, or under stop-first the
-                // successor, wait for this very report.
-                let Some(label) = &report.slot else {
-                    return Vec::new();
-                };
-                let slot = self.board.slot(label.service, label.index);
-                let slot = slot.map(|(_, slot)| slot);
-                let superseded = slot.into_iter().flat_map(|slot| &slot.superseded);
-                let successor = slot.filter(|slot| slot.order == HandOver::StopFirst);
-                let successor = successor.and_then(|slot| slot.host);
-                let keeper = self.index.keeper_of(label.service);
-                let hosts = superseded.map(|at| at.host).chain(keeper);
-                hosts.chain(successor).collect()
-            }
+            (Key::Task(..), Some(Body::Task(report))) => self.waiting_for(report),
             (Key::StopOrder(task), _) => self
                 .board
                 .task(*task)
@@ -156,6 +142,25 @@ impl Agent {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The keeper decides what follows, and whoever gave out the slot may be the keeper without our
+    /// knowledge; the predecessors, or under stop-first the successor, wait for this very report.
+    fn waiting_for(&self, report: &TaskReport) -> Vec<HostId> {
+        let Some(label) = &report.slot else {
+            return Vec::new();
+        };
+        let record = self.board.record(&Key::Slot(label.service, label.index));
+        let giver = record.map(|record| record.version.stamp.author);
+        let giver = giver.filter(|giver| self.board.is_up(*giver));
+        let slot = self.board.slot(label.service, label.index);
+        let slot = slot.map(|(_, slot)| slot);
+        let superseded = slot.into_iter().flat_map(|slot| &slot.superseded);
+        let successor = slot.filter(|slot| slot.order == HandOver::StopFirst);
+        let successor = successor.and_then(|slot| slot.host);
+        let keeper = self.index.keeper_of(label.service);
+        let hosts = superseded.map(|at| at.host).chain(keeper).chain(giver);
+        hosts.chain(successor).collect()
     }
 
     /// Whoever keeps a service now because a host is down has to know it, and of all others before

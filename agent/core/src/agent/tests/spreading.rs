@@ -1,16 +1,23 @@
 //! Who is told of a loss without fail, as one agent that agreed on it sends it.
 
-use super::{ME, NOW, agent, host, tell, version};
+use super::{ME, NOW, OTHER, PEER, agent, host, tell, version};
 use crate::{
     agent::Agent,
     cluster::{
-        body::{Body, Key, ServiceSettings, Standing, Verdict},
+        body::{
+            Body, Key, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, Verdict,
+        },
         message::Message,
         record::{Record, Version},
     },
-    effect::Effect,
+    effect::{Effect, Effects},
     ids::{HostId, ServiceId},
-    spec::options::ServiceOptions,
+    input::Input,
+    spec::{
+        options::{HandOver, ServiceOptions},
+        task_definition::TaskDefinition,
+    },
+    task::runtime::RuntimeEvent,
 };
 use std::sync::Arc;
 
@@ -92,4 +99,74 @@ fn whoever_found_the_second_in_line_down_tells_the_third_of_both() {
         }
     }
     assert!(tried >= 3, "{tried} services told something");
+}
+
+/// A service of one, whose slot is given to this host.
+fn given(id: ServiceId) -> Vec<Arc<Record>> {
+    let definition = TaskDefinition {
+        family: "web".to_owned(),
+        containers: Vec::new(),
+        volumes: Vec::new(),
+    };
+    let revision = ServiceRevision {
+        definition: definition.digest(),
+        family: "web".to_owned(),
+        revision: 1,
+    };
+    let slot = Slot {
+        host: Some(ME),
+        revision: revision.clone(),
+        adopted: None,
+        superseded: Vec::new(),
+        order: HandOver::StartFirst,
+        failures: 0,
+        reason: "so it was decided".to_owned(),
+    };
+    let by_epoch = |epoch, key, body| {
+        let version = Version {
+            epoch,
+            ..version(NOW.wall)
+        };
+        Record::new(key, version, Some(body))
+    };
+    let digest = revision.definition;
+    vec![
+        by_epoch(0, Key::Definition(digest), Body::Definition(definition)),
+        by_epoch(0, Key::ServiceRevision(id), Body::ServiceRevision(revision)),
+        by_epoch(
+            0,
+            Key::ServiceCount(id),
+            Body::ServiceCount(ServiceCount { desired: 1 }),
+        ),
+        by_epoch(1, Key::Slot(id, 0), Body::Slot(slot)),
+    ]
+}
+
+/// Where many hosts are lost at once, whoever is given a slot may not know yet who keeps it.
+#[test]
+fn what_becomes_of_a_slot_is_told_to_whoever_gave_it_out_and_to_the_keeper() {
+    let id = (1..).map(|number| ServiceId(number << 96));
+    let mut id = id.filter(|id| {
+        let keeper = among_many(*id).keeper_of(*id);
+        ![ME, OTHER, PEER].map(Some).contains(&keeper)
+    });
+    let id = id.next().expect("most are kept by others");
+    let mut agent = among_many(id);
+    for event in [
+        RuntimeEvent::Available {
+            version: "28".to_owned(),
+        },
+        RuntimeEvent::Listed(Vec::new()),
+    ] {
+        agent.step(NOW, Input::Runtime(event), &mut Effects::new());
+    }
+    let effects = tell(&mut agent, given(id));
+    let reported = |to| {
+        told(&effects, to)
+            .into_iter()
+            .any(|key| matches!(key, Key::Task(..)))
+    };
+    let keeper = agent.keeper_of(id).expect("there are hosts");
+    assert!(reported(keeper), "{effects:#?}");
+    assert!(reported(OTHER), "the author: {effects:#?}");
 }
