@@ -16,6 +16,7 @@ mod repairing;
 mod clocks;
 mod setting_aside;
 mod majority;
+mod asking;
 mod amid;
 
 use crate::{
@@ -324,6 +325,7 @@ impl Agent {
         self.on_giving_way_wake(now);
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
+            self.ask_again(now, fx);
             let up = self.membership.up();
             let repairs = !planted!(NeverRepairs) && !self.joining.is_stale();
             let peer = self.rng.index(up.len()).map(|index| up[index]);

@@ -40,6 +40,8 @@ pub const HOLDINGS_MAX: usize = 16_384;
 pub const BRANCHES_MAX: usize = 256;
 /// Records that one answer in a repair sends; the rest is for the next round.
 pub const REPAIR_BYTES_MAX: usize = 1024 * 1024;
+/// Slots of which their hosts are told again at a time, once in each repair interval.
+pub const ASKED_SLOTS_MAX: usize = 1_024;
 /// Peers that get a changed record from its author, and from each host that it is new to. One of
 /// them is the next one in the order of ids: so nobody is left out by chance, and few suffice.
 pub const FANOUT_AUTHOR: usize = 5;

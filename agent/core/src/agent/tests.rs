@@ -106,11 +106,15 @@ fn agent() -> Agent {
 }
 
 fn tell(agent: &mut Agent, records: Vec<Arc<Record>>) -> Vec<Effect> {
+    tell_at(NOW, agent, records)
+}
+
+fn tell_at(now: Now, agent: &mut Agent, records: Vec<Arc<Record>>) -> Vec<Effect> {
     let mut fx = Effects::new();
     let message = Message::Records(records);
     let (from, address) = (PEER, address(PEER));
     agent.step(
-        NOW,
+        now,
         Input::Message {
             from,
             address,

@@ -91,6 +91,9 @@ impl Agent {
             let message = Message::Records(ours.cloned().collect());
             self.send_to(from, message, fx);
         }
+        if let Some(from) = from {
+            self.answer_for(now, record, from, fx);
+        }
     }
 
     /// A verdict may be doubted. An agent that has no board of its own yet has no doubts.

@@ -147,6 +147,18 @@ impl Keeper {
         self.wakes.due(now.mono)
     }
 
+    /// Slots that were offered so long ago to hosts of which nothing was heard since.
+    pub fn unanswered(
+        &self,
+        now: Mono,
+        after: Span,
+    ) -> impl Iterator<Item = (ServiceId, SlotIndex)> {
+        let open = self.since.iter();
+        let open =
+            open.filter(move |(_, (_, open, at))| *open == Open::Offer && now.since(*at) >= after);
+        open.map(|(slot, _)| *slot)
+    }
+
     fn look_again(&mut self, slot: (ServiceId, SlotIndex), at: Mono) {
         self.wakes.add(slot.0, Some(slot.1), at);
     }

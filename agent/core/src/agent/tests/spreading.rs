@@ -1,6 +1,6 @@
 //! Who is told of a loss without fail, as one agent that agreed on it sends it.
 
-use super::{ME, NOW, OTHER, PEER, agent, host, tell, version};
+use super::{ME, NOW, OTHER, PEER, agent, host, tell, tell_at, version, wait};
 use crate::{
     agent::Agent,
     cluster::{
@@ -18,6 +18,7 @@ use crate::{
         task_definition::TaskDefinition,
     },
     task::runtime::RuntimeEvent,
+    time::{Now, Span, Wall},
 };
 use std::sync::Arc;
 
@@ -142,6 +143,22 @@ fn given(id: ServiceId) -> Vec<Arc<Record>> {
     ]
 }
 
+/// Its container runtime answers, and runs nothing yet.
+fn begin(agent: &mut Agent) {
+    let version = "28".to_owned();
+    for event in [
+        RuntimeEvent::Available { version },
+        RuntimeEvent::Listed(Vec::new()),
+    ] {
+        agent.step(NOW, Input::Runtime(event), &mut Effects::new());
+    }
+}
+
+fn has_report(effects: &[Effect], to: HostId) -> bool {
+    let mut told = told(effects, to).into_iter();
+    told.any(|key| matches!(key, Key::Task(..)))
+}
+
 /// Where many hosts are lost at once, whoever is given a slot may not know yet who keeps it.
 #[test]
 fn what_becomes_of_a_slot_is_told_to_whoever_gave_it_out_and_to_the_keeper() {
@@ -152,21 +169,46 @@ fn what_becomes_of_a_slot_is_told_to_whoever_gave_it_out_and_to_the_keeper() {
     });
     let id = id.next().expect("most are kept by others");
     let mut agent = among_many(id);
-    for event in [
-        RuntimeEvent::Available {
-            version: "28".to_owned(),
-        },
-        RuntimeEvent::Listed(Vec::new()),
-    ] {
-        agent.step(NOW, Input::Runtime(event), &mut Effects::new());
-    }
+    begin(&mut agent);
     let effects = tell(&mut agent, given(id));
-    let reported = |to| {
-        told(&effects, to)
-            .into_iter()
-            .any(|key| matches!(key, Key::Task(..)))
-    };
     let keeper = agent.keeper_of(id).expect("there are hosts");
-    assert!(reported(keeper), "{effects:#?}");
-    assert!(reported(OTHER), "the author: {effects:#?}");
+    assert!(has_report(&effects, keeper), "{effects:#?}");
+    assert!(has_report(&effects, OTHER), "the author: {effects:#?}");
+}
+
+/// Whoever keeps the service now may not have heard of it, however long ago it was said.
+#[test]
+fn whoever_is_told_of_its_slot_again_says_what_became_of_it() {
+    let id = ServiceId(1 << 96);
+    let mut agent = among_many(id);
+    begin(&mut agent);
+    let records = given(id);
+    let slot = records.last().expect("it is the slot").clone();
+    tell(&mut agent, records);
+    // It comes from several sides at first.
+    assert!(!has_report(&tell(&mut agent, vec![slot.clone()]), PEER));
+    let later = Now {
+        mono: NOW.mono + Span::from_secs(2),
+        wall: Wall(NOW.wall.0 + 2_000),
+    };
+    let effects = tell_at(later, &mut agent, vec![slot]);
+    assert!(has_report(&effects, PEER), "{effects:#?}");
+}
+
+#[test]
+fn a_host_that_says_nothing_of_its_slot_is_told_of_it_again() {
+    let mut ids = (1..).map(|number| ServiceId(number << 96));
+    let id = ids.find(|id| among_many(*id).keeper_of(*id) == Some(ME));
+    let id = id.expect("it keeps some");
+    let mut agent = among_many(id);
+    begin(&mut agent);
+    let mut records = given(id);
+    records.pop();
+    tell(&mut agent, records);
+    let (_, slot) = agent.board().slot(id, 0).expect("it was placed");
+    let holder = slot.host.filter(|host| *host != ME);
+    let holder = holder.expect("on some other host");
+    let again = |effects: &[Effect]| told(effects, holder).contains(&Key::Slot(id, 0));
+    assert!(!again(&wait(&mut agent, Span::from_ms(900))));
+    assert!(again(&wait(&mut agent, Span::from_secs(3))));
 }
