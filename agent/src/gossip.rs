@@ -169,6 +169,8 @@ struct Limits {
     /// A connection that we opened and do not use is closed after this; less than the above, so
     /// that nobody sends into a connection which the other side is closing.
     dialed_idle_max: Duration,
+    /// A connection younger than this shows who is at its other end.
+    dialed_known_for: Duration,
     frame_wait_max: Duration,
     frames_kib_max: usize,
     lanes_max: usize,
@@ -186,6 +188,7 @@ impl Default for Limits {
             handshake_wait_max: Duration::from_secs(3),
             accepted_idle_max: Duration::from_secs(120),
             dialed_idle_max: Duration::from_secs(60),
+            dialed_known_for: Duration::from_secs(1),
             frame_wait_max: Duration::from_secs(30),
             frames_kib_max: 64 * 1_024,
             lanes_max: 1_024,

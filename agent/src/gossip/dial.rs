@@ -205,6 +205,11 @@ async fn deliver(
     link: &mut Option<Link>,
     frame: &Queued,
 ) -> Result<(), Failure> {
+    // A machine without power closes nothing, and another one may have its address by now.
+    let is_doubtful = |link: &mut Link| {
+        !is_for(frame, link) && link.made.elapsed() >= shared.limits.dialed_known_for
+    };
+    link.take_if(is_doubtful);
     let link = match link {
         Some(link) => link,
         None => {
@@ -213,7 +218,7 @@ async fn deliver(
             link.insert(dialed.map_err(|_| Failure::Refused(Cause::TooSlow))??)
         }
     };
-    if frame.to != HostId::default() && frame.to != link.peer.host {
+    if !is_for(frame, link) {
         shared.tally.drop(Cause::WrongDestination, to);
         return Ok(());
     }
@@ -221,6 +226,10 @@ async fn deliver(
         .await?;
     shared.tally.frames_sent.add(frame.payload.len());
     Ok(())
+}
+
+fn is_for(frame: &Queued, link: &Link) -> bool {
+    frame.to == HostId::default() || frame.to == link.peer.host
 }
 
 async fn dial(shared: &Shared, to: SocketAddr, to_host: HostId) -> Result<Link, Failure> {

@@ -31,7 +31,7 @@ use snow::{Builder, HandshakeState, TransportState};
 use std::{
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -68,6 +68,7 @@ pub(super) struct Link {
     pub(super) peer: Hello,
     /// What both sides shook hands with.
     pub(super) key: KeyId,
+    pub(super) made: Instant,
 }
 
 /// Why a connection ended.
@@ -125,6 +126,7 @@ impl Link {
             noise,
             peer,
             key: key.id,
+            made: Instant::now(),
         };
         link.write_chunk(&[]).await?;
         Ok(link)
@@ -171,6 +173,7 @@ impl Link {
             noise,
             peer,
             key: key.id,
+            made: Instant::now(),
         };
         let mut confirmed = Vec::new();
         link.read_chunk(&mut confirmed, 0).await?;

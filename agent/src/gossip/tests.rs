@@ -7,14 +7,15 @@ use expect_test::{Expect, expect};
 use holdfast_core::rng::Rng;
 use std::{collections::BTreeMap, error::Error, net::Ipv4Addr, time::Instant};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
 };
 
 const NOW_MS: u64 = 1_000_000_000;
 const NIL: HostId = HostId(0);
 const A: HostId = HostId(0xa);
 const B: HostId = HostId(0xb);
+const C: HostId = HostId(0xc);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Peer {
@@ -398,6 +399,38 @@ async fn a_peer_that_restarts_is_dialed_again() {
     assert_eq!(a.transport.counters().connections_opened, 2);
 }
 
+/// Where a machine lost its power nobody closes the connection to it: it stays as it was, and all
+/// that was for the machine that came in its place was dropped.
+#[tokio::test]
+async fn a_new_machine_at_the_address_of_one_without_power_is_dialed() {
+    let limits = Limits {
+        dialed_known_for: Duration::ZERO,
+        ..Limits::default()
+    };
+    let a = start_within(config(A), 1, limits).await;
+    let (mut old, mut new) = (start(config(B)).await, start(config(C)).await);
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = address.local_addr().unwrap();
+    // Who comes first reaches the old machine, and stays connected; all others the new one.
+    let machines = [old.at, new.at, new.at];
+    let cables = tokio::spawn(async move {
+        for machine in machines {
+            let (mut near, _) = address.accept().await.unwrap();
+            let mut far = TcpStream::connect(machine).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    a.send(at, B, Via::Stream, b"for the old one");
+    assert_eq!(old.receive().await.payload, b"for the old one");
+    a.send(at, C, Via::Stream, b"for the new one");
+    assert_eq!(new.receive().await.payload, b"for the new one");
+    // Who is not there any more is looked for, in vain, and nobody else is given what was for it.
+    a.send(at, B, Via::Stream, b"for nobody");
+    a.until_dropped(Cause::WrongDestination, 1).await;
+    cables.await.unwrap();
+    assert!(old.inbox.is_empty() && new.inbox.is_empty());
+}
+
 #[tokio::test]
 async fn a_connection_that_is_not_used_is_closed_and_made_again() {
     let dialed_idle_max = Duration::from_millis(20);
@@ -469,7 +502,7 @@ async fn keys_change_live_for_datagrams_and_streams_and_the_old_one_ends() {
         }
     }
     // Whoever still seals with the old one is a stranger, and is not heard before one who is none.
-    let c = start(config(HostId(0xc))).await;
+    let c = start(config(C)).await;
     c.send(b.at, B, Via::Datagram, b"hello?");
     c.send(b.at, B, Via::Stream, b"hello?");
     // The connection that was open when its key ended is one of these.

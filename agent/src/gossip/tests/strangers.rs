@@ -64,10 +64,10 @@ async fn strangers_are_dropped_and_the_cause_is_told() {
 #[tokio::test]
 async fn what_is_meant_for_another_host_is_dropped() {
     let (a, mut b) = (start(config(A)).await, start(config(B)).await);
-    a.send(b.at, HostId(0xc), Via::Datagram, b"not yours");
+    a.send(b.at, C, Via::Datagram, b"not yours");
     b.until_dropped(Cause::WrongDestination, 1).await;
     // A stream's dialer learns in the handshake who is there, and does not even send.
-    a.send(b.at, HostId(0xc), Via::Stream, b"not yours");
+    a.send(b.at, C, Via::Stream, b"not yours");
     a.until_dropped(Cause::WrongDestination, 1).await;
     a.send(b.at, B, Via::Stream, b"yours");
     assert_eq!(b.receive().await.payload, b"yours");
