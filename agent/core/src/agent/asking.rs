@@ -51,7 +51,8 @@ impl Agent {
         }
     }
 
-    /// Says what became of a slot of ours to whoever tells us of it again.
+    /// Says what became of a slot of ours to whoever tells us of it again. What a host has from
+    /// before it was away, nobody may want to hear any more.
     pub(super) fn answer_for(&self, now: Now, record: &Record, from: HostId, fx: &mut Effects) {
         let (Key::Slot(service, index), Some(Body::Slot(slot))) = (&record.key, &record.body)
         else {
@@ -59,7 +60,7 @@ impl Agent {
         };
         let me = self.config.host;
         let is_news = now.wall.0.abs_diff(record.version.stamp.wall.0) < NEWS_MS;
-        if slot.host != Some(me) || is_news {
+        if slot.host != Some(me) || is_news || !self.joining.is_done() {
             return;
         }
         let generation = record.version.epoch;
