@@ -9,14 +9,11 @@ use super::Agent;
 use crate::{
     cluster::{
         body::{Body, Key},
-        message::Message,
         record::Record,
-        repair,
     },
     effect::Effects,
     ids::HostId,
     limits,
-    schedule::copy::serves,
     time::{Now, Span},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -45,9 +42,7 @@ impl Agent {
             }
         }
         for (host, slots) in asked {
-            for slots in repair::chunks(slots, limits::DATAGRAM_MESSAGE_BYTES_MAX) {
-                self.send_to(host, Message::Records(slots), fx);
-            }
+            self.send_records(host, slots, fx);
         }
     }
 
@@ -63,16 +58,8 @@ impl Agent {
         if slot.host != Some(me) || is_news || !self.joining.is_done() {
             return;
         }
-        let generation = record.version.epoch;
-        let copies = self.board.copies(*service, *index);
-        let ours = copies.filter(|(host, task, report)| {
-            let is_adopted = slot.adopted == Some(*task);
-            *host == me && (is_adopted || serves(report, *index, generation))
-        });
-        let ours = ours.filter_map(|(_, task, _)| self.board.record(&Key::Task(me, task)));
-        let ours: Vec<_> = ours.take(ANSWERS_MAX).cloned().collect();
-        for ours in repair::chunks(ours, limits::DATAGRAM_MESSAGE_BYTES_MAX) {
-            self.send_to(from, Message::Records(ours), fx);
-        }
+        let ours = self.tasks_for((*service, *index), (record.version.epoch, slot));
+        let ours = ours.filter_map(|task| self.board.record(&Key::Task(me, task)));
+        self.send_records(from, ours.take(ANSWERS_MAX).cloned().collect(), fx);
     }
 }

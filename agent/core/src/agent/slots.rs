@@ -168,10 +168,8 @@ impl Agent {
             .filter(|index| *index < service.desired && scope.covers(*index));
         let offer = |index| {
             let (generation, slot) = self.board.slot(id, index)?;
-            let mut copies = self.board.copies(id, index);
-            let is_served = copies.any(|(on, task, report)| {
-                on == me && (slot.adopted == Some(task) || serves(report, index, generation))
-            });
+            let mut tasks = self.tasks_for((id, index), (generation, slot));
+            let is_served = tasks.next().is_some();
             let begins = !is_served && awaited(&self.board, id, slot).is_none();
             begins.then(|| Offer {
                 index,
@@ -181,6 +179,20 @@ impl Agent {
             })
         };
         naming_me.filter_map(offer).collect()
+    }
+
+    /// This host's tasks for a slot as it is now, whatever became of them.
+    pub(super) fn tasks_for(
+        &self,
+        (service, index): (ServiceId, SlotIndex),
+        (generation, slot): (Generation, &Slot),
+    ) -> impl Iterator<Item = TaskId> {
+        let (me, adopted) = (self.config.host, slot.adopted);
+        let copies = self.board.copies(service, index);
+        let ours = copies.filter(move |(host, task, report)| {
+            *host == me && (adopted == Some(*task) || serves(report, index, generation))
+        });
+        ours.map(|(_, task, _)| task)
     }
 
     /// The host has the last word: it starts the task, or says why not.

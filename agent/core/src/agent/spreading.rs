@@ -114,10 +114,14 @@ impl Agent {
         }
         parcels.remove(&self.config.host);
         for (peer, records) in parcels {
-            let records: Vec<_> = records.into_values().collect();
-            for records in repair::chunks(records, limits::DATAGRAM_MESSAGE_BYTES_MAX) {
-                self.send_to(peer, Message::Records(records), fx);
-            }
+            self.send_records(peer, records.into_values().collect(), fx);
+        }
+    }
+
+    /// Sends records in as few datagrams as they fit into.
+    pub(super) fn send_records(&self, host: HostId, records: Vec<Arc<Record>>, fx: &mut Effects) {
+        for records in repair::chunks(records, limits::DATAGRAM_MESSAGE_BYTES_MAX) {
+            self.send_to(host, Message::Records(records), fx);
         }
     }
 
@@ -153,8 +157,10 @@ impl Agent {
         let record = self.board.record(&Key::Slot(label.service, label.index));
         let giver = record.map(|record| record.version.stamp.author);
         let giver = giver.filter(|giver| self.board.is_up(*giver));
-        let slot = self.board.slot(label.service, label.index);
-        let slot = slot.map(|(_, slot)| slot);
+        let slot = record.and_then(|record| match &record.body {
+            Some(Body::Slot(slot)) => Some(slot),
+            _ => None,
+        });
         let superseded = slot.into_iter().flat_map(|slot| &slot.superseded);
         let successor = slot.filter(|slot| slot.order == HandOver::StopFirst);
         let successor = successor.and_then(|slot| slot.host);

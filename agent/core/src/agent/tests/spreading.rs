@@ -76,17 +76,18 @@ fn whoever_found_the_second_in_line_down_tells_the_third_of_both() {
         let id = ServiceId(number << 96);
         let mut agent = among_many(id);
         let first = agent.keeper_of(id).expect("there are hosts");
-        let voters: Vec<HostId> = (2..=HOSTS).map(|number| HostId(number << 96)).collect();
-        tell(&mut agent, vec![down(first, &voters)]);
+        let everybody: Vec<HostId> = (2..=HOSTS).map(|number| HostId(number << 96)).collect();
+        tell(&mut agent, vec![down(first, &everybody)]);
         let second = agent.keeper_of(id).expect("there are hosts");
         // Anew, and the other way round.
         let mut agent = among_many(id);
-        let voters: Vec<HostId> = [ME].into_iter().chain(voters).collect();
-        let voters = voters.into_iter().filter(|host| *host != first);
-        let voters: Vec<HostId> = voters.filter(|host| *host != second).collect();
-        tell(&mut agent, vec![down(second, &voters)]);
-        let others = &voters[1..];
-        let effects = tell(&mut agent, vec![down(first, others)]);
+        let left = everybody.into_iter();
+        let others: Vec<HostId> = left.filter(|h| ![first, second].contains(h)).collect();
+        tell(
+            &mut agent,
+            vec![down(second, &[&[ME], &others[..]].concat())],
+        );
+        let effects = tell(&mut agent, vec![down(first, &others)]);
         let third = agent.keeper_of(id).expect("there are hosts");
         let are_down = [first, second].map(|host| agent.board().is_down(host));
         // Of those that it observes itself it is not so easily persuaded.
