@@ -9,7 +9,7 @@ use super::{
 };
 use bollard::{Docker as Client, errors::Error as DockerError};
 use holdfast_core::{
-    ids::HostId,
+    ids::{HostId, RuntimeId},
     task::runtime::{RuntimeCommand, RuntimeEvent},
     time::Span,
 };
@@ -19,7 +19,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     thread::available_parallelism,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) pulls: Semaphore,
     /// Pulls under way, by image: many tasks of one image are one pull.
     pub(crate) pulling: Mutex<BTreeMap<String, Arc<Pull>>>,
+    /// The last container that died, and when we heard of it.
+    pub(crate) died: Mutex<Option<(RuntimeId, Instant)>>,
     client: Mutex<Option<Client>>,
     ledger: Mutex<Ledger>,
     events: mpsc::Sender<RuntimeEvent>,
@@ -82,6 +84,7 @@ impl Docker {
             stops: Semaphore::new(STOPS_MAX),
             pulls: Semaphore::new(PULLS_MAX),
             pulling: Mutex::default(),
+            died: Mutex::default(),
             client: Mutex::default(),
             ledger: Mutex::default(),
             events,

@@ -1,7 +1,12 @@
 //! Docker's event stream: containers that died, were killed for memory, or were removed.
 
 use super::{
-    docker::Shared, failure::CallError, labels::ours, ledger::Ledger, list::filters, timestamp,
+    docker::{Shared, lock},
+    failure::CallError,
+    labels::ours,
+    ledger::Ledger,
+    list::filters,
+    timestamp,
 };
 use bollard::{Docker as Client, models::EventMessage, query_parameters::EventsOptions};
 use futures_util::StreamExt;
@@ -10,7 +15,7 @@ use holdfast_core::{
     task::runtime::{Exit, Labels, RuntimeEvent},
     time::Wall,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 use tracing::{debug, warn};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -153,6 +158,7 @@ async fn on_die(
     code: Option<i32>,
     at: Wall,
 ) {
+    *lock(&shared.died) = Some((runtime_id, Instant::now()));
     let event = |ledger: &mut Ledger| {
         // A container of an earlier agent isn't known before the first comparison, which must
         // not take back what is told here.

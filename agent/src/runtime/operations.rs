@@ -1,7 +1,7 @@
 //! One worker for each command: does it, and answers with exactly the event that the core awaits.
 
 use super::{
-    docker::{START_TIMEOUT_FACTOR, Shared, bounded},
+    docker::{START_TIMEOUT_FACTOR, Shared, bounded, lock},
     failure::{CallError, Operation},
     labels::{NotOurs, container_name, ours},
     ledger::Ledger,
@@ -35,6 +35,9 @@ const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// A create or start that takes longer hangs on something, and keeps no core busy.
 const TURN_MAX: Duration = Duration::from_secs(5);
+
+/// How long a start waits for Docker to clear up after a container that has just died.
+const CLEARED_WITHIN: Duration = Duration::from_millis(200);
 
 /// The container that a command is about.
 #[derive(Clone, Debug)]
@@ -263,6 +266,7 @@ async fn start_and_inspect(
     let id = runtime_id.to_string();
     let start_failed = |err: &CallError| Operation::Start.failed(err);
     let client = shared.client().map_err(|err| start_failed(&err))?;
+    await_cleared(shared).await;
     let outcome = in_turn(shared, client.start_container(&id, None)).await;
     match &outcome {
         Err(err) if !err.leaves_doubt() => return Err(start_failed(err)),
@@ -293,6 +297,25 @@ async fn start_and_inspect(
         status,
         ports,
     })
+}
+
+/// Waits until Docker has cleared up after the last container that died, for a moment at most.
+///
+/// Docker tells of a death first and takes the container's network down then, which is over after
+/// some 50 ms; beside a start, which wants the kernel's same lock, it takes three times as long
+/// and the start, too. Meanwhile Docker holds the container's own lock, and an inspection waits
+/// for that.
+async fn await_cleared(shared: &Shared) {
+    let died = *lock(&shared.died);
+    let Some((runtime_id, at)) = died else {
+        return;
+    };
+    if let Some(left) = CLEARED_WITHIN.checked_sub(at.elapsed()) {
+        // Whatever is answered: that it is answered is what counts.
+        timeout(left, inspect(shared, &runtime_id.to_string()))
+            .await
+            .ok();
+    }
 }
 
 async fn on_stop(shared: &Shared, target: Target, grace: Span) {

@@ -8,8 +8,9 @@ use bollard::{
     Docker as Client,
     models::ContainerCreateBody,
     query_parameters::{
-        CreateContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-        LogsOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, EventsOptionsBuilder, KillContainerOptionsBuilder,
+        ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+        StopContainerOptionsBuilder,
     },
 };
 use futures_util::StreamExt;
@@ -27,7 +28,7 @@ use std::{
     process,
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::{runtime, sync::mpsc, time::timeout};
 
@@ -191,6 +192,28 @@ impl Story {
         runtime_id
     }
 
+    /// What happened to networks until now: the action and the container.
+    async fn network_events(&self, since: SystemTime) -> Vec<(String, RuntimeId)> {
+        let seconds = |at: SystemTime| {
+            let at = at.duration_since(UNIX_EPOCH).expect("after 1970");
+            format!("{}.{:09}", at.as_secs(), at.subsec_nanos())
+        };
+        let options = EventsOptionsBuilder::new()
+            .since(&seconds(since))
+            .until(&seconds(SystemTime::now()))
+            .filters(&HashMap::from([("type", vec!["network"])]))
+            .build();
+        let events = self.client.events(Some(options));
+        let told = events.map(|event| {
+            let event = event.expect("Docker tells its events");
+            let attributes = event.actor.and_then(|actor| actor.attributes);
+            let container = attributes.and_then(|mut map| map.remove("container"));
+            let id = container.unwrap_or_default().parse().ok()?;
+            Some((event.action.unwrap_or_default(), id))
+        });
+        told.filter_map(async |event| event).collect().await
+    }
+
     /// Awaits the event that is looked for; others (duplicates are harmless) pass.
     async fn until<T>(
         &mut self,
@@ -318,6 +341,30 @@ async fn a_container_killed_by_hand_is_told_at_once() {
         .await
         .expect("it is there");
     story.until("Removed", removed).await;
+}
+
+/// Docker tells of a death before it takes down the network; a start beside that is slow.
+#[tokio::test]
+async fn a_start_right_after_a_death_waits_until_docker_has_cleared_up() {
+    let Some(mut story) = Story::begin().await else {
+        return;
+    };
+    for round in 0..3 {
+        let (old, old_id) = story.running(round * 2, "run").await;
+        let new = story.create(round * 2 + 1, "run");
+        let new_id = story.created(&new).await;
+        let since = SystemTime::now();
+        story.stop(&old, old_id, Span::ZERO);
+        story.exited(&old).await;
+        story.started(&new, new_id).await;
+        let told = story.network_events(since).await;
+        let order: Vec<(&str, bool)> = told
+            .iter()
+            .filter(|(_, id)| [old_id, new_id].contains(id))
+            .map(|(action, id)| (action.as_str(), *id == new_id))
+            .collect();
+        assert_eq!(order, [("disconnect", false), ("connect", true)]);
+    }
 }
 
 #[tokio::test]
