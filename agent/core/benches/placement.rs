@@ -27,10 +27,7 @@ use holdfast_core::{
     task::{runtime::SlotLabel, status::TaskStatus},
     time::{Mono, Now, Wall},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeSet, time::Instant};
 
 const HOSTS: u64 = 10_000;
 /// Services of 5,000 tasks that run already: ten tasks on each host.
@@ -117,20 +114,15 @@ fn definition(memory_mib: u32) -> TaskDefinition {
     let container = Container {
         name: "main".to_owned(),
         image: "web:1".to_owned(),
-        command: vec![],
-        entry_point: vec![],
-        environment: BTreeMap::new(),
         cpu: 64,
         memory_mib,
         essential: true,
-        ports: vec![],
-        mounts: vec![],
-        stop_timeout_s: None,
+        ..Container::default()
     };
     TaskDefinition {
         family: "web".to_owned(),
         containers: vec![container],
-        volumes: vec![],
+        ..TaskDefinition::default()
     }
 }
 

@@ -94,6 +94,10 @@ mod switch {
         IgnoresRemovals,
         /// replaces what crashes without waiting
         NeverBacksOff,
+        /// starts containers before those that they wait for
+        StartsOutOfOrder,
+        /// stops a container while others that depend on it run
+        StopsOutOfOrder,
         /// lets a task go on without an essential container
         IgnoresTheEssential,
         /// replaces at once whatever was lost, however much it was

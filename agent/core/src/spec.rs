@@ -1,7 +1,9 @@
 //! What people ask for, parsed: whatever has one of these types is valid.
 
+mod describe;
 pub mod ecs_fields;
 pub mod error;
+pub mod linux;
 mod parse;
 pub mod options;
 pub mod read;

@@ -3,6 +3,7 @@
 pub mod status;
 pub mod runtime;
 pub mod container;
+pub mod order;
 pub mod machine;
 pub mod roster;
 

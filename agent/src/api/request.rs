@@ -15,7 +15,7 @@ pub(crate) const PAGE_MAX: u32 = 100;
 
 const MAX_RESULTS: Range = Range {
     min: 1,
-    max: PAGE_MAX,
+    max: PAGE_MAX as i64,
     unit: " results",
 };
 

@@ -249,11 +249,11 @@ fn container_json(
     let defined = view.defined(report, &container.name);
     set_if(&mut answer, "image", defined.map(|c| c.image.as_str()));
     set_if(&mut answer, "cpu", defined.map(|c| c.cpu.to_string()));
-    set_if(
-        &mut answer,
-        "memory",
-        defined.map(|c| c.memory_mib.to_string()),
-    );
+    let limit = defined.map(|c| c.memory_mib).filter(|mib| *mib != 0);
+    set_if(&mut answer, "memory", limit.map(|mib| mib.to_string()));
+    let reserved = defined.and_then(|c| c.memory_reservation_mib);
+    let reserved = reserved.map(|mib| mib.to_string());
+    set_if(&mut answer, "memoryReservation", reserved);
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let runtime_id = container.runtime_id.map(|id| id.to_string());
     set_if(&mut answer, "runtimeId", runtime_id);

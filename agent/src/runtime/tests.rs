@@ -1,6 +1,7 @@
 //! The runtime's tests: what they share. `contract` and `real` need a Docker Engine,
 //! `fake` brings its own.
 
+pub(crate) mod asked;
 mod contract;
 mod fake;
 mod real;
@@ -9,11 +10,11 @@ use super::{Docker, DockerConfig};
 use bollard::Docker as Client;
 use holdfast_core::{
     ids::{Digest, HostId, ServiceId, TaskId},
-    spec::task_definition::Container,
+    spec::task_definition::{Container, NetworkMode},
     task::runtime::{CreateContainer, Labels, RuntimeEvent, SlotLabel},
     time::Span,
 };
-use std::{collections::BTreeMap, env, path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 
 /// Far beyond what a loaded machine needs; only a failing test waits for it.
@@ -81,16 +82,10 @@ pub(crate) fn create(image: &str) -> CreateContainer {
         container: Container {
             name: "web".to_owned(),
             image: image.to_owned(),
-            command: vec![],
-            entry_point: vec![],
-            environment: BTreeMap::new(),
-            cpu: 0,
-            memory_mib: 0,
             essential: true,
-            ports: vec![],
-            mounts: vec![],
-            stop_timeout_s: None,
+            ..Container::default()
         },
+        network: NetworkMode::Bridge,
         volumes: vec![],
     }
 }

@@ -1,13 +1,19 @@
 //! A container of a task definition as Docker's `POST /containers/create` wants it.
 
 use super::labels::labels_to_map;
-use bollard::models::{ContainerCreateBody, HostConfig, PortBinding, PortMap};
-use bollard::models::{RestartPolicy, RestartPolicyNameEnum};
+use bollard::models::{
+    ContainerCreateBody, DeviceMapping, HostConfig, PortBinding, PortMap, ResourcesUlimits,
+    RestartPolicy, RestartPolicyNameEnum,
+};
 use holdfast_core::{
-    spec::task_definition::{Mount, Protocol, Volume},
+    spec::{
+        linux::{Device, DevicePermission, Tmpfs, Ulimit},
+        task_definition::{Container, HostEntry, Mount, NetworkMode, Protocol, Volume},
+    },
     task::runtime::CreateContainer,
     time::Span,
 };
+use std::collections::HashMap;
 
 /// What Linux takes as CPU shares.
 const CPU_SHARES_MIN: i64 = 2;
@@ -29,13 +35,25 @@ pub(crate) fn translate(
 ) -> Result<ContainerCreateBody, TranslateError> {
     let container = &create.container;
     let environment = container.environment.iter();
-    let binds = container
-        .mounts
-        .iter()
-        .map(|mount| bind(mount, &create.volumes));
     let stop_timeout_s = match container.stop_timeout_s {
         Some(seconds) => i64::from(seconds),
         None => grace_seconds(stop_grace_default),
+    };
+    let host = HostConfig {
+        binds: some(binds(create)?),
+        port_bindings: Some(PortMap::from_iter(port_bindings(create)))
+            .filter(|map| !map.is_empty()),
+        network_mode: Some(create.network.as_str().to_owned()),
+        // Tasks are one-shot: what has ended is replaced by a new task, perhaps elsewhere.
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        auto_remove: Some(false),
+        dns: some(container.dns_servers.clone()),
+        dns_search: some(container.dns_search_domains.clone()),
+        extra_hosts: some(container.extra_hosts.iter().map(host_line).collect()),
+        ..HostConfig::default()
     };
     Ok(ContainerCreateBody {
         image: Some(container.image.clone()),
@@ -52,32 +70,128 @@ pub(crate) fn translate(
                 .map(|(port, _)| port)
                 .collect(),
         ),
-        labels: Some(labels_to_map(&create.labels)),
+        labels: Some(labels(create)),
         stop_timeout: Some(stop_timeout_s),
-        host_config: Some(HostConfig {
-            cpu_shares: (container.cpu != 0)
-                .then(|| i64::from(container.cpu).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)),
-            memory: (container.memory_mib != 0)
-                .then(|| i64::from(container.memory_mib) * BYTES_PER_MIB),
-            binds: some(binds.collect::<Result<_, _>>()?),
-            port_bindings: Some(PortMap::from_iter(port_bindings(create)))
-                .filter(|map| !map.is_empty()),
-            network_mode: Some("bridge".to_owned()),
-            // Tasks are one-shot: what has ended is replaced by a new task, perhaps elsewhere.
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::NO),
-                maximum_retry_count: None,
-            }),
-            auto_remove: Some(false),
-            ..HostConfig::default()
-        }),
+        hostname: container.hostname.clone(),
+        user: container.user.clone(),
+        working_dir: container.working_directory.clone(),
+        open_stdin: container.interactive,
+        tty: container.pseudo_terminal,
+        host_config: Some(ask_kernel(resources(host, container), container)),
         ..ContainerCreateBody::default()
     })
+}
+
+/// Those of the definition and ours, which it cannot have.
+fn labels(create: &CreateContainer) -> HashMap<String, String> {
+    let mut labels: HashMap<_, _> = create.container.labels.clone().into_iter().collect();
+    labels.extend(labels_to_map(&create.labels));
+    labels
+}
+
+fn host_line(entry: &HostEntry) -> String {
+    format!("{}:{}", entry.hostname, entry.address)
+}
+
+fn resources(host: HostConfig, container: &Container) -> HostConfig {
+    let limit = (container.memory_mib != 0).then(|| bytes(container.memory_mib));
+    let linux = &container.linux;
+    HostConfig {
+        cpu_shares: (container.cpu != 0)
+            .then(|| i64::from(container.cpu).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)),
+        memory: limit,
+        memory_reservation: container.memory_reservation_mib.map(bytes),
+        // Docker counts memory and swap together.
+        memory_swap: linux
+            .max_swap_mib
+            .map(|swap| limit.unwrap_or(0) + bytes(swap)),
+        memory_swappiness: linux
+            .swappiness
+            .filter(|_| linux.max_swap_mib.is_some())
+            .map(i64::from),
+        shm_size: linux.shared_memory_mib.map(bytes),
+        ulimits: some(container.ulimits.iter().map(ulimit).collect()),
+        ..host
+    }
+}
+
+fn ask_kernel(host: HostConfig, container: &Container) -> HostConfig {
+    let linux = &container.linux;
+    let tmpfs = linux.tmpfs.iter().map(tmpfs);
+    let controls = container.system_controls.iter();
+    let controls = controls.map(|control| (control.namespace.clone(), control.value.clone()));
+    HostConfig {
+        privileged: container.privileged,
+        readonly_rootfs: container.read_only_root,
+        security_opt: some(
+            container
+                .security_options
+                .iter()
+                .map(|one| security(one))
+                .collect(),
+        ),
+        cap_add: some(linux.capabilities_add.clone()),
+        cap_drop: some(linux.capabilities_drop.clone()),
+        devices: some(linux.devices.iter().map(device).collect()),
+        init: linux.init,
+        tmpfs: Some(tmpfs.collect()).filter(|map: &HashMap<_, _>| !map.is_empty()),
+        sysctls: Some(controls.collect()).filter(|map: &HashMap<_, _>| !map.is_empty()),
+        ..host
+    }
+}
+
+fn ulimit(ulimit: &Ulimit) -> ResourcesUlimits {
+    ResourcesUlimits {
+        name: Some(ulimit.name.clone()),
+        soft: Some(ulimit.soft),
+        hard: Some(ulimit.hard),
+    }
+}
+
+fn device(device: &Device) -> DeviceMapping {
+    let letter = |permission: &DevicePermission| match permission {
+        DevicePermission::Read => 'r',
+        DevicePermission::Write => 'w',
+        DevicePermission::Mknod => 'm',
+    };
+    let permissions: String = device.permissions.iter().map(letter).collect();
+    let inside = device.container_path.as_ref();
+    DeviceMapping {
+        path_on_host: Some(device.host_path.clone()),
+        path_in_container: Some(inside.unwrap_or(&device.host_path).clone()),
+        cgroup_permissions: Some(match permissions.is_empty() {
+            true => "rwm".to_owned(),
+            false => permissions,
+        }),
+    }
+}
+
+fn tmpfs(tmpfs: &Tmpfs) -> (String, String) {
+    let mut options = vec![format!("size={}m", tmpfs.size_mib)];
+    options.extend(tmpfs.options.iter().cloned());
+    (tmpfs.container_path.clone(), options.join(","))
+}
+
+/// ECS writes a colon where Docker wants an equals sign.
+fn security(option: &str) -> String {
+    match option.split_once(':') {
+        Some((kind, value)) => format!("{kind}={value}"),
+        None => option.to_owned(),
+    }
+}
+
+fn bytes(mib: u32) -> i64 {
+    i64::from(mib) * BYTES_PER_MIB
 }
 
 /// Whole seconds, rounded up: that is how Docker takes a grace.
 pub(crate) fn grace_seconds(grace: Span) -> i64 {
     i64::try_from(grace.0.div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
+fn binds(create: &CreateContainer) -> Result<Vec<String>, TranslateError> {
+    let mounts = create.container.mounts.iter();
+    mounts.map(|mount| bind(mount, &create.volumes)).collect()
 }
 
 /// As a bind and not as Docker's newer mount: a bind makes a missing directory, as ECS promises.
@@ -101,9 +215,13 @@ fn bind(mount: &Mount, volumes: &[Volume]) -> Result<String, TranslateError> {
     ))
 }
 
-/// In the definition's order. One container port may have several host ports.
+/// In the definition's order. One container port may have several host ports; in the host's
+/// network there is nothing to map.
 fn port_bindings(create: &CreateContainer) -> Vec<(String, Option<Vec<PortBinding>>)> {
     let mut bindings: Vec<(String, Option<Vec<PortBinding>>)> = Vec::new();
+    if create.network != NetworkMode::Bridge {
+        return bindings;
+    }
     for mapping in &create.container.ports {
         let protocol = match mapping.protocol {
             Protocol::Tcp => "tcp",
@@ -131,190 +249,4 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::runtime::tests::{create, labels, slot};
-    use expect_test::{Expect, expect};
-    use holdfast_core::spec::task_definition::{Container, PortMapping};
-    use holdfast_core::task::runtime::Labels;
-
-    fn check(create: &CreateContainer, expected: Expect) {
-        let text = match translate(create, Span::from_secs(30)) {
-            Ok(mut body) => {
-                assert_eq!(body.labels.take(), Some(labels_to_map(&create.labels)));
-                let value = serde_json::to_value(&body).expect("a body always encodes");
-                serde_json::to_string_pretty(&value).expect("a value always encodes")
-            }
-            Err(err) => err.to_string(),
-        };
-        expected.assert_eq(&text);
-    }
-
-    fn mapping(container_port: u16, host_port: u16, protocol: Protocol) -> PortMapping {
-        PortMapping {
-            container_port,
-            host_port,
-            protocol,
-        }
-    }
-
-    #[test]
-    fn the_least_container_leaves_everything_to_the_image() {
-        check(
-            &create("web:1"),
-            expect![[r#"
-                {
-                  "HostConfig": {
-                    "AutoRemove": false,
-                    "NetworkMode": "bridge",
-                    "RestartPolicy": {
-                      "Name": "no"
-                    }
-                  },
-                  "Image": "web:1",
-                  "StopTimeout": 30
-                }"#]],
-        );
-    }
-
-    fn full() -> CreateContainer {
-        let least = create("web:1");
-        CreateContainer {
-            labels: Labels {
-                slot: Some(slot()),
-                ..labels()
-            },
-            container: Container {
-                command: vec!["-c".to_owned(), "run".to_owned()],
-                entry_point: vec!["/bin/sh".to_owned()],
-                environment: [("B", "2"), ("A", "x=y")]
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .into(),
-                cpu: 1,
-                memory_mib: 64,
-                ports: vec![
-                    mapping(80, 8080, Protocol::Tcp),
-                    mapping(80, 8081, Protocol::Tcp),
-                    mapping(53, 0, Protocol::Udp),
-                ],
-                mounts: vec![
-                    Mount {
-                        source_volume: "data".to_owned(),
-                        container_path: "/data".to_owned(),
-                        read_only: false,
-                    },
-                    Mount {
-                        source_volume: "data".to_owned(),
-                        container_path: "/data-ro".to_owned(),
-                        read_only: true,
-                    },
-                ],
-                stop_timeout_s: Some(5),
-                ..least.container
-            },
-            volumes: vec![Volume {
-                name: "data".to_owned(),
-                host_path: "/srv/data".to_owned(),
-            }],
-        }
-    }
-
-    #[test]
-    fn everything_that_a_definition_can_say_arrives() {
-        check(
-            &full(),
-            expect![[r#"
-                {
-                  "Cmd": [
-                    "-c",
-                    "run"
-                  ],
-                  "Entrypoint": [
-                    "/bin/sh"
-                  ],
-                  "Env": [
-                    "A=x=y",
-                    "B=2"
-                  ],
-                  "ExposedPorts": {
-                    "53/udp": {},
-                    "80/tcp": {}
-                  },
-                  "HostConfig": {
-                    "AutoRemove": false,
-                    "Binds": [
-                      "/srv/data:/data:rw",
-                      "/srv/data:/data-ro:ro"
-                    ],
-                    "CpuShares": 2,
-                    "Memory": 67108864,
-                    "NetworkMode": "bridge",
-                    "PortBindings": {
-                      "53/udp": [
-                        {
-                          "HostPort": ""
-                        }
-                      ],
-                      "80/tcp": [
-                        {
-                          "HostPort": "8080"
-                        },
-                        {
-                          "HostPort": "8081"
-                        }
-                      ]
-                    },
-                    "RestartPolicy": {
-                      "Name": "no"
-                    }
-                  },
-                  "Image": "web:1",
-                  "StopTimeout": 5
-                }"#]],
-        );
-    }
-
-    #[test]
-    fn shares_are_clamped_to_what_linux_takes() {
-        for (cpu, shares) in [
-            (0, None),
-            (1, Some(2)),
-            (512, Some(512)),
-            (500_000, Some(262_144)),
-        ] {
-            let mut create = create("web:1");
-            create.container.cpu = cpu;
-            let body = translate(&create, Span::ZERO).expect("it has no mounts");
-            assert_eq!(
-                body.host_config.expect("it is always set").cpu_shares,
-                shares
-            );
-        }
-    }
-
-    #[test]
-    fn what_docker_cannot_say_is_refused_with_a_reason() {
-        let mut create = create("web:1");
-        create.container.mounts.push(Mount {
-            source_volume: "data".to_owned(),
-            container_path: "/data".to_owned(),
-            read_only: false,
-        });
-        check(
-            &create,
-            expect![[
-                r#"the mount at /data is of volume "data", which the task definition does not have"#
-            ]],
-        );
-        create.volumes.push(Volume {
-            name: "data".to_owned(),
-            host_path: "/a:b".to_owned(),
-        });
-        check(
-            &create,
-            expect![[
-                r#"the path "/a:b" has a colon, which Docker takes for a separator; use another"#
-            ]],
-        );
-    }
-}
+mod tests;

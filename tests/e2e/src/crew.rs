@@ -73,8 +73,10 @@ pub fn create_service_held(host: &Host, name: &str, count: u32, key: &str, value
     create_service_of(host, &definition, name, count, &tags);
 }
 
+/// Registers this definition, and creates a service of this name with these tags, which is to run
+/// the definition of the same family.
 #[track_caller]
-fn create_service_of(host: &Host, definition: &Value, name: &str, count: u32, tags: &Value) {
+pub fn create_service_of(host: &Host, definition: &Value, name: &str, count: u32, tags: &Value) {
     host.ecs("RegisterTaskDefinition", definition)
         .expect("it is a good definition");
     let service = json!({

@@ -399,7 +399,12 @@ impl Cluster {
         }
         match &command {
             RuntimeCommand::Start { .. } => self.stats.starts += 1,
-            RuntimeCommand::Stop { .. } => self.stats.stops += 1,
+            RuntimeCommand::Stop {
+                task, container, ..
+            } => {
+                self.stats.stops += 1;
+                self.check_stop_order(place, *task, container);
+            }
             _ => {}
         }
         let (now, exits_ppm, stubborn_ppm) = (self.now, self.exits_ppm, self.stubborn_ppm);

@@ -3,7 +3,7 @@
 use crate::runtime::{Chore, FakeRuntime};
 use holdfast_core::{
     ids::{Digest, HostId, RuntimeId, TaskId},
-    spec::task_definition::{Container, PortMapping, Protocol},
+    spec::task_definition::{Container, NetworkMode, PortMapping, Protocol},
     task::runtime::{
         CreateContainer, FailureKind, Labels, ObservedStatus, RuntimeCommand, RuntimeEvent,
     },
@@ -332,19 +332,15 @@ pub fn container_of(kind: Kind, task: TaskId) -> CreateContainer {
                 Kind::Sleeper | Kind::Server => "sleeper:1".to_owned(),
                 Kind::Missing => "missing:1".to_owned(),
             },
-            command: Vec::new(),
-            entry_point: Vec::new(),
-            environment: BTreeMap::new(),
-            cpu: 0,
             memory_mib: 32,
             essential: true,
             ports: match kind {
                 Kind::Server => vec![port],
                 Kind::Sleeper | Kind::Missing => Vec::new(),
             },
-            mounts: Vec::new(),
-            stop_timeout_s: None,
+            ..Container::default()
         },
+        network: NetworkMode::Bridge,
         volumes: Vec::new(),
     }
 }

@@ -312,7 +312,10 @@ impl Cluster {
             let holding = holding.filter(|c| !matches!(c.status, ObservedStatus::Exited(_)));
             let (cpu, memory) = holding.fold((0, 0), |(cpu, memory), c| {
                 let container = &c.make.container;
-                (cpu + container.cpu, memory + container.memory_mib)
+                (
+                    cpu + container.cpu,
+                    memory + container.memory_reserved_mib(),
+                )
             });
             let is_bound = |port: &(Protocol, u16)| host.runtime.is_bound(port.0, port.1);
             cpu + needs.cpu <= host.capacity.cpu

@@ -4,6 +4,7 @@ use crate::{
     checks::Copy,
     cluster::{Cluster, SECOND},
     host::{CLUSTER, Host},
+    runtime::FakeContainer,
     trace::low,
 };
 use holdfast_core::{
@@ -47,6 +48,7 @@ impl Cluster {
 
     /// Counts a task anew after something happened to one of its containers.
     pub(crate) fn refresh(&mut self, place: usize, task: TaskId) {
+        self.check_order(place, task);
         let mut containers = self.hosts[place].runtime.containers_of(task).peekable();
         let Some(first) = containers.peek() else {
             drop(containers);
@@ -63,6 +65,44 @@ impl Cluster {
         match slot {
             Some(slot) if running == needed => self.on_up(place, task, &slot),
             _ => self.on_down(place, task),
+        }
+    }
+
+    /// No container runs before one that it depends on was started.
+    fn check_order(&mut self, place: usize, task: TaskId) {
+        let runtime = &self.hosts[place].runtime;
+        let early = runtime.containers_of(task).find_map(|one| {
+            let mut awaited = one.make.container.depends_on.iter();
+            let is_early = awaited.any(|dependency| {
+                let other = runtime.container(task, &dependency.container);
+                other.is_some_and(|other| other.status == ObservedStatus::Created)
+            });
+            let name = &one.make.labels.container;
+            (one.is_running() && is_early).then(|| name.clone())
+        });
+        if let Some(name) = early {
+            let task = low(task.0);
+            self.fail(format!(
+                "task {task:08x} on h{place}: {name} runs before what it depends on was started"
+            ));
+        }
+    }
+
+    /// No container is told to stop while another one runs that depends on it.
+    pub(crate) fn check_stop_order(&mut self, place: usize, task: TaskId, stopped: &str) {
+        let needs_it = |one: &&FakeContainer| {
+            let mut awaited = one.make.container.depends_on.iter();
+            one.is_running() && awaited.any(|dependency| dependency.container == stopped)
+        };
+        let runtime = &self.hosts[place].runtime;
+        let name = |other: &FakeContainer| other.make.labels.container.clone();
+        let other = runtime.containers_of(task).find(needs_it).map(name);
+        if let Some(other) = other {
+            let task = low(task.0);
+            self.fail(format!(
+                "task {task:08x} on h{place}: {stopped} is told to stop while {other} runs, which \
+                 depends on it"
+            ));
         }
     }
 
@@ -316,10 +356,10 @@ impl Cluster {
                 && !matches!(there.status, ObservedStatus::Exited(_))
                 && self.checks.status(place, key.task) != Some(TaskStatus::Stopped)
         });
-        let (mut cpu, mut memory) = (wanted.cpu, wanted.memory_mib);
+        let (mut cpu, mut memory) = (wanted.cpu, wanted.memory_reserved_mib());
         for (key, there) in holding {
             cpu += there.make.container.cpu;
-            memory += there.make.container.memory_mib;
+            memory += there.make.container.memory_reserved_mib();
             let twice = wanted
                 .ports
                 .iter()

@@ -4,7 +4,9 @@ use holdfast_core::{
     cluster::body::Availability,
     rng::Rng,
     spec::options::{HandOver, OptionsChange, PartitionPolicy, ReplaceAfter},
-    spec::task_definition::{Container, PortMapping, Protocol, TaskDefinition},
+    spec::task_definition::{
+        Condition, Container, Dependency, PortMapping, Protocol, TaskDefinition,
+    },
 };
 use std::{collections::BTreeMap, fmt};
 
@@ -203,16 +205,29 @@ fn count(rng: &mut Rng, family: &str, hosts: usize) -> u32 {
 
 /// A definition of one of the known families; the variant makes it differ from the others.
 pub fn definition(family: &str, variant: u64) -> TaskDefinition {
-    let main = container("main", variant, family == "edge");
-    let containers = if family == "pair" {
-        vec![main, container("side", variant, false)]
-    } else {
-        vec![main]
+    let mut main = container("main", variant, family == "edge");
+    let containers = match family {
+        "pair" => vec![main, container("side", variant, false)],
+        // The first in the list is the last to start.
+        "chain" => {
+            let mut side = container("side", variant, false);
+            main.depends_on = vec![started("side")];
+            side.depends_on = vec![started("base")];
+            vec![main, side, container("base", variant, false)]
+        }
+        _ => vec![main],
     };
     TaskDefinition {
         family: family.to_owned(),
         containers,
-        volumes: Vec::new(),
+        ..TaskDefinition::default()
+    }
+}
+
+fn started(container: &str) -> Dependency {
+    Dependency {
+        container: container.to_owned(),
+        condition: Condition::Start,
     }
 }
 
@@ -220,8 +235,6 @@ fn container(name: &str, variant: u64, fixed_port: bool) -> Container {
     Container {
         name: name.to_owned(),
         image: "web:1".to_owned(),
-        command: Vec::new(),
-        entry_point: Vec::new(),
         environment: BTreeMap::from([("VARIANT".to_owned(), variant.to_string())]),
         cpu: 64,
         memory_mib: 64,
@@ -231,8 +244,7 @@ fn container(name: &str, variant: u64, fixed_port: bool) -> Container {
             host_port: if fixed_port { 8_080 } else { 0 },
             protocol: Protocol::Tcp,
         }],
-        mounts: Vec::new(),
-        stop_timeout_s: None,
+        ..Container::default()
     }
 }
 

@@ -10,15 +10,15 @@ use crate::{
     effect::{Effect, Effects},
     ids::TaskId,
     limits,
-    task::status::StopCode,
+    task::{machine::Task, status::StopCode},
     time::{Mono, Now, Span},
 };
 use serde::{Deserialize, Serialize};
 
 /// How many tasks that were not taken over a refusal explains.
 const EXPLAINED_MAX: usize = 3;
-/// For stopped containers to be told of, after the longest that stopping one may take.
-const STOPPING_TAKES: Span = Span::from_secs(limits::STOP_TIMEOUT_MAX.as_ms() / 1_000 + 10);
+/// For stopped containers to be told of, after the longest that stopping their tasks may take.
+const TELLING_TAKES: Span = Span::from_secs(10);
 
 /// A host on its way out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,9 +128,11 @@ impl Agent {
     fn stop_the_rest(&mut self, now: Now, fx: &mut Effects) {
         let live = self.roster.iter().filter(|task| !task.is_stopping());
         let live: Vec<TaskId> = live.map(|task| task.id).collect();
+        let takes = self.roster.iter().map(Task::stopping_takes).max();
+        let until = now.mono + takes.unwrap_or(Span::ZERO) + TELLING_TAKES;
         if let Some(leaving) = &mut self.leaving {
             leaving.stopped = Some(u32::try_from(live.len()).unwrap_or(u32::MAX));
-            leaving.until = now.mono + STOPPING_TAKES;
+            leaving.until = until;
         }
         let code = StopCode::ServiceSchedulerInitiated;
         let reason = "its host leaves, and nobody took it over in time";

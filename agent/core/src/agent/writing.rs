@@ -213,7 +213,7 @@ impl Agent {
                     self.on_own_task(now, *task, (old, new), fx);
                 }
             }
-            Key::Definition(_) => self.on_definition(new),
+            Key::Definition(_) => self.on_definition(now, new, fx),
             Key::StopOrder(task) => {
                 if let Some(Body::StopOrder(order)) = &new.body {
                     let reason = order.reason.clone();
@@ -285,7 +285,7 @@ impl Agent {
     }
 
     /// A definition has come: tasks that were adopted without it can be accounted for.
-    fn on_definition(&mut self, record: &Record) {
+    fn on_definition(&mut self, now: Now, record: &Record, fx: &mut Effects) {
         let (Key::Definition(digest), Some(Body::Definition(definition))) =
             (&record.key, &record.body)
         else {
@@ -301,11 +301,13 @@ impl Agent {
             .map(|task| task.id)
             .collect();
         for task in waiting {
-            if let Some(task) = self.roster.get_mut(task) {
-                task.on_definition(definition.clone());
-                if task.report.last.is_live() {
-                    self.ledger.adopt(task.id, definition.needs());
-                }
+            self.roster.define(now, task, definition.clone(), fx);
+            let live = self
+                .roster
+                .get(task)
+                .filter(|task| task.report.last.is_live());
+            if live.is_some() {
+                self.ledger.adopt(task, definition.needs());
             }
         }
     }

@@ -99,8 +99,7 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
     match key {
         Key::Definition(_) => Body::Definition(TaskDefinition {
             family: name,
-            containers: Vec::new(),
-            volumes: Vec::new(),
+            ..TaskDefinition::default()
         }),
         Key::Label { .. } => Body::Label(Label {
             definition,

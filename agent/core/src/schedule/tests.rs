@@ -26,7 +26,7 @@ use crate::{
     },
     time::Wall,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 const SERVICE: ServiceId = ServiceId(5);
 
@@ -57,21 +57,17 @@ fn definition(family: &str, ports: &[u16]) -> TaskDefinition {
     let container = Container {
         name: "main".to_owned(),
         image: "web:1".to_owned(),
-        command: vec![],
-        entry_point: vec![],
-        environment: BTreeMap::new(),
         cpu: 512,
         memory_mib: 512,
         essential: true,
         ports: ports.iter().map(port).collect(),
-        mounts: vec![],
-        stop_timeout_s: None,
+        ..Container::default()
     };
     let (family, containers) = (family.to_owned(), vec![container]);
     TaskDefinition {
         family,
         containers,
-        volumes: vec![],
+        ..TaskDefinition::default()
     }
 }
 

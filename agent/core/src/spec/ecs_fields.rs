@@ -210,6 +210,38 @@ pub const PORT_MAPPING: &[&str] = &[
 /// The shape `MountPoint`.
 pub const MOUNT_POINT: &[&str] = &["sourceVolume", "containerPath", "readOnly"];
 
+/// The shape `ContainerDependency`.
+pub const CONTAINER_DEPENDENCY: &[&str] = &["containerName", "condition"];
+
+/// The shape `HostEntry`.
+pub const HOST_ENTRY: &[&str] = &["hostname", "ipAddress"];
+
+/// The shape `Ulimit`.
+pub const ULIMIT: &[&str] = &["name", "softLimit", "hardLimit"];
+
+/// The shape `SystemControl`.
+pub const SYSTEM_CONTROL: &[&str] = &["namespace", "value"];
+
+/// The shape `LinuxParameters`.
+pub const LINUX_PARAMETERS: &[&str] = &[
+    "capabilities",
+    "devices",
+    "initProcessEnabled",
+    "sharedMemorySize",
+    "tmpfs",
+    "maxSwap",
+    "swappiness",
+];
+
+/// The shape `KernelCapabilities`.
+pub const KERNEL_CAPABILITIES: &[&str] = &["add", "drop"];
+
+/// The shape `Device`.
+pub const DEVICE: &[&str] = &["hostPath", "containerPath", "permissions"];
+
+/// The shape `Tmpfs`.
+pub const TMPFS: &[&str] = &["containerPath", "size", "mountOptions"];
+
 /// The shape `Volume`.
 pub const VOLUME: &[&str] = &[
     "name",

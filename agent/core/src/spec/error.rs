@@ -43,8 +43,8 @@ pub enum SpecError {
     OutOfRange {
         path: String,
         got: String,
-        min: u32,
-        max: u32,
+        min: i64,
+        max: i64,
         unit: &'static str,
     },
     #[error("{path} repeats {value}, which {first} has already; use each only once")]
@@ -67,6 +67,34 @@ pub enum SpecError {
     NoEssential,
     #[error("{path} is {volume:?}, which volumes does not declare; declare it there or correct it")]
     UndeclaredVolume { path: String, volume: String },
+    #[error(
+        "{path} is {got} MiB, less than the {reserved} MiB of memoryReservation; raise it or \
+         reserve less"
+    )]
+    LessThanReserved {
+        path: String,
+        got: u32,
+        reserved: u32,
+    },
+    #[error("{path} needs a limit that swap comes on top of; set memory, too")]
+    SwapWithoutLimit { path: String },
+    #[error("{path} is {soft}, more than the hardLimit of {hard}; make it no more than that")]
+    SoftAboveHard { path: String, soft: i64, hard: i64 },
+    #[error("{path} must be {port} or left out: with networkMode host a port is the host's own")]
+    OtherHostPort { path: String, port: u16 },
+    #[error("{path} cannot be mapped: with networkMode none there is no network; remove it")]
+    NothingToMap { path: String },
+    #[error("{path} is {got:?}, which with networkMode host is the host's own; remove it")]
+    HostsOwn { path: String, got: String },
+    #[error("{path} is {container:?}, which is not in containerDefinitions; correct it")]
+    UndeclaredContainer { path: String, container: String },
+    #[error(
+        "{path} waits for the end of {container:?}, which is essential, so that its end ends the \
+         task; set its essential to false"
+    )]
+    AwaitsTheEssential { path: String, container: String },
+    #[error("containers wait for one another: {circle}; remove one dependsOn")]
+    Circle { circle: String },
     #[error("service names the cluster {named:?}, but cluster is {cluster:?}; make them agree")]
     OtherCluster { named: String, cluster: String },
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::limits;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// An object and where it is.
 #[derive(Clone, Debug)]
@@ -25,8 +26,8 @@ pub struct Rule {
 /// Which whole numbers are allowed; `min` and `max` are.
 #[derive(Debug)]
 pub struct Range {
-    pub min: u32,
-    pub max: u32,
+    pub min: i64,
+    pub max: i64,
     /// Follows the number: " MiB".
     pub unit: &'static str,
 }
@@ -106,15 +107,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number of a range without negative ones.
     pub fn number(&self, name: &str, range: &Range) -> Result<Option<u32>, SpecError> {
+        let number = self.integer(name, range)?;
+        Ok(number.map(|number| u32::try_from(number).expect("the range is of such numbers")))
+    }
+
+    pub fn integer(&self, name: &str, range: &Range) -> Result<Option<i64>, SpecError> {
         let number = match self.get(name) {
             None => return Ok(None),
             Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number,
             Some(other) => return Err(wrong_type(self.path(name), "a whole number", other)),
         };
         number
-            .as_u64()
-            .and_then(|number| u32::try_from(number).ok())
+            .as_i64()
             .filter(|number| (range.min..=range.max).contains(number))
             .map(Some)
             .ok_or_else(|| SpecError::OutOfRange {
@@ -160,6 +166,32 @@ impl<'a> Fields<'a> {
         self.get(name)
             .map(|value| Self::at(self.path(name), value))
             .transpose()
+    }
+
+    /// The texts of an object whose fields have names of their own. Faulty ones are left out.
+    pub fn texts_by_name(
+        &self,
+        name: &str,
+        rule: &Rule,
+        faults: &mut Faults,
+    ) -> BTreeMap<String, String> {
+        let Some(object) = faults.keep(self.object(name)) else {
+            return BTreeMap::new();
+        };
+        let mut texts = BTreeMap::new();
+        // In the order of names, which an object of serde_json may have or not.
+        for (key, value) in object.object.iter().collect::<BTreeMap<_, _>>() {
+            if !(rule.holds)(key) {
+                faults.push(SpecError::Malformed {
+                    path: object.path.clone(),
+                    got: shown(key),
+                    wanted: rule.wanted,
+                });
+            }
+            let path = join(&object.path, &shown(&key.escape_debug().to_string()));
+            texts.insert(key.clone(), faults.keep(text(path, value, &TEXT)));
+        }
+        texts
     }
 
     /// The objects of a list. Whatever else is in it is a fault and left out.

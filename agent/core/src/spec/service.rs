@@ -244,7 +244,7 @@ const SERVICE_WANTED: &str = "a service's name or its ARN";
 
 const COUNT: Range = Range {
     min: 0,
-    max: limits::DESIRED_COUNT_MAX,
+    max: limits::DESIRED_COUNT_MAX as i64,
     unit: " tasks",
 };
 

@@ -1,21 +1,34 @@
 //! Task definitions as meant: the valid form of ECS's `RegisterTaskDefinition` input.
 
+use super::linux::{LinuxParameters, SystemControl, Ulimit};
 use crate::ids::Digest;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use sha2::Digest as _;
 use std::{collections::BTreeMap, fmt};
 
 /// One or more containers that always run together on one host. Immutable; its digest is its
 /// identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDefinition {
     pub family: String,
+    pub network: NetworkMode,
     pub containers: Vec<Container>,
     pub volumes: Vec<Volume>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Which network a task's containers see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkMode {
+    /// One of their own behind the container runtime's bridge; ports are mapped to the host.
+    #[default]
+    Bridge,
+    /// The host's.
+    Host,
+    /// None but loopback.
+    None,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     pub name: String,
     pub image: String,
@@ -26,14 +39,62 @@ pub struct Container {
     pub environment: BTreeMap<String, String>,
     /// CPU units, 1024 a core; 0 reserves nothing.
     pub cpu: u32,
-    /// Hard limit in MiB, which is also what is reserved.
+    /// Hard limit in MiB; 0 is none.
     pub memory_mib: u32,
+    /// What is reserved on the host, and what the container is held to when memory is short; the
+    /// hard limit where absent.
+    pub memory_reservation_mib: Option<u32>,
     /// The task stops when this container does.
     pub essential: bool,
     pub ports: Vec<PortMapping>,
     pub mounts: Vec<Mount>,
     /// Seconds between SIGTERM and SIGKILL; the agent's default where absent.
     pub stop_timeout_s: Option<u32>,
+    pub hostname: Option<String>,
+    /// As Docker takes it: `user`, `uid`, `user:group`, `uid:gid`.
+    pub user: Option<String>,
+    pub working_directory: Option<String>,
+    pub dns_servers: Vec<String>,
+    pub dns_search_domains: Vec<String>,
+    pub extra_hosts: Vec<HostEntry>,
+    /// Docker labels beside the agent's own.
+    pub labels: BTreeMap<String, String>,
+    pub security_options: Vec<String>,
+    pub interactive: Option<bool>,
+    pub pseudo_terminal: Option<bool>,
+    pub read_only_root: Option<bool>,
+    pub privileged: Option<bool>,
+    pub ulimits: Vec<Ulimit>,
+    pub system_controls: Vec<SystemControl>,
+    pub linux: LinuxParameters,
+    /// What has to be before it is started.
+    pub depends_on: Vec<Dependency>,
+    /// Seconds from its start within which those that wait for its end must have it.
+    pub start_timeout_s: Option<u32>,
+}
+
+/// Another container of the task, and what it is awaited to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    pub container: String,
+    pub condition: Condition,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// It has been started.
+    Start,
+    /// It has ended, however.
+    Complete,
+    /// It has ended with 0.
+    Success,
+}
+
+/// A line of the container's `/etc/hosts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostEntry {
+    pub hostname: String,
+    pub address: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,81 +161,46 @@ impl TaskDefinition {
             memory_mib: self
                 .containers
                 .iter()
-                .fold(0, |sum, c| sum.saturating_add(c.memory_mib)),
+                .fold(0, |sum, c| sum.saturating_add(c.memory_reserved_mib())),
             ports,
         }
-    }
-
-    /// The definition as ECS describes it, with the defaults that ECS fills in; clients compare
-    /// it with what they sent. Parsing it gives this very definition again.
-    pub fn to_ecs_json(&self) -> Value {
-        let containers: Vec<_> = self.containers.iter().map(Container::to_ecs_json).collect();
-        let volumes: Vec<_> = self
-            .volumes
-            .iter()
-            .map(|v| json!({"name": v.name, "host": {"sourcePath": v.host_path}}))
-            .collect();
-        json!({
-            "family": self.family,
-            "networkMode": "bridge",
-            "containerDefinitions": containers,
-            "volumes": volumes,
-        })
     }
 }
 
 impl Container {
-    fn to_ecs_json(&self) -> Value {
-        let environment: Vec<_> = self
-            .environment
-            .iter()
-            .map(|(name, value)| json!({"name": name, "value": value}))
-            .collect();
-        let ports: Vec<_> = self
-            .ports
-            .iter()
-            .map(|port| {
-                json!({
-                    "containerPort": port.container_port,
-                    "hostPort": port.host_port,
-                    "protocol": port.protocol.to_string(),
-                })
-            })
-            .collect();
-        let mounts: Vec<_> = self
-            .mounts
-            .iter()
-            .map(|mount| {
-                json!({
-                    "sourceVolume": mount.source_volume,
-                    "containerPath": mount.container_path,
-                    "readOnly": mount.read_only,
-                })
-            })
-            .collect();
-        let mut container = json!({
-            "name": self.name,
-            "image": self.image,
-            "cpu": self.cpu,
-            "memory": self.memory_mib,
-            "essential": self.essential,
-            "environment": environment,
-            "portMappings": ports,
-            "mountPoints": mounts,
-            "volumesFrom": [],
-            "systemControls": [],
-        });
-        // ECS leaves these out where they were not given, and clients take [] for a change.
-        if !self.command.is_empty() {
-            container["command"] = json!(self.command);
+    /// What it takes of its host's memory.
+    pub fn memory_reserved_mib(&self) -> u32 {
+        self.memory_reservation_mib.unwrap_or(self.memory_mib)
+    }
+}
+
+impl Condition {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "START",
+            Self::Complete => "COMPLETE",
+            Self::Success => "SUCCESS",
         }
-        if !self.entry_point.is_empty() {
-            container["entryPoint"] = json!(self.entry_point);
+    }
+
+    /// Follows "waits for … to".
+    pub const fn awaited(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Complete => "end",
+            Self::Success => "succeed",
         }
-        if let Some(seconds) = self.stop_timeout_s {
-            container["stopTimeout"] = json!(seconds);
+    }
+}
+
+impl NetworkMode {
+    /// ECS's word, which is Docker's, too.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::None => "none",
         }
-        container
     }
 }
 

@@ -1,6 +1,8 @@
 //! Stories of what people send: what is taken, what is refused, and in which words.
 
+mod asked;
 mod described;
+mod documented;
 mod refused;
 mod services;
 mod taken;
@@ -13,9 +15,23 @@ use std::fmt::{Debug, Display};
 /// The parsed value, or the faults as people read them, but folded to fit in here.
 fn transcript<T: Debug, E: Display>(outcome: Result<T, E>) -> String {
     match outcome {
-        Ok(value) => format!("{value:#?}\n"),
+        Ok(value) => format!("{value:#?}\n")
+            .lines()
+            .filter(tells)
+            .map(line)
+            .collect(),
         Err(faults) => faults.to_string().lines().map(folded).collect(),
     }
+}
+
+/// Most fields of most definitions are left out.
+fn tells(line: &&str) -> bool {
+    let says_nothing = [": None,", ": [],", ": {},"];
+    !says_nothing.iter().any(|end| line.ends_with(end))
+}
+
+fn line(line: &str) -> String {
+    format!("{line}\n")
 }
 
 fn folded(line: &str) -> String {

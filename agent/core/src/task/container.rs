@@ -1,6 +1,7 @@
 //! One container of a task: what was asked of the runtime, and what to ask next.
 
 use crate::{
+    cluster::body::{ContainerReport, ContainerStatus},
     ids::{RuntimeId, TaskId},
     task::runtime::{Exit, FailureKind, PortBinding, RuntimeCommand, RuntimeFailure},
     time::{Mono, Now, Span, Wall},
@@ -39,8 +40,10 @@ pub struct Container {
     /// `None` until the container is known to exist.
     pub runtime_id: Option<RuntimeId>,
     pub exit: Option<Exit>,
+    /// When it came to be known here that it runs.
+    pub started: Option<Mono>,
     pub ports: Box<[PortBinding]>,
-    /// Why it could not be made or started; empty otherwise.
+    /// Why it could not be made or started, or what it waits for; empty otherwise.
     pub reason: String,
     attempts: u32,
     retry_at: Option<Mono>,
@@ -64,11 +67,26 @@ impl Container {
             phase,
             runtime_id: None,
             exit: None,
+            started: None,
             ports: Box::default(),
             reason: String::new(),
             attempts: 0,
             retry_at: None,
             behind: None,
+        }
+    }
+
+    /// What a report of an earlier life says of it.
+    pub fn remember(&mut self, known: &ContainerReport) {
+        self.runtime_id = known.runtime_id;
+        self.ports.clone_from(&known.ports);
+        if known.status == ContainerStatus::Stopped {
+            self.reason = known.reason.to_string();
+            self.exit = Some(Exit {
+                code: known.exit_code,
+                out_of_memory: false,
+                at: Wall(0),
+            });
         }
     }
 
@@ -95,6 +113,10 @@ impl Container {
             self.phase
         );
         if phase > self.phase {
+            if self.phase == Phase::Created {
+                // What it waited for.
+                self.reason.clear();
+            }
             // A comparison that found it behind what it was then says nothing of what it is now.
             (self.attempts, self.retry_at, self.behind) = (0, None, None);
         }
@@ -161,6 +183,32 @@ impl Container {
             container: self.name.clone(),
             runtime_id: self.runtime_id?,
         })
+    }
+
+    /// What the board is told of it.
+    pub fn report(&self) -> ContainerReport {
+        let status = match self.phase {
+            Phase::Unknown | Phase::Creating | Phase::Created | Phase::Starting => {
+                ContainerStatus::Pending
+            }
+            Phase::Running | Phase::Stopping => ContainerStatus::Running,
+            Phase::Stopped | Phase::Removing | Phase::Gone => ContainerStatus::Stopped,
+        };
+        let exit = self.exit.as_ref();
+        let reason = match exit {
+            Some(exit) if exit.out_of_memory => {
+                "OutOfMemoryError: Container killed due to memory usage"
+            }
+            _ => &self.reason,
+        };
+        ContainerReport {
+            name: self.name.as_str().into(),
+            runtime_id: self.runtime_id,
+            status,
+            exit_code: exit.and_then(|exit| exit.code),
+            reason: reason.into(),
+            ports: self.ports.clone(),
+        }
     }
 
     /// A create or start failed: again after a while (0.2 s, doubling), or not.

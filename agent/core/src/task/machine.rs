@@ -1,22 +1,24 @@
 //! One task: its containers, the status that follows from them, and what to ask of the runtime.
 
+mod advance;
+mod told;
+
 use crate::{
-    cluster::body::{ContainerReport, ContainerStatus, TaskReport},
+    cluster::body::TaskReport,
     effect::{Effect, Effects},
     ids::{HostId, RuntimeId, TaskId},
-    spec::task_definition::TaskDefinition,
+    spec::task_definition::{NetworkMode, PortMapping, TaskDefinition},
     task::{
-        container::{AfterFailure, Container, Phase},
-        runtime::{
-            CreateContainer, Exit, FailureKind, Labels, Observed, ObservedStatus, PortBinding,
-            RuntimeCommand, RuntimeFailure,
-        },
+        container::{Container, Phase},
+        order,
+        runtime::{CreateContainer, Labels, PortBinding, RuntimeCommand},
         status::{StopCode, TaskStatus},
     },
     time::{Mono, Now, Span, Wall},
     timings::Timings,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
@@ -82,8 +84,7 @@ impl Task {
                 .iter()
                 .find(|c| *c.name == *container.name)
             {
-                container.runtime_id = known.runtime_id;
-                container.ports.clone_from(&known.ports);
+                container.remember(known);
             }
         }
         task.definition = definition;
@@ -127,6 +128,7 @@ impl Task {
             .iter()
             .filter_map(Container::deadline)
             .chain(self.remove_at)
+            .chain(self.overdue().map(|(at, _)| at))
             .min()
     }
 
@@ -159,14 +161,12 @@ impl Task {
                     container.enter(Phase::Stopping);
                     fx.ask(container.stop(self.id));
                 }
-                Phase::Starting => {}
-                Phase::Running => {
-                    container.enter(Phase::Stopping);
-                    fx.ask(container.stop(self.id));
-                }
+                // The latter in their order.
+                Phase::Starting | Phase::Running => {}
                 Phase::Stopping | Phase::Stopped | Phase::Removing | Phase::Gone => {}
             }
         }
+        self.advance(now, fx);
         self.sync(now);
     }
 
@@ -181,6 +181,9 @@ impl Task {
                 container.enter(Phase::Removing);
                 fx.ask(container.remove(self.id));
             }
+        }
+        if let Some((_, reason)) = self.overdue().filter(|(at, _)| now.mono >= *at) {
+            self.stop(now, StopCode::TaskFailedToStart, &reason, fx);
         }
         for number in 0..self.containers.len() {
             if !self.containers[number].take_retry(now) {
@@ -228,9 +231,41 @@ impl Task {
         let create = CreateContainer {
             labels,
             container,
+            network: definition.network,
             volumes,
         };
         fx.push(Effect::Runtime(RuntimeCommand::Create(Box::new(create))));
+    }
+
+    /// How long stopping it may take: one container after the other where they depend on one
+    /// another, all at once otherwise.
+    pub fn stopping_takes(&self) -> Span {
+        let graces = self.containers.iter().map(|c| c.grace);
+        let ordered = self.definition.as_ref().is_some_and(order::is_ordered);
+        if ordered {
+            return Span(graces.map(|grace| grace.0).sum());
+        }
+        graces.max().unwrap_or(Span::ZERO)
+    }
+
+    /// It ran before this agent's life, as its own report or those that depend on it show.
+    fn has_been(&self, number: usize) -> bool {
+        let container = &self.containers[number];
+        let relied_on = |known| order::is_relied_on(known, &self.containers, &container.name);
+        container.exit.is_some() || self.definition.as_ref().is_some_and(relied_on)
+    }
+
+    /// In the host's network no port is mapped: the runtime knows of none.
+    fn host_ports(&self, name: &str) -> Option<Vec<PortBinding>> {
+        let definition = self.definition.as_ref()?;
+        let container = definition.containers.iter().find(|c| c.name == name)?;
+        let binding = |port: &PortMapping| PortBinding {
+            container_port: port.container_port,
+            host_port: port.host_port,
+            protocol: port.protocol,
+        };
+        let is_hosts = definition.network == NetworkMode::Host;
+        is_hosts.then(|| container.ports.iter().map(binding).collect())
     }
 
     fn find(&mut self, name: &str) -> Option<&mut Container> {
@@ -238,227 +273,15 @@ impl Task {
     }
 }
 
-// What the runtime says.
 impl Task {
-    pub fn on_created(&mut self, now: Now, name: &str, runtime_id: RuntimeId, fx: &mut Effects) {
-        let (id, stopping) = (self.id, self.is_stopping());
-        let Some(container) = self.find(name) else {
-            return;
-        };
-        if container.phase > Phase::Creating {
-            return;
-        }
-        container.runtime_id = Some(runtime_id);
-        if stopping && !planted!(StartsWhatWasStopped) {
-            container.enter(Phase::Stopped);
-        } else {
-            container.enter(Phase::Starting);
-            fx.ask(container.start(id));
-        }
-        self.sync(now);
-    }
-
-    pub fn on_started(&mut self, now: Now, name: &str, started: Started, fx: &mut Effects) {
-        let (id, stopping) = (self.id, self.is_stopping());
-        let Some(container) = self.find(name) else {
-            return;
-        };
-        if container.phase == Phase::Stopped && !container.ended_since(started.since) {
-            // By another start: one had failed, or was over, and a second one was under way.
-            fx.ask(container.stop(id));
-        }
-        if container.phase >= Phase::Running {
-            return;
-        }
-        let Started {
-            runtime_id,
-            since,
-            ports,
-        } = started;
-        container.runtime_id = Some(runtime_id);
-        container.ports = ports.into();
-        container.enter(Phase::Running);
-        if stopping {
-            container.enter(Phase::Stopping);
-            fx.ask(container.stop(id));
-        }
-        self.report.started_at.get_or_insert(since);
-        self.sync(now);
-    }
-
-    /// A create or start failed.
-    pub fn on_failed(&mut self, now: Now, name: &str, failure: &RuntimeFailure, fx: &mut Effects) {
-        let (id, stopping) = (self.id, self.is_stopping());
-        let Some(container) = self.find(name) else {
-            return;
-        };
-        let starting = match container.phase {
-            Phase::Creating => false,
-            Phase::Starting => true,
-            _ => return,
-        };
-        if !stopping && container.on_failure(now, failure) == AfterFailure::TryAgain {
-            return;
-        }
-        if !starting {
-            container.enter(Phase::Gone);
-        } else if failure.kind == FailureKind::Permanent {
-            container.enter(Phase::Stopped);
-        } else {
-            // Nobody knows whether it runs: a stop finds out, and is harmless if it does not.
-            container.enter(Phase::Stopping);
-            fx.ask(container.stop(id));
-        }
-        self.stop(now, StopCode::TaskFailedToStart, &failure.reason, fx);
-        self.sync(now);
-    }
-
-    pub fn on_exited(&mut self, now: Now, name: &str, exit: Exit, fx: &mut Effects) {
-        let Some(container) = self.find(name) else {
-            return;
-        };
-        if container.is_over() {
-            return;
-        }
-        container.enter(Phase::Stopped);
-        let essential = container.essential;
-        let reason = format!(
-            "Essential container in task exited: {name} {}",
-            describe(&exit)
-        );
-        container.exit = Some(exit);
-        if essential && !planted!(IgnoresTheEssential) {
-            self.stop(now, StopCode::EssentialContainerExited, &reason, fx);
-        }
-        self.sync(now);
-    }
-
-    pub fn on_stop_failed(&mut self, now: Now, name: &str) {
-        if let Some(container) = self.find(name).filter(|c| c.phase == Phase::Stopping) {
-            container.on_stop_failure(now);
-        }
-    }
-
-    pub fn on_removed(&mut self, now: Now, name: &str, fx: &mut Effects) {
-        let Some(container) = self.find(name) else {
-            return;
-        };
-        if planted!(IgnoresRemovals) {
-            return;
-        }
-        if !container.is_over() {
-            // Somebody removed it behind our back.
-            let exit = Exit {
-                code: None,
-                out_of_memory: false,
-                at: now.wall,
-            };
-            self.on_exited(now, name, exit, fx);
-        }
-        if let Some(container) = self.find(name) {
-            container.enter(Phase::Gone);
-        }
-        self.sync(now);
-    }
-
-    pub fn on_remove_failed(&mut self, now: Now, name: &str) {
-        if let Some(container) = self.find(name).filter(|c| c.phase == Phase::Removing) {
-            container.on_remove_failure(now);
-        }
-    }
-
-    /// A full comparison found this container of ours.
-    pub fn on_observed(&mut self, now: Now, observed: Observed, fx: &mut Effects) {
-        let (id, stopping) = (self.id, self.is_stopping());
-        let name = observed.labels.container.clone();
-        if self.find(&name).is_none() {
-            let essential = observed.labels.essential;
-            let grace = crate::limits::STOP_TIMEOUT_DEFAULT;
-            let found = Container::new(name.clone(), essential, grace, Phase::Unknown);
-            self.containers.push(found);
-        }
-        let container = self.find(&name).expect("it is there now");
-        container.runtime_id = Some(observed.runtime_id);
-        let never_ran = observed.status == ObservedStatus::Created;
-        let runs = matches!(observed.status, ObservedStatus::Running { .. });
-        let lost = match container.phase {
-            Phase::Starting if never_ran && stopping => container.stop(id),
-            Phase::Starting if never_ran => container.start(id),
-            Phase::Stopping if never_ran || runs => container.stop(id),
-            Phase::Stopped | Phase::Gone if runs => container.stop(id),
-            Phase::Removing => container.remove(id),
-            _ => None,
-        };
-        let lags = container.lags(now.mono, lost.is_some());
-        fx.ask(lost.filter(|_| lags));
-        match observed.status {
-            _ if planted!(TrustsOnlyAnswers) => {}
-            ObservedStatus::Created => {
-                self.on_created(now, &name, observed.runtime_id, fx);
-            }
-            ObservedStatus::Running { since, ports } => {
-                let runtime_id = observed.runtime_id;
-                self.on_started(
-                    now,
-                    &name,
-                    Started {
-                        runtime_id,
-                        since,
-                        ports,
-                    },
-                    fx,
-                );
-            }
-            ObservedStatus::Exited(_) if planted!(TakesExitedForRunning) => {}
-            ObservedStatus::Exited(exit) => self.on_exited(now, &name, exit, fx),
-        }
-    }
-
-    /// A full comparison is over, and these containers of ours were not in it. One that was known
-    /// before the agent started is gone; of another the comparison may have been too early to know,
-    /// so the second in a row that misses it is believed.
-    pub fn on_missing(&mut self, now: Now, seen: &[&str], owner: Owner<'_>, fx: &mut Effects) {
-        self.compared = true;
-        let stopping = self.is_stopping();
-        for number in 0..self.containers.len() {
-            let container = &mut self.containers[number];
-            if seen.contains(&container.name.as_str()) {
-                continue;
-            }
-            let name = container.name.clone();
-            match container.phase {
-                Phase::Unknown if self.report.last < TaskStatus::Running => {
-                    container.enter(Phase::Creating);
-                    if self.report.desired == TaskStatus::Stopped {
-                        container.enter(Phase::Gone);
-                    } else {
-                        self.create(number, owner, fx);
-                    }
-                }
-                Phase::Unknown => self.on_removed(now, &name, fx),
-                Phase::Gone => {}
-                Phase::Creating => match (container.lags(now.mono, true), stopping) {
-                    (true, true) => container.enter(Phase::Gone),
-                    (true, false) => self.create(number, owner, fx),
-                    (false, _) => {}
-                },
-                Phase::Created
-                | Phase::Starting
-                | Phase::Running
-                | Phase::Stopping
-                | Phase::Stopped
-                | Phase::Removing => {
-                    if container.is_missed(now.mono) {
-                        self.on_removed(now, &name, fx);
-                    }
-                }
-            }
-        }
-        self.sync(now);
-    }
-
     /// The definition of a task that was adopted from labels has come.
-    pub fn on_definition(&mut self, definition: TaskDefinition) {
+    pub fn on_definition(
+        &mut self,
+        now: Now,
+        definition: TaskDefinition,
+        timings: &Timings,
+        fx: &mut Effects,
+    ) {
         for container in &mut self.containers {
             let known = definition
                 .containers
@@ -468,12 +291,26 @@ impl Task {
                 container.grace = Span::from_secs(u64::from(seconds));
             }
         }
+        let known: BTreeSet<String> = self.containers.iter().map(|c| c.name.clone()).collect();
+        // Of these the next comparison says whether they are there.
+        let unseen = containers_of(&definition, timings, Phase::Unknown);
+        let unseen = unseen.into_iter().filter(|one| !known.contains(&one.name));
+        self.containers.extend(unseen);
         self.definition = Some(definition);
+        for number in 0..self.containers.len() {
+            let ports = self.host_ports(&self.containers[number].name);
+            let container = &mut self.containers[number];
+            if let Some(ports) = ports.filter(|_| container.phase == Phase::Running) {
+                container.ports = ports.into();
+            }
+        }
+        self.advance(now, fx);
+        self.sync(now);
     }
 
     /// Makes the report follow from the containers.
     fn sync(&mut self, now: Now) {
-        self.report.containers = self.containers.iter().map(report_of).collect();
+        self.report.containers = self.containers.iter().map(Container::report).collect();
         let status = self.status();
         if self.report.last.can_become(status) {
             self.report.last = status;
@@ -523,37 +360,4 @@ fn containers_of(definition: &TaskDefinition, timings: &Timings, phase: Phase) -
             Container::new(name, c.essential, grace, phase)
         })
         .collect()
-}
-
-fn report_of(container: &Container) -> ContainerReport {
-    let status = match container.phase {
-        Phase::Unknown | Phase::Creating | Phase::Created | Phase::Starting => {
-            ContainerStatus::Pending
-        }
-        Phase::Running | Phase::Stopping => ContainerStatus::Running,
-        Phase::Stopped | Phase::Removing | Phase::Gone => ContainerStatus::Stopped,
-    };
-    let exit = container.exit.as_ref();
-    let reason = match exit {
-        Some(exit) if exit.out_of_memory => {
-            "OutOfMemoryError: Container killed due to memory usage"
-        }
-        _ => &container.reason,
-    };
-    ContainerReport {
-        name: container.name.as_str().into(),
-        runtime_id: container.runtime_id,
-        status,
-        exit_code: exit.and_then(|exit| exit.code),
-        reason: reason.into(),
-        ports: container.ports.clone(),
-    }
-}
-
-fn describe(exit: &Exit) -> String {
-    match (exit.code, exit.out_of_memory) {
-        (_, true) => "was killed for its memory usage".to_owned(),
-        (Some(code), false) => format!("exited with {code}"),
-        (None, false) => "is gone".to_owned(),
-    }
 }

@@ -149,6 +149,15 @@ impl Roster {
         self.changed.insert(id);
     }
 
+    /// The definition of a task that was adopted without it has come.
+    pub fn define(&mut self, now: Now, id: TaskId, definition: TaskDefinition, fx: &mut Effects) {
+        let timings = self.timings.clone();
+        self.with(id, |task| task.on_definition(now, definition, &timings, fx));
+        // It may have containers that nobody has looked for.
+        fx.push(Effect::Runtime(RuntimeCommand::List));
+        self.settle();
+    }
+
     pub fn stop(&mut self, now: Now, id: TaskId, code: StopCode, reason: &str, fx: &mut Effects) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.stop(now, code, reason, fx);
@@ -165,9 +174,10 @@ impl Roster {
             cluster: &self.cluster,
             host: self.host,
         };
-        for task in self.tasks.values_mut() {
+        for (id, task) in &mut self.tasks {
             if task.deadline().is_some_and(|at| now.mono >= at) {
                 task.on_wake(now, owner, fx);
+                self.changed.insert(*id);
             }
         }
         self.settle();

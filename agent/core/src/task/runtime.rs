@@ -7,7 +7,7 @@
 
 use crate::{
     ids::{Digest, Generation, HostId, RuntimeId, ServiceId, SlotIndex, TaskId},
-    spec::task_definition::{Container, Protocol, Volume},
+    spec::task_definition::{Container, NetworkMode, Protocol, Volume},
     time::{Span, Wall},
 };
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,7 @@ pub enum RuntimeCommand {
 pub struct CreateContainer {
     pub labels: Labels,
     pub container: Container,
+    pub network: NetworkMode,
     /// The task's volumes, by which the container's mounts are resolved.
     pub volumes: Vec<Volume>,
 }

@@ -2,6 +2,7 @@
 
 mod story;
 mod machine;
+mod order;
 mod comparison;
 
 use super::status::TaskStatus;

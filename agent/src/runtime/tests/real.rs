@@ -33,18 +33,18 @@ use std::{
 use tokio::{runtime, sync::mpsc, time::timeout};
 
 /// One agent's runtime on a real Docker, in a cluster of its own; removes by id all that is in it.
-struct Story {
+pub(super) struct Story {
     config: DockerConfig,
     docker: Docker,
     events: mpsc::Receiver<RuntimeEvent>,
-    client: Client,
+    pub(super) client: Client,
     image: String,
     foreign: Vec<String>,
     number: u64,
 }
 
 impl Story {
-    async fn begin() -> Option<Self> {
+    pub(super) async fn begin() -> Option<Self> {
         let image = docker_image()?;
         static STORIES: AtomicU64 = AtomicU64::new(0);
         let number = STORIES.fetch_add(1, Ordering::Relaxed);
@@ -65,7 +65,7 @@ impl Story {
         })
     }
 
-    fn create(&self, task: u128, words: &str) -> CreateContainer {
+    pub(super) fn create(&self, task: u128, words: &str) -> CreateContainer {
         let base = create(&self.image);
         CreateContainer {
             labels: Labels {
@@ -84,7 +84,7 @@ impl Story {
         }
     }
 
-    async fn created(&mut self, create: &CreateContainer) -> RuntimeId {
+    pub(super) async fn created(&mut self, create: &CreateContainer) -> RuntimeId {
         self.docker
             .carry_out(RuntimeCommand::Create(Box::new(create.clone())));
         let made = |event| match event {
@@ -104,7 +104,7 @@ impl Story {
         self.until("CreateFailed", failed).await
     }
 
-    async fn started(
+    pub(super) async fn started(
         &mut self,
         create: &CreateContainer,
         runtime_id: RuntimeId,

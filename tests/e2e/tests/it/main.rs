@@ -1,6 +1,7 @@
 //! The real program on real Docker: what it promises, and what it says to bad input.
 
 mod counts;
+mod order;
 mod agents;
 mod hosts;
 mod docker;

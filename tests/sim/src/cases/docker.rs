@@ -82,6 +82,22 @@ pub(super) const CASES: &[Case] = &[
         bug: Core(Bug::IgnoresTheEssential),
         caught_by: "",
     },
+    Case {
+        number: 17,
+        name: "containers wait for one another",
+        agents: 4,
+        story: in_their_order,
+        bug: Core(Bug::StartsOutOfOrder),
+        caught_by: "before what it depends on",
+    },
+    Case {
+        number: 17,
+        name: "containers end one after the other",
+        agents: 4,
+        story: in_reverse_order,
+        bug: Core(Bug::StopsOutOfOrder),
+        caught_by: "depends on it",
+    },
 ];
 
 fn hangs(cluster: &mut Cluster) -> Told {
@@ -194,6 +210,27 @@ fn crash_loop(cluster: &mut Cluster) -> Told {
         cluster.hosts[host].runtime.manners.crashes_after_us = None;
     }
     rest(cluster, 6)
+}
+
+/// Also across a restart of the agent in the middle, and where Docker's answers are lost.
+fn in_their_order(cluster: &mut Cluster) -> Told {
+    hold(cluster, "chain", 4)?;
+    cluster.hosts[1].runtime.manners.loses_answers = true;
+    cluster.scale(0, "s0", 8);
+    cluster.run_for(SECOND / 2)?;
+    cluster.crash(2);
+    cluster.run_for(SECOND)?;
+    cluster.restart(2);
+    cluster.run_for(5 * SECOND)?;
+    cluster.hosts[1].runtime.manners.loses_answers = false;
+    rest(cluster, 8)
+}
+
+fn in_reverse_order(cluster: &mut Cluster) -> Told {
+    hold(cluster, "chain", 8)?;
+    cluster.scale(0, "s0", 2);
+    cluster.run_for(5 * SECOND)?;
+    rest(cluster, 2)
 }
 
 fn essential_exit(cluster: &mut Cluster) -> Told {

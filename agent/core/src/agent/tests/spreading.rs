@@ -107,8 +107,7 @@ fn whoever_found_the_second_in_line_down_tells_the_third_of_both() {
 fn given(id: ServiceId) -> Vec<Arc<Record>> {
     let definition = TaskDefinition {
         family: "web".to_owned(),
-        containers: Vec::new(),
-        volumes: Vec::new(),
+        ..TaskDefinition::default()
     };
     let revision = ServiceRevision {
         definition: definition.digest(),

@@ -4,8 +4,12 @@ use crate::{
     limits,
     rng::Rng,
     spec::{
+        linux::{Device, DevicePermission, LinuxParameters, SystemControl, Tmpfs, Ulimit},
         parse_task_definition,
-        task_definition::{Container, Mount, PortMapping, Protocol, TaskDefinition, Volume},
+        task_definition::{
+            Condition, Container, Dependency, HostEntry, Mount, NetworkMode, PortMapping, Protocol,
+            TaskDefinition, Volume,
+        },
     },
 };
 
@@ -20,6 +24,11 @@ fn a_described_definition_parses_to_itself() {
 }
 
 fn random_definition(rng: &mut Rng) -> TaskDefinition {
+    let network = match rng.below(4) {
+        0 => NetworkMode::Host,
+        1 => NetworkMode::None,
+        _ => NetworkMode::Bridge,
+    };
     let volumes: Vec<_> = (0..rng.below(3))
         .map(|i| Volume {
             name: format!("volume-{i}"),
@@ -27,17 +36,24 @@ fn random_definition(rng: &mut Rng) -> TaskDefinition {
         })
         .collect();
     let containers: Vec<_> = (0..=rng.below(limits::CONTAINERS_PER_TASK_MAX as u64 - 1))
-        .map(|i| random_container(i, &volumes, rng))
+        .map(|i| random_container(i, network, &volumes, rng))
         .collect();
     TaskDefinition {
         family: format!("family_{}", rng.below(1_000)),
+        network,
         containers,
         volumes,
     }
 }
 
-fn random_container(index: u64, volumes: &[Volume], rng: &mut Rng) -> Container {
-    let number = |rng: &mut Rng, below| u32::try_from(rng.below(below)).expect("a small bound");
+fn random_container(
+    index: u64,
+    network: NetworkMode,
+    volumes: &[Volume],
+    rng: &mut Rng,
+) -> Container {
+    let memory_mib = 6 + number(rng, 1 << 30);
+    let reserved = some(rng, |rng| 6 + number(rng, u64::from(memory_mib) - 5));
     Container {
         name: format!("container-{index}"),
         image: format!("registry:5000/image@sha256:{:x}", rng.next_u64()),
@@ -47,19 +63,10 @@ fn random_container(index: u64, volumes: &[Volume], rng: &mut Rng) -> Container 
             .map(|i| (format!("{} {i}", random_text(rng)), random_text(rng)))
             .collect(),
         cpu: number(rng, 4_096),
-        memory_mib: 4 + number(rng, 1 << 30),
+        memory_mib,
+        memory_reservation_mib: reserved,
         essential: index == 0 || rng.chance_ppm(500_000),
-        ports: (0..rng.below(3))
-            .map(|i| PortMapping {
-                container_port: u16::MAX - number(rng, 65_535) as u16,
-                host_port: match rng.below(2) {
-                    0 => 0,
-                    // No two containers of a definition may have the same.
-                    _ => (index * 10 + i + 1) as u16,
-                },
-                protocol: [Protocol::Tcp, Protocol::Udp][number(rng, 2) as usize],
-            })
-            .collect(),
+        ports: random_ports(index, network, rng),
         mounts: volumes
             .iter()
             .map(|volume| Mount {
@@ -68,8 +75,113 @@ fn random_container(index: u64, volumes: &[Volume], rng: &mut Rng) -> Container 
                 read_only: rng.chance_ppm(500_000),
             })
             .collect(),
-        stop_timeout_s: rng.chance_ppm(500_000).then(|| number(rng, 121)),
+        stop_timeout_s: some(rng, |rng| number(rng, 121)),
+        linux: random_linux(rng),
+        depends_on: (0..index)
+            .filter(|_| rng.chance_ppm(300_000))
+            .map(|other| Dependency {
+                container: format!("container-{other}"),
+                condition: Condition::Start,
+            })
+            .collect(),
+        start_timeout_s: some(rng, |rng| 1 + number(rng, 86_400)),
+        ..random_settings(rng)
     }
+}
+
+fn random_ports(index: u64, network: NetworkMode, rng: &mut Rng) -> Vec<PortMapping> {
+    let ports = match network {
+        NetworkMode::None => 0,
+        NetworkMode::Bridge | NetworkMode::Host => rng.below(3),
+    };
+    let port = |i| {
+        // No two containers of a definition may have the same on the host.
+        let own = (index * 10 + i + 1) as u16;
+        let (container_port, host_port) = match network {
+            NetworkMode::Host => (own, own),
+            _ => (
+                u16::MAX - number(rng, 65_535) as u16,
+                own * number(rng, 2) as u16,
+            ),
+        };
+        PortMapping {
+            container_port,
+            host_port,
+            protocol: [Protocol::Tcp, Protocol::Udp][number(rng, 2) as usize],
+        }
+    };
+    (0..ports).map(port).collect()
+}
+
+fn random_settings(rng: &mut Rng) -> Container {
+    Container {
+        hostname: some(rng, |rng| format!("web-{}.local", rng.below(9))),
+        user: some(rng, random_text),
+        working_directory: some(rng, |rng| format!("/{}", random_text(rng))),
+        dns_servers: several(rng, |_, rng| format!("10.0.0.{}", rng.below(256))),
+        dns_search_domains: several(rng, |_, rng| random_text(rng)),
+        extra_hosts: several(rng, |i, _| HostEntry {
+            hostname: format!("db{i}"),
+            address: format!("fd00::{i}"),
+        }),
+        labels: several(rng, |_, rng| (random_text(rng), random_text(rng)))
+            .into_iter()
+            .collect(),
+        security_options: several(rng, |_, rng| format!("label:{}", random_text(rng))),
+        interactive: some(rng, flag),
+        pseudo_terminal: some(rng, flag),
+        read_only_root: some(rng, flag),
+        privileged: some(rng, flag),
+        ulimits: several(rng, |i, rng| Ulimit {
+            name: ["nofile", "memlock"][i].to_owned(),
+            soft: rng.below(1_000) as i64,
+            hard: [-1, 1_000][rng.below(2) as usize],
+        }),
+        system_controls: several(rng, |i, rng| SystemControl {
+            namespace: ["kernel.shmmax", "fs.mqueue.msg_max"][i].to_owned(),
+            value: random_text(rng),
+        }),
+        ..Container::default()
+    }
+}
+
+fn random_linux(rng: &mut Rng) -> LinuxParameters {
+    use DevicePermission::{Mknod, Read, Write};
+    LinuxParameters {
+        capabilities_add: several(rng, |i, _| ["NET_ADMIN", "SYS_TIME"][i].to_owned()),
+        capabilities_drop: several(rng, |i, _| ["ALL", "CHOWN"][i].to_owned()),
+        devices: several(rng, |i, rng| Device {
+            host_path: format!("/dev/sd{i}"),
+            container_path: some(rng, |_| format!("/dev/disk{i}")),
+            permissions: several(rng, |_, rng| [Read, Write, Mknod][rng.below(3) as usize]),
+        }),
+        init: some(rng, flag),
+        shared_memory_mib: some(rng, |rng| 1 + number(rng, 1_000)),
+        tmpfs: several(rng, |i, rng| Tmpfs {
+            container_path: format!("/tmp/{i}"),
+            size_mib: 1 + number(rng, 1_000),
+            options: several(rng, |i, _| ["noexec", "mode=1777"][i].to_owned()),
+        }),
+        max_swap_mib: some(rng, |rng| number(rng, 1_000)),
+        swappiness: some(rng, |rng| number(rng, 101)),
+    }
+}
+
+fn number(rng: &mut Rng, below: u64) -> u32 {
+    u32::try_from(rng.below(below)).expect("a small bound")
+}
+
+fn flag(rng: &mut Rng) -> bool {
+    rng.chance_ppm(500_000)
+}
+
+fn some<T>(rng: &mut Rng, make: impl FnOnce(&mut Rng) -> T) -> Option<T> {
+    flag(rng).then(|| make(rng))
+}
+
+/// None, one or two.
+fn several<T>(rng: &mut Rng, mut make: impl FnMut(usize, &mut Rng) -> T) -> Vec<T> {
+    (0..rng.below(3) as usize).map(|i| make(i, rng)).collect()
 }
 
 /// Never empty, and full of what needs quoting.

@@ -46,7 +46,7 @@ fn what_is_missing_is_said_with_what_it_must_be() {
             containerDefinitions[0].environment[0].value is missing; it must be a text
                 ("" for an empty one)
             containerDefinitions[0].memory is missing; it must be the container's hard
-                limit in MiB
+                limit in MiB, unless there is a memoryReservation
             containerDefinitions[0].portMappings[0].containerPort is missing; it must be
                 the port that the container listens on
             containerDefinitions[0].mountPoints[0].sourceVolume is missing; it must be
@@ -137,7 +137,7 @@ fn a_number_out_of_its_range_is_said_with_the_range() {
         expect![[r#"
             containerDefinitions[0].cpu is -1, but must be from 0 to 2147483647 CPU
                 units
-            containerDefinitions[0].memory is 3, but must be from 4 to 2147483647 MiB
+            containerDefinitions[0].memory is 3, but must be from 6 to 2147483647 MiB
             containerDefinitions[0].portMappings[0].containerPort is 0, but must be from
                 1 to 65535
             containerDefinitions[0].portMappings[0].hostPort is 65536, but must be from
@@ -178,7 +178,7 @@ fn a_malformed_text_is_said_with_its_rule() {
             family is "web app", but must be 1 to 255 letters, digits, hyphens or
                 underscores
             networkMode is "brigde", but must be "bridge", in which tasks are reached on
-                ports of their host
+                ports of their host, "host" or "none"
             requiresCompatibilities[0] is "EC3", but must be "EC2" or "EXTERNAL": tasks
                 run on your own hosts
             containerDefinitions[0].name is "", but must be 1 to 255 letters, digits,
@@ -225,7 +225,7 @@ fn what_holdfast_does_not_serve_is_refused_by_name() {
                 "name": "web",
                 "image": "nginx",
                 "memory": 128,
-                "privileged": true,
+                "disableNetworking": true,
                 "healthCheck": {"command": ["CMD", "true"]},
                 "portMappings": [{"containerPort": 80, "appProtocol": "http"}],
             }],
@@ -233,14 +233,15 @@ fn what_holdfast_does_not_serve_is_refused_by_name() {
         }),
         expect![[r#"
             networkMode is "awsvpc", which Holdfast does not serve yet; it must be
-                "bridge", in which tasks are reached on ports of their host
+                "bridge", in which tasks are reached on ports of their host, "host" or
+                "none"
             requiresCompatibilities[1] is "FARGATE", which Holdfast does not serve yet;
                 it must be "EC2" or "EXTERNAL": tasks run on your own hosts
             containerDefinitions[0].portMappings[0].appProtocol is an ECS field that
                 Holdfast does not serve yet; remove it to send this request
+            containerDefinitions[0].disableNetworking is an ECS field that Holdfast does
+                not serve yet; remove it to send this request
             containerDefinitions[0].healthCheck is an ECS field that Holdfast does not
-                serve yet; remove it to send this request
-            containerDefinitions[0].privileged is an ECS field that Holdfast does not
                 serve yet; remove it to send this request
             volumes[0].host is missing; it must be an object with the sourcePath on the
                 host
@@ -384,37 +385,37 @@ fn too_much_is_refused_and_too_many_faults_are_counted() {
             containerDefinitions[0].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[0].memory is missing; it must be the container's hard
-                limit in MiB
+                limit in MiB, unless there is a memoryReservation
             containerDefinitions[1].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[1].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[1].memory is missing; it must be the container's hard
-                limit in MiB
+                limit in MiB, unless there is a memoryReservation
             containerDefinitions[2].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[2].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[2].memory is missing; it must be the container's hard
-                limit in MiB
+                limit in MiB, unless there is a memoryReservation
             containerDefinitions[3].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[3].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[3].memory is missing; it must be the container's hard
-                limit in MiB
+                limit in MiB, unless there is a memoryReservation
             containerDefinitions[4].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[4].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[4].memory is missing; it must be the container's hard
-                limit in MiB
+                limit in MiB, unless there is a memoryReservation
             containerDefinitions[5].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[5].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[5].memory is missing; it must be the container's hard
-                limit in MiB
+                limit in MiB, unless there is a memoryReservation
             containerDefinitions[6].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[6].image is missing; it must be an image name of 1 to

@@ -116,15 +116,8 @@ fn a_service_is_updated_in_what_is_given() {
         expect![[r#"
             UpdateService {
                 service: "web",
-                desired_count: None,
-                definition: None,
                 options: OptionsChange {
-                    replace_after: None,
-                    partition: None,
-                    rebalance: None,
-                    hand_over: None,
                 },
-                cluster: None,
             }
         "#]],
     );
@@ -150,10 +143,6 @@ fn a_service_is_updated_in_what_is_given() {
                     },
                 ),
                 options: OptionsChange {
-                    replace_after: None,
-                    partition: None,
-                    rebalance: None,
-                    hand_over: None,
                 },
                 cluster: Some(
                     "lab",

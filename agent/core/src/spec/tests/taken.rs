@@ -12,22 +12,18 @@ fn three_fields_make_a_container_and_ecs_fills_in_the_rest() {
         expect![[r#"
             TaskDefinition {
                 family: "web",
+                network: Bridge,
                 containers: [
                     Container {
                         name: "web",
                         image: "nginx",
-                        command: [],
-                        entry_point: [],
-                        environment: {},
                         cpu: 0,
                         memory_mib: 128,
                         essential: true,
-                        ports: [],
-                        mounts: [],
-                        stop_timeout_s: None,
+                        linux: LinuxParameters {
+                        },
                     },
                 ],
-                volumes: [],
             }
         "#]],
     );
@@ -51,14 +47,12 @@ fn a_definition_exported_from_aws_is_told_of_ecs_own_additions() {
 
 #[test]
 fn a_definition_exported_from_aws_is_taken_without_ecs_own_additions() {
-    let mut exported = exported();
-    let fields = exported.as_object_mut().expect("a definition is an object");
-    fields.retain(|name, _| !ecs_fields::ANSWERED.contains(&name.as_str()));
     check_definition(
-        exported,
+        without_additions(exported()),
         expect![[r#"
             TaskDefinition {
                 family: "shop",
+                network: Bridge,
                 containers: [
                     Container {
                         name: "web",
@@ -66,7 +60,6 @@ fn a_definition_exported_from_aws_is_taken_without_ecs_own_additions() {
                         command: [
                             "serve",
                         ],
-                        entry_point: [],
                         environment: {
                             "EXTRA": "",
                             "STAGE": "production",
@@ -88,14 +81,15 @@ fn a_definition_exported_from_aws_is_taken_without_ecs_own_additions() {
                                 read_only: false,
                             },
                         ],
-                        stop_timeout_s: None,
+                        privileged: Some(
+                            false,
+                        ),
+                        linux: LinuxParameters {
+                        },
                     },
                     Container {
                         name: "statsd",
                         image: "statsd/statsd:v0.10.2",
-                        command: [],
-                        entry_point: [],
-                        environment: {},
                         cpu: 0,
                         memory_mib: 64,
                         essential: false,
@@ -106,8 +100,8 @@ fn a_definition_exported_from_aws_is_taken_without_ecs_own_additions() {
                                 protocol: Udp,
                             },
                         ],
-                        mounts: [],
-                        stop_timeout_s: None,
+                        linux: LinuxParameters {
+                        },
                     },
                 ],
                 volumes: [
@@ -124,22 +118,28 @@ fn a_definition_exported_from_aws_is_taken_without_ecs_own_additions() {
 #[test]
 fn what_asks_for_nothing_is_let_through() {
     let quiet = json!({
-        "privileged": false, "healthCheck": null, "dnsServers": [], "dockerLabels": {},
-        "command": null, "cpu": null,
+        "disableNetworking": false, "healthCheck": null, "links": [], "logConfiguration": {},
+        "command": null, "cpu": null, "dnsServers": [], "dockerLabels": {}, "linuxParameters": {},
     });
     assert_eq!(
         parse_task_definition(&web_with(quiet)),
         parse_task_definition(&web_with(json!({})))
     );
     check_definition(
-        web_with(json!({"privileged": "", "user": 0})),
+        web_with(json!({"disableNetworking": "", "links": ""})),
         expect![[r#"
-            containerDefinitions[0].privileged is an ECS field that Holdfast does not
-                serve yet; remove it to send this request
-            containerDefinitions[0].user is an ECS field that Holdfast does not serve
+            containerDefinitions[0].disableNetworking is an ECS field that Holdfast does
+                not serve yet; remove it to send this request
+            containerDefinitions[0].links is an ECS field that Holdfast does not serve
                 yet; remove it to send this request
         "#]],
     );
+}
+
+fn without_additions(mut exported: Value) -> Value {
+    let fields = exported.as_object_mut().expect("a definition is an object");
+    fields.retain(|name, _| !ecs_fields::ANSWERED.contains(&name.as_str()));
+    exported
 }
 
 /// What `aws ecs describe-task-definition --query taskDefinition` writes.

@@ -266,10 +266,11 @@ fn labels_alone_are_enough_to_adopt_a_task() {
         "#]],
     );
     check(
-        "compare web=created; started web; stop; exited web 0",
+        "compare web=created; definition; started web; stop; exited web 0",
         expect![[r#"
             Labels                   PROVISIONING
-            compare web=created      ACTIVATING start web (id-web)
+            compare web=created      PENDING
+            definition               ACTIVATING start web (id-web)
             started web              RUNNING
             stop                     STOPPING stop web in 30 s
             exited web 0             STOPPED

@@ -4,7 +4,7 @@ use crate::{
     cluster::body::TaskReport,
     effect::{Effect, Effects},
     ids::{Digest, HostId, RuntimeId, TaskId},
-    spec::task_definition::{Container, TaskDefinition},
+    spec::task_definition::{Condition, Container, Dependency, TaskDefinition},
     task::{
         machine::{Owner, Started, Task},
         runtime::{
@@ -15,7 +15,6 @@ use crate::{
     time::{Mono, Now, Span, Wall},
     timings::Timings,
 };
-use std::collections::BTreeMap;
 
 const TASK: TaskId = TaskId(7);
 pub(super) const OWNER: Owner<'static> = Owner {
@@ -41,25 +40,38 @@ pub(super) struct Story {
     lines: String,
 }
 
-/// One essential container `web`; and `side`, which is not essential, where there are two.
+/// An essential container `web`, and others, which are not. `web<db` depends on the start of db,
+/// `web<db!` on its end, `web<db+` on its success; `migrate` has 10 s for that.
 fn definition(names: &[&str]) -> TaskDefinition {
-    let container = |name: &&str| Container {
-        name: (*name).to_owned(),
-        image: format!("{name}:1"),
-        command: vec![],
-        entry_point: vec![],
-        environment: BTreeMap::new(),
-        cpu: 0,
-        memory_mib: 0,
-        essential: *name == "web",
-        ports: vec![],
-        mounts: vec![],
-        stop_timeout_s: None,
+    let container = |spelt: &&str| {
+        let (name, awaited) = spelt
+            .split_once('<')
+            .map_or((*spelt, None), |(a, b)| (a, Some(b)));
+        Container {
+            name: name.to_owned(),
+            image: format!("{name}:1"),
+            essential: name == "web",
+            depends_on: awaited.map(dependency).into_iter().collect(),
+            start_timeout_s: (name == "migrate").then_some(10),
+            ..Container::default()
+        }
     };
     TaskDefinition {
         family: "shop".to_owned(),
         containers: names.iter().map(container).collect(),
-        volumes: vec![],
+        ..TaskDefinition::default()
+    }
+}
+
+fn dependency(spelt: &str) -> Dependency {
+    let condition = match spelt.chars().next_back() {
+        Some('!') => Condition::Complete,
+        Some('+') => Condition::Success,
+        _ => Condition::Start,
+    };
+    Dependency {
+        container: spelt.trim_end_matches(['!', '+']).to_owned(),
+        condition,
     }
 }
 
@@ -132,7 +144,11 @@ impl Story {
                 let code = StopCode::UserInitiated;
                 self.task.stop(now, code, "by hand", fx);
             }
-            ["definition"] => self.task.on_definition(definition(&["web"])),
+            ["definition"] => {
+                let timings = Timings::default();
+                self.task
+                    .on_definition(now, definition(&["web"]), &timings, fx);
+            }
             ["compare", ref found @ ..] => {
                 self.pass(Timings::default().compare_interval);
                 self.compare(found);

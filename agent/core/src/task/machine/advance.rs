@@ -1,0 +1,77 @@
+//! Moves the containers of a task on in their order.
+
+use super::Task;
+use crate::{
+    effect::Effects,
+    task::{
+        container::Phase,
+        order::{self, Readiness},
+        status::StopCode,
+    },
+    time::{Mono, Now},
+};
+
+/// What is to be done with a container next.
+enum Move {
+    Stay,
+    /// To what it waits for.
+    Wait(String),
+    Start,
+    Stop,
+    GiveUp(String),
+}
+
+impl Task {
+    /// Starts what has all that it waited for; of a stopping task, stops what nobody needs.
+    pub(super) fn advance(&mut self, now: Now, fx: &mut Effects) {
+        for number in 0..self.containers.len() {
+            let next = self.next_move(number);
+            let container = &mut self.containers[number];
+            match next {
+                Move::Stay => {}
+                Move::Wait(reason) => container.reason = reason,
+                Move::Start => {
+                    container.enter(Phase::Starting);
+                    fx.ask(container.start(self.id));
+                }
+                Move::Stop => {
+                    container.enter(Phase::Stopping);
+                    fx.ask(container.stop(self.id));
+                }
+                Move::GiveUp(reason) => {
+                    self.stop(now, StopCode::TaskFailedToStart, &reason, fx);
+                    self.containers[number].reason = reason;
+                }
+            }
+        }
+    }
+
+    fn next_move(&self, number: usize) -> Move {
+        let (container, containers) = (&self.containers[number], &self.containers);
+        let stopping = self.is_stopping();
+        match container.phase {
+            Phase::Created if planted!(StartsWhatWasStopped) => Move::Start,
+            Phase::Created if planted!(StartsOutOfOrder) && !stopping => Move::Start,
+            Phase::Created if !stopping => match &self.definition {
+                None => Move::Wait("waits for its task definition".to_owned()),
+                Some(known) => match order::readiness(known, containers, &container.name) {
+                    Readiness::Ready => Move::Start,
+                    Readiness::Waits(reason) => Move::Wait(reason),
+                    Readiness::Hopeless(reason) => Move::GiveUp(reason),
+                },
+            },
+            Phase::Running if stopping && planted!(StopsOutOfOrder) => Move::Stop,
+            Phase::Running if stopping => match &self.definition {
+                Some(known) if order::is_needed(known, containers, &container.name) => Move::Stay,
+                Some(_) | None => Move::Stop,
+            },
+            _ => Move::Stay,
+        }
+    }
+
+    /// When something will have been awaited for too long, and what is to be said then.
+    pub(super) fn overdue(&self) -> Option<(Mono, String)> {
+        let definition = self.definition.as_ref().filter(|_| !self.is_stopping())?;
+        order::overdue(definition, &self.containers)
+    }
+}
