@@ -212,3 +212,59 @@ fn a_restart_in_the_middle_goes_on_where_it_was() {
     "#]]
     .assert_eq(&found("compare web=created migrate=1"));
 }
+
+#[test]
+fn what_ended_before_a_restart_is_not_run_again_though_it_is_gone() {
+    let script = "compare web=running; exited web 0";
+    let told = transcript(Origin::Disk(TaskStatus::Activating), INIT, script);
+    expect![[r#"
+        Disk(Activating)         ACTIVATING
+        compare web=running      RUNNING
+        exited web 0             STOPPED
+        EssentialContainerExited
+          Essential container in task exited: web exited with 0
+        web Stopped 0
+        migrate Stopped -
+        wakes in 600.000 s
+    "#]]
+    .assert_eq(&told);
+}
+
+#[test]
+fn what_was_made_and_waits_ends_its_task_when_somebody_removes_it() {
+    check(
+        PAIR,
+        "created web; created side; removed web; started side; exited side 0",
+        expect![[r#"
+            New                      PENDING create web, create side
+            created web              PENDING
+            created side             ACTIVATING start side (id-side)
+            removed web              STOPPING
+            started side             STOPPING stop side in 30 s
+            exited side 0            STOPPED
+            TaskFailedToStart
+              web was removed before it was started
+            web Stopped -
+            side Stopped 0
+            wakes in 600.000 s
+        "#]],
+    );
+}
+
+#[test]
+fn an_adopted_task_gets_the_containers_that_nobody_had_made() {
+    let script = "compare web=created; definition web<side side; compare web=created; \
+                  created side; started side";
+    let told = transcript(Origin::Labels, &["web"], script);
+    expect![[r#"
+        Labels                   PROVISIONING
+        compare web=created      PENDING
+        definition web<side side PENDING
+        compare web=created      PENDING create side
+        created side             ACTIVATING start side (id-side)
+        started side             ACTIVATING start web (id-web)
+        web Pending -
+        side Running -
+    "#]]
+    .assert_eq(&told);
+}

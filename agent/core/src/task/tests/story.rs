@@ -144,10 +144,11 @@ impl Story {
                 let code = StopCode::UserInitiated;
                 self.task.stop(now, code, "by hand", fx);
             }
-            ["definition"] => {
+            ["definition", ref names @ ..] => {
+                let names = if names.is_empty() { &["web"] } else { names };
                 let timings = Timings::default();
                 self.task
-                    .on_definition(now, definition(&["web"]), &timings, fx);
+                    .on_definition(now, definition(names), &timings, fx);
             }
             ["compare", ref found @ ..] => {
                 self.pass(Timings::default().compare_interval);
