@@ -67,7 +67,7 @@ impl View<'_> {
     /// What the task's definition says of one of its containers, where it is on the board.
     pub(crate) fn defined(&self, report: &TaskReport, container: &str) -> Option<&Container> {
         let definition = self.board.definition(report.definition)?;
-        definition.containers.iter().find(|c| c.name == container)
+        definition.container(container)
     }
 
     /// As people know it; its id where it has not reported yet.

@@ -90,10 +90,8 @@ impl Cluster {
 
     /// No container is told to stop while another one runs that depends on it.
     pub(crate) fn check_stop_order(&mut self, place: usize, task: TaskId, stopped: &str) {
-        let needs_it = |one: &&FakeContainer| {
-            let mut awaited = one.make.container.depends_on.iter();
-            one.is_running() && awaited.any(|dependency| dependency.container == stopped)
-        };
+        let needs_it =
+            |one: &&FakeContainer| one.is_running() && one.make.container.waits_for(stopped);
         let runtime = &self.hosts[place].runtime;
         let name = |other: &FakeContainer| other.make.labels.container.clone();
         let other = runtime.containers_of(task).find(needs_it).map(name);

@@ -137,6 +137,10 @@ pub struct Resources {
 }
 
 impl TaskDefinition {
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.containers.iter().find(|one| one.name == name)
+    }
+
     /// SHA-256 over the canonical form (the field order of this version's binary encoding).
     pub fn digest(&self) -> Digest {
         let bytes = postcard::to_allocvec(self).expect("a definition always encodes");
@@ -168,6 +172,10 @@ impl TaskDefinition {
 }
 
 impl Container {
+    pub fn waits_for(&self, other: &str) -> bool {
+        self.depends_on.iter().any(|one| one.container == other)
+    }
+
     /// What it takes of its host's memory.
     pub fn memory_reserved_mib(&self) -> u32 {
         self.memory_reservation_mib.unwrap_or(self.memory_mib)

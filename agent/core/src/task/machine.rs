@@ -18,7 +18,6 @@ use crate::{
     timings::Timings,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
@@ -128,7 +127,7 @@ impl Task {
             .iter()
             .filter_map(Container::deadline)
             .chain(self.remove_at)
-            .chain(self.overdue().map(|(at, _)| at))
+            .chain(self.awaited().map(|awaited| awaited.until))
             .min()
     }
 
@@ -166,8 +165,7 @@ impl Task {
                 Phase::Stopping | Phase::Stopped | Phase::Removing | Phase::Gone => {}
             }
         }
-        self.advance(now, fx);
-        self.sync(now);
+        self.settle(now, fx);
     }
 
     pub fn on_wake(&mut self, now: Now, owner: Owner<'_>, fx: &mut Effects) {
@@ -182,7 +180,8 @@ impl Task {
                 fx.ask(container.remove(self.id));
             }
         }
-        if let Some((_, reason)) = self.overdue().filter(|(at, _)| now.mono >= *at) {
+        let over = self.awaited().filter(|awaited| now.mono >= awaited.until);
+        if let Some(reason) = over.map(|awaited| awaited.reason()) {
             self.stop(now, StopCode::TaskFailedToStart, &reason, fx);
         }
         for number in 0..self.containers.len() {
@@ -212,8 +211,8 @@ impl Task {
             .definition
             .as_ref()
             .expect("only defined containers are created");
-        let container = definition.containers.iter().find(|c| c.name == *name);
-        let container = container
+        let container = definition
+            .container(name)
             .expect("containers come from the definition")
             .clone();
         let labels = Labels {
@@ -258,7 +257,7 @@ impl Task {
     /// In the host's network no port is mapped: the runtime knows of none.
     fn host_ports(&self, name: &str) -> Option<Vec<PortBinding>> {
         let definition = self.definition.as_ref()?;
-        let container = definition.containers.iter().find(|c| c.name == name)?;
+        let container = definition.container(name)?;
         let binding = |port: &PortMapping| PortBinding {
             container_port: port.container_port,
             host_port: port.host_port,
@@ -271,9 +270,7 @@ impl Task {
     fn find(&mut self, name: &str) -> Option<&mut Container> {
         self.containers.iter_mut().find(|c| c.name == name)
     }
-}
 
-impl Task {
     /// The definition of a task that was adopted from labels has come.
     pub fn on_definition(
         &mut self,
@@ -283,19 +280,17 @@ impl Task {
         fx: &mut Effects,
     ) {
         for container in &mut self.containers {
-            let known = definition
-                .containers
-                .iter()
-                .find(|c| c.name == container.name);
+            let known = definition.container(&container.name);
             if let Some(seconds) = known.and_then(|known| known.stop_timeout_s) {
                 container.grace = Span::from_secs(u64::from(seconds));
             }
         }
-        let known: BTreeSet<String> = self.containers.iter().map(|c| c.name.clone()).collect();
         // Of these the next comparison says whether they are there.
-        let unseen = containers_of(&definition, timings, Phase::Unknown);
-        let unseen = unseen.into_iter().filter(|one| !known.contains(&one.name));
-        self.containers.extend(unseen);
+        for container in containers_of(&definition, timings, Phase::Unknown) {
+            if self.find(&container.name).is_none() {
+                self.containers.push(container);
+            }
+        }
         self.definition = Some(definition);
         for number in 0..self.containers.len() {
             let ports = self.host_ports(&self.containers[number].name);
@@ -304,8 +299,7 @@ impl Task {
                 container.ports = ports.into();
             }
         }
-        self.advance(now, fx);
-        self.sync(now);
+        self.settle(now, fx);
     }
 
     /// Makes the report follow from the containers.

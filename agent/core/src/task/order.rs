@@ -2,7 +2,10 @@
 
 use crate::{
     spec::task_definition::{self, Condition, Dependency, TaskDefinition},
-    task::container::{Container, Phase},
+    task::{
+        container::{Container, Phase},
+        runtime::Exit,
+    },
     time::{Mono, Span},
 };
 
@@ -17,11 +20,10 @@ pub enum Readiness {
 }
 
 /// How far a container has come that others wait for.
-enum Progress {
+enum Progress<'a> {
     NotStarted,
     Runs,
-    /// With this code, where it is known.
-    Ended(Option<i32>),
+    Ended(&'a Exit),
 }
 
 pub fn readiness(definition: &TaskDefinition, containers: &[Container], name: &str) -> Readiness {
@@ -32,9 +34,9 @@ pub fn readiness(definition: &TaskDefinition, containers: &[Container], name: &s
         match (condition, other.map_or(Progress::NotStarted, progress)) {
             (Condition::Start, Progress::Runs | Progress::Ended(_))
             | (Condition::Complete, Progress::Ended(_))
-            | (Condition::Success, Progress::Ended(Some(0))) => {}
-            (Condition::Success, Progress::Ended(code)) => {
-                let end = code.map_or("is gone".to_owned(), |code| format!("exited with {code}"));
+            | (Condition::Success, Progress::Ended(Exit { code: Some(0), .. })) => {}
+            (Condition::Success, Progress::Ended(exit)) => {
+                let end = exit.in_words();
                 return Readiness::Hopeless(format!(
                     "TaskDependencyError: {name} waits for {on} to succeed, which {end}"
                 ));
@@ -70,10 +72,35 @@ pub fn is_ordered(definition: &TaskDefinition) -> bool {
         .any(|c| !c.depends_on.is_empty())
 }
 
-/// When somebody will have waited for too long for the end of what has a `startTimeout`, and what
-/// is to be said then; the first.
-pub fn overdue(definition: &TaskDefinition, containers: &[Container]) -> Option<(Mono, String)> {
-    let awaited = |one: &task_definition::Container| {
+/// Somebody waits for the end of what has a `startTimeout`.
+#[derive(Debug)]
+pub struct Awaited<'a> {
+    /// When that is over.
+    pub until: Mono,
+    name: &'a str,
+    by: &'a str,
+    limit_s: u32,
+}
+
+impl Awaited<'_> {
+    /// What is to be said when it is over.
+    pub fn reason(&self) -> String {
+        let Self {
+            name, by, limit_s, ..
+        } = self;
+        format!(
+            "TaskDependencyError: {by} waits for {name}, but its startTimeout of {limit_s} s is \
+             over"
+        )
+    }
+}
+
+/// Of those who have a `startTimeout` and are awaited, the one for whom it is over first.
+pub fn awaited<'a>(
+    definition: &'a TaskDefinition,
+    containers: &'a [Container],
+) -> Option<Awaited<'a>> {
+    let awaited = |one: &'a task_definition::Container| {
         // 0 is no limit, as in ECS.
         let limit_s = one.start_timeout_s.filter(|limit_s| *limit_s != 0)?;
         let running = containers.iter().find(|c| c.name == one.name);
@@ -83,33 +110,33 @@ pub fn overdue(definition: &TaskDefinition, containers: &[Container]) -> Option<
             other.phase <= Phase::Created
                 && depends.any(|d| d.container == one.name && d.condition != Condition::Start)
         };
-        let waiting = containers.iter().find(waits)?;
-        let reason = format!(
-            "TaskDependencyError: {} waits for {}, but its startTimeout of {limit_s} s is over",
-            waiting.name, one.name
-        );
-        Some((since + Span::from_secs(u64::from(limit_s)), reason))
+        Some(Awaited {
+            until: since + Span::from_secs(u64::from(limit_s)),
+            name: &one.name,
+            by: &containers.iter().find(waits)?.name,
+            limit_s,
+        })
     };
     let all = definition.containers.iter().filter_map(awaited);
-    all.min_by_key(|(at, _)| *at)
+    all.min_by_key(|awaited| awaited.until)
 }
 
 fn depends(definition: &TaskDefinition, container: &Container, on: &str) -> bool {
-    let mut dependencies = dependencies(definition, &container.name).iter();
-    dependencies.any(|dependency| dependency.container == on)
+    let defined = definition.container(&container.name);
+    defined.is_some_and(|defined| defined.waits_for(on))
 }
 
 fn dependencies<'a>(definition: &'a TaskDefinition, name: &str) -> &'a [Dependency] {
-    let defined = definition.containers.iter().find(|c| c.name == name);
+    let defined = definition.container(name);
     defined.map_or(&[], |defined| &defined.depends_on)
 }
 
-const fn progress(container: &Container) -> Progress {
+const fn progress(container: &Container) -> Progress<'_> {
     match container.phase {
         Phase::Unknown | Phase::Creating | Phase::Created | Phase::Starting => Progress::NotStarted,
         Phase::Running | Phase::Stopping => Progress::Runs,
         Phase::Stopped | Phase::Removing | Phase::Gone => match &container.exit {
-            Some(exit) => Progress::Ended(exit.code),
+            Some(exit) => Progress::Ended(exit),
             None => Progress::NotStarted,
         },
     }

@@ -151,8 +151,10 @@ impl Roster {
 
     /// The definition of a task that was adopted without it has come.
     pub fn define(&mut self, now: Now, id: TaskId, definition: TaskDefinition, fx: &mut Effects) {
-        let timings = self.timings.clone();
-        self.with(id, |task| task.on_definition(now, definition, &timings, fx));
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.on_definition(now, definition, &self.timings, fx);
+            self.changed.insert(id);
+        }
         // It may have containers that nobody has looked for.
         fx.push(Effect::Runtime(RuntimeCommand::List));
         self.settle();

@@ -143,6 +143,17 @@ pub struct Exit {
     pub at: Wall,
 }
 
+impl Exit {
+    /// Follows the container's name.
+    pub fn in_words(&self) -> String {
+        match (self.code, self.out_of_memory) {
+            (_, true) => "was killed for its memory usage".to_owned(),
+            (Some(code), false) => format!("exited with {code}"),
+            (None, false) => "is gone".to_owned(),
+        }
+    }
+}
+
 /// A failed call, sorted by what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeFailure {

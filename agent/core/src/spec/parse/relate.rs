@@ -162,21 +162,17 @@ fn relate_order(containers: &[Container], faults: &mut Faults) {
 /// Containers each of which waits for the next, the last one for the first.
 fn circle(containers: &[Container]) -> Option<String> {
     let mut left: Vec<&Container> = containers.iter().collect();
-    let waits_for = |container: &Container, other: &Container| {
-        let mut depends = container.depends_on.iter();
-        depends.any(|dependency| dependency.container == other.name)
-    };
     // Whoever waits for nobody who is left can start, until nobody is left or a circle.
     while let Some(free) = left
         .iter()
-        .position(|one| !left.iter().any(|other| waits_for(one, other)))
+        .position(|one| !left.iter().any(|other| one.waits_for(&other.name)))
     {
         left.swap_remove(free);
     }
     let mut walk: Vec<&Container> = vec![left.first()?];
     loop {
         let last = walk.last().expect("it has a first one");
-        let next = left.iter().find(|other| waits_for(last, other));
+        let next = left.iter().find(|other| last.waits_for(&other.name));
         let next = next.expect("whoever is left waits for one of them");
         let begun = walk.iter().position(|one| one.name == next.name);
         walk.push(next);

@@ -5,10 +5,10 @@ use crate::{
     effect::Effects,
     task::{
         container::Phase,
-        order::{self, Readiness},
+        order::{self, Awaited, Readiness},
         status::StopCode,
     },
-    time::{Mono, Now},
+    time::Now,
 };
 
 /// What is to be done with a container next.
@@ -22,8 +22,14 @@ enum Move {
 }
 
 impl Task {
+    /// After each change of a container: moves on what it lets move on, and reports it.
+    pub(super) fn settle(&mut self, now: Now, fx: &mut Effects) {
+        self.advance(now, fx);
+        self.sync(now);
+    }
+
     /// Starts what has all that it waited for; of a stopping task, stops what nobody needs.
-    pub(super) fn advance(&mut self, now: Now, fx: &mut Effects) {
+    fn advance(&mut self, now: Now, fx: &mut Effects) {
         for number in 0..self.containers.len() {
             let next = self.next_move(number);
             let container = &mut self.containers[number];
@@ -69,9 +75,9 @@ impl Task {
         }
     }
 
-    /// When something will have been awaited for too long, and what is to be said then.
-    pub(super) fn overdue(&self) -> Option<(Mono, String)> {
+    /// Who is awaited, and until when.
+    pub(super) fn awaited(&self) -> Option<Awaited<'_>> {
         let definition = self.definition.as_ref().filter(|_| !self.is_stopping())?;
-        order::overdue(definition, &self.containers)
+        order::awaited(definition, &self.containers)
     }
 }

@@ -26,8 +26,7 @@ impl Task {
             true => Phase::Stopped,
             false => Phase::Created,
         });
-        self.advance(now, fx);
-        self.sync(now);
+        self.settle(now, fx);
     }
 
     pub fn on_started(&mut self, now: Now, name: &str, started: Started, fx: &mut Effects) {
@@ -55,8 +54,7 @@ impl Task {
         container.started = Some(Mono(now.mono.0.saturating_sub(age_us)));
         container.enter(Phase::Running);
         self.report.started_at.get_or_insert(since);
-        self.advance(now, fx);
-        self.sync(now);
+        self.settle(now, fx);
     }
 
     /// A create or start failed.
@@ -83,8 +81,7 @@ impl Task {
             fx.ask(container.stop(id));
         }
         self.stop(now, StopCode::TaskFailedToStart, &failure.reason, fx);
-        self.advance(now, fx);
-        self.sync(now);
+        self.settle(now, fx);
     }
 
     pub fn on_exited(&mut self, now: Now, name: &str, exit: Exit, fx: &mut Effects) {
@@ -98,14 +95,13 @@ impl Task {
         let essential = container.essential;
         let reason = format!(
             "Essential container in task exited: {name} {}",
-            describe(&exit)
+            exit.in_words()
         );
         container.exit = Some(exit);
         if essential && !planted!(IgnoresTheEssential) {
             self.stop(now, StopCode::EssentialContainerExited, &reason, fx);
         }
-        self.advance(now, fx);
-        self.sync(now);
+        self.settle(now, fx);
     }
 
     pub fn on_stop_failed(&mut self, now: Now, name: &str) {
@@ -136,8 +132,7 @@ impl Task {
         if let Some(container) = self.find(name) {
             container.enter(Phase::Gone);
         }
-        self.advance(now, fx);
-        self.sync(now);
+        self.settle(now, fx);
     }
 
     pub fn on_remove_failed(&mut self, now: Now, name: &str) {
@@ -200,12 +195,12 @@ impl Task {
         self.compared = true;
         let stopping = self.is_stopping();
         for number in 0..self.containers.len() {
-            let has_been = self.has_been(number);
-            let container = &mut self.containers[number];
-            if seen.contains(&container.name.as_str()) {
+            let name = self.containers[number].name.clone();
+            if seen.contains(&name.as_str()) {
                 continue;
             }
-            let name = container.name.clone();
+            let has_been = self.has_been(number);
+            let container = &mut self.containers[number];
             match container.phase {
                 Phase::Unknown if self.report.last < TaskStatus::Running && !has_been => {
                     container.enter(Phase::Creating);
@@ -234,15 +229,6 @@ impl Task {
                 }
             }
         }
-        self.advance(now, fx);
-        self.sync(now);
-    }
-}
-
-fn describe(exit: &Exit) -> String {
-    match (exit.code, exit.out_of_memory) {
-        (_, true) => "was killed for its memory usage".to_owned(),
-        (Some(code), false) => format!("exited with {code}"),
-        (None, false) => "is gone".to_owned(),
+        self.settle(now, fx);
     }
 }
