@@ -2,8 +2,8 @@
 
 use super::labels::labels_to_map;
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, HostConfig, PortBinding, PortMap, ResourcesUlimits,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceMapping, HostConfig, PortBinding, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use holdfast_core::{
     spec::{
@@ -39,10 +39,11 @@ pub(crate) fn translate(
         Some(seconds) => i64::from(seconds),
         None => grace_seconds(stop_grace_default),
     };
+    let ports = port_bindings(create);
+    let exposed = ports.iter().map(|(port, _)| port.clone()).collect();
     let host = HostConfig {
         binds: some(binds(create)?),
-        port_bindings: Some(PortMap::from_iter(port_bindings(create)))
-            .filter(|map| !map.is_empty()),
+        port_bindings: some_map(ports),
         network_mode: Some(create.network.as_str().to_owned()),
         // Tasks are one-shot: what has ended is replaced by a new task, perhaps elsewhere.
         restart_policy: Some(RestartPolicy {
@@ -64,12 +65,7 @@ pub(crate) fn translate(
                 .map(|(key, value)| format!("{key}={value}"))
                 .collect(),
         ),
-        exposed_ports: some(
-            port_bindings(create)
-                .into_iter()
-                .map(|(port, _)| port)
-                .collect(),
-        ),
+        exposed_ports: some(exposed),
         labels: Some(labels(create)),
         stop_timeout: Some(stop_timeout_s),
         hostname: container.hostname.clone(),
@@ -134,8 +130,8 @@ fn ask_kernel(host: HostConfig, container: &Container) -> HostConfig {
         cap_drop: some(linux.capabilities_drop.clone()),
         devices: some(linux.devices.iter().map(device).collect()),
         init: linux.init,
-        tmpfs: Some(tmpfs.collect()).filter(|map: &HashMap<_, _>| !map.is_empty()),
-        sysctls: Some(controls.collect()).filter(|map: &HashMap<_, _>| !map.is_empty()),
+        tmpfs: some_map(tmpfs),
+        sysctls: some_map(controls),
         ..host
     }
 }
@@ -246,6 +242,10 @@ fn port_bindings(create: &CreateContainer) -> Vec<(String, Option<Vec<PortBindin
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
+}
+
+fn some_map<T>(entries: impl IntoIterator<Item = (String, T)>) -> Option<HashMap<String, T>> {
+    Some(HashMap::from_iter(entries)).filter(|map| !map.is_empty())
 }
 
 #[cfg(test)]

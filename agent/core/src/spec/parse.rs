@@ -29,7 +29,7 @@ pub fn parse_task_definition(json: &Value) -> Result<TaskDefinition, SpecErrors>
     }
 
     let mut faults = Faults::default();
-    let family = fields.required("family", NAME.wanted, fields.text("family", &NAME));
+    let family = fields.required_text("family", &NAME);
     let family = faults.keep(family);
     let network = match faults.keep(fields.choice("networkMode", &NETWORK_MODE)) {
         Some("host") => NetworkMode::Host,
@@ -38,8 +38,7 @@ pub fn parse_task_definition(json: &Value) -> Result<TaskDefinition, SpecErrors>
     };
     faults.keep(fields.choices("requiresCompatibilities", &COMPATIBILITY));
     let containers = containers(&fields, &mut faults);
-    let volumes = fields.objects("volumes", &mut faults);
-    let volumes = volumes.iter().map(|v| volume(v, &mut faults)).collect();
+    let volumes = fields.each("volumes", volume, &mut faults);
     fields.check(
         &[
             "family",
@@ -87,14 +86,12 @@ fn containers(fields: &Fields<'_>, faults: &mut Faults) -> Vec<Container> {
 }
 
 fn volume(fields: &Fields<'_>, faults: &mut Faults) -> Volume {
-    let name = fields.required("name", NAME.wanted, fields.text("name", &NAME));
-    let name = faults.keep(name);
+    let name = faults.keep(fields.required_text("name", &NAME));
     let wanted = "an object with the sourcePath on the host";
     let host = fields.required("host", wanted, fields.object("host"));
     let host_path = match host {
         Ok(host) => {
-            let path = host.text("sourcePath", &PATH);
-            let path = faults.keep(host.required("sourcePath", PATH.wanted, path));
+            let path = faults.keep(host.required_text("sourcePath", &PATH));
             host.check(&["sourcePath"], ecs_fields::HOST_VOLUME_PROPERTIES, faults);
             path
         }

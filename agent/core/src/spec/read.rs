@@ -188,7 +188,7 @@ impl<'a> Fields<'a> {
                     wanted: rule.wanted,
                 });
             }
-            let path = join(&object.path, &shown(&key.escape_debug().to_string()));
+            let path = join_foreign(&object.path, key);
             texts.insert(key.clone(), faults.keep(text(path, value, &TEXT)));
         }
         texts
@@ -205,6 +205,22 @@ impl<'a> Fields<'a> {
             }
         }
         objects
+    }
+
+    /// The objects of a list, parsed.
+    pub fn each<T>(
+        &self,
+        name: &str,
+        parse: fn(&Self, &mut Faults) -> T,
+        faults: &mut Faults,
+    ) -> Vec<T> {
+        let objects = self.objects(name, faults);
+        objects.iter().map(|one| parse(one, faults)).collect()
+    }
+
+    /// A text that must not be left out.
+    pub fn required_text(&self, name: &str, rule: &Rule) -> Result<String, SpecError> {
+        self.required(name, rule.wanted, self.text(name, rule))
     }
 
     /// What was read from the field of that name, which must not be left out.
@@ -247,6 +263,12 @@ pub(super) fn join(path: &str, name: &str) -> String {
         return name.to_owned();
     }
     format!("{path}.{name}")
+}
+
+/// As [`join`], of a name that somebody else chose: it must not break the lines of an answer or a
+/// log.
+pub(super) fn join_foreign(path: &str, name: &str) -> String {
+    join(path, &shown(&name.escape_debug().to_string()))
 }
 
 pub(super) fn is_name(text: &str) -> bool {

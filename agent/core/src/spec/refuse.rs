@@ -2,8 +2,8 @@
 
 use super::{
     ecs_fields::ANSWERED,
-    error::{Faults, SpecError, SpecErrors, shown},
-    read::join,
+    error::{Faults, SpecError, SpecErrors},
+    read::join_foreign,
 };
 use serde_json::{Map, Value};
 
@@ -45,8 +45,7 @@ fn fault_of(
         return None;
     }
     let near = nearest(name, known);
-    // Whatever somebody sent as a name must not break the lines of an answer or a log.
-    let path = join(path, &shown(&name.escape_debug().to_string()));
+    let path = join_foreign(path, name);
     Some(if known.contains(&name) {
         SpecError::Refused { path }
     } else if ANSWERED.contains(&name) {

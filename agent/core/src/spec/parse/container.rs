@@ -51,11 +51,9 @@ const SERVED: &[&str] = &[
 ];
 
 pub(super) fn container(fields: &Fields<'_>, faults: &mut Faults) -> Container {
-    let name = fields.required("name", NAME.wanted, fields.text("name", &NAME));
-    let image = fields.required("image", IMAGE.wanted, fields.text("image", &IMAGE));
     let container = Container {
-        name: faults.keep(name),
-        image: faults.keep(image),
+        name: faults.keep(fields.required_text("name", &NAME)),
+        image: faults.keep(fields.required_text("image", &IMAGE)),
         command: faults.keep(fields.texts("command", &TEXT)),
         entry_point: faults.keep(fields.texts("entryPoint", &TEXT)),
         environment: environment(fields, faults),
@@ -63,40 +61,29 @@ pub(super) fn container(fields: &Fields<'_>, faults: &mut Faults) -> Container {
         memory_mib: memory(fields, faults),
         memory_reservation_mib: faults.keep(fields.number("memoryReservation", &MEMORY)),
         essential: faults.keep(fields.flag("essential")).unwrap_or(true),
-        ports: each(fields, "portMappings", port, faults),
-        mounts: each(fields, "mountPoints", mount, faults),
+        ports: fields.each("portMappings", port, faults),
+        mounts: fields.each("mountPoints", mount, faults),
         stop_timeout_s: faults.keep(fields.number("stopTimeout", &STOP_TIMEOUT)),
         hostname: faults.keep(fields.text("hostname", &OWN_NAME)),
         user: faults.keep(fields.text("user", &SOME_TEXT)),
         working_directory: faults.keep(fields.text("workingDirectory", &DIRECTORY)),
         dns_servers: faults.keep(fields.texts("dnsServers", &ADDRESS)),
         dns_search_domains: faults.keep(fields.texts("dnsSearchDomains", &SOME_TEXT)),
-        extra_hosts: each(fields, "extraHosts", extra_host, faults),
+        extra_hosts: fields.each("extraHosts", extra_host, faults),
         labels: fields.texts_by_name("dockerLabels", &LABEL, faults),
         security_options: faults.keep(fields.texts("dockerSecurityOptions", &SECURITY_OPTION)),
         interactive: faults.keep(fields.flag("interactive")),
         pseudo_terminal: faults.keep(fields.flag("pseudoTerminal")),
         read_only_root: faults.keep(fields.flag("readonlyRootFilesystem")),
         privileged: faults.keep(fields.flag("privileged")),
-        ulimits: each(fields, "ulimits", linux::ulimit, faults),
-        system_controls: each(fields, "systemControls", linux::system_control, faults),
+        ulimits: fields.each("ulimits", linux::ulimit, faults),
+        system_controls: fields.each("systemControls", linux::system_control, faults),
         linux: linux::parameters(fields, faults),
-        depends_on: each(fields, "dependsOn", dependency, faults),
+        depends_on: fields.each("dependsOn", dependency, faults),
         start_timeout_s: faults.keep(fields.number("startTimeout", &START_TIMEOUT)),
     };
     fields.check(SERVED, ecs_fields::CONTAINER_DEFINITION, faults);
     container
-}
-
-/// The objects of a list, parsed.
-pub(super) fn each<T>(
-    fields: &Fields<'_>,
-    name: &str,
-    parse: fn(&Fields<'_>, &mut Faults) -> T,
-    faults: &mut Faults,
-) -> Vec<T> {
-    let objects = fields.objects(name, faults);
-    objects.iter().map(|one| parse(one, faults)).collect()
 }
 
 /// The hard limit; 0 where there is only a reservation.
@@ -113,8 +100,7 @@ fn environment(fields: &Fields<'_>, faults: &mut Faults) -> BTreeMap<String, Str
     let mut environment = BTreeMap::new();
     let mut seen = Seen::default();
     for pair in fields.objects("environment", faults) {
-        let name = pair.required("name", VARIABLE.wanted, pair.text("name", &VARIABLE));
-        let name = faults.keep(name.map(Some));
+        let name = faults.keep(pair.required_text("name", &VARIABLE).map(Some));
         let wanted = "a text (\"\" for an empty one)";
         let value = faults.keep(pair.required("value", wanted, pair.text("value", &TEXT)));
         pair.check(&["name", "value"], ecs_fields::KEY_VALUE_PAIR, faults);
@@ -157,8 +143,7 @@ fn port_number(number: u32) -> u16 {
 fn mount(fields: &Fields<'_>, faults: &mut Faults) -> Mount {
     let source = fields.text("sourceVolume", &NAME);
     let source = fields.required("sourceVolume", "the name of a volume", source);
-    let path = fields.text("containerPath", &PATH);
-    let path = fields.required("containerPath", PATH.wanted, path);
+    let path = fields.required_text("containerPath", &PATH);
     let mount = Mount {
         source_volume: faults.keep(source),
         container_path: faults.keep(path),
@@ -185,19 +170,18 @@ fn dependency(fields: &Fields<'_>, faults: &mut Faults) -> Dependency {
             _ => Condition::Start,
         },
     };
-    let known = ecs_fields::CONTAINER_DEPENDENCY;
-    fields.check(known, known, faults);
+    fields.check(
+        &["containerName", "condition"],
+        ecs_fields::CONTAINER_DEPENDENCY,
+        faults,
+    );
     dependency
 }
 
 fn extra_host(fields: &Fields<'_>, faults: &mut Faults) -> HostEntry {
-    let hostname = fields.text("hostname", &HOST_NAME);
-    let hostname = fields.required("hostname", HOST_NAME.wanted, hostname);
-    let address = fields.text("ipAddress", &ADDRESS);
-    let address = fields.required("ipAddress", ADDRESS.wanted, address);
     let entry = HostEntry {
-        hostname: faults.keep(hostname),
-        address: faults.keep(address),
+        hostname: faults.keep(fields.required_text("hostname", &HOST_NAME)),
+        address: faults.keep(fields.required_text("ipAddress", &ADDRESS)),
     };
     fields.check(&["hostname", "ipAddress"], ecs_fields::HOST_ENTRY, faults);
     entry

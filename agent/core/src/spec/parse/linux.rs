@@ -1,11 +1,8 @@
 //! Parses what a container asks of the kernel.
 
-use super::{
-    container::each,
-    rules::{
-        CAPABILITY, DEVICE_PATH, MOUNT_OPTION, PATH, PERMISSION, RLIMIT, RLIMIT_NAME, SIZE,
-        SOME_TEXT, SWAP, SWAPPINESS, SYSTEM_CONTROL,
-    },
+use super::rules::{
+    CAPABILITY, DEVICE_PATH, MOUNT_OPTION, PATH, PERMISSION, RLIMIT, RLIMIT_NAME, SIZE, SOME_TEXT,
+    SWAP, SWAPPINESS, SYSTEM_CONTROL,
 };
 use crate::spec::{
     ecs_fields,
@@ -22,15 +19,23 @@ pub(super) fn parameters(container: &Fields<'_>, faults: &mut Faults) -> LinuxPa
     let parameters = LinuxParameters {
         capabilities_add,
         capabilities_drop,
-        devices: each(&fields, "devices", device, faults),
+        devices: fields.each("devices", device, faults),
         init: faults.keep(fields.flag("initProcessEnabled")),
         shared_memory_mib: faults.keep(fields.number("sharedMemorySize", &SIZE)),
-        tmpfs: each(&fields, "tmpfs", tmpfs, faults),
+        tmpfs: fields.each("tmpfs", tmpfs, faults),
         max_swap_mib: faults.keep(fields.number("maxSwap", &SWAP)),
         swappiness: faults.keep(fields.number("swappiness", &SWAPPINESS)),
     };
     fields.check(
-        ecs_fields::LINUX_PARAMETERS,
+        &[
+            "capabilities",
+            "devices",
+            "initProcessEnabled",
+            "sharedMemorySize",
+            "tmpfs",
+            "maxSwap",
+            "swappiness",
+        ],
         ecs_fields::LINUX_PARAMETERS,
         faults,
     );
@@ -46,14 +51,11 @@ fn capabilities(parameters: &Fields<'_>, faults: &mut Faults) -> (Vec<String>, V
         chosen.into_iter().map(str::to_owned).collect()
     };
     let (add, drop) = (read("add"), read("drop"));
-    let known = ecs_fields::KERNEL_CAPABILITIES;
-    fields.check(known, known, faults);
+    fields.check(&["add", "drop"], ecs_fields::KERNEL_CAPABILITIES, faults);
     (add, drop)
 }
 
 fn device(fields: &Fields<'_>, faults: &mut Faults) -> Device {
-    let path = fields.text("hostPath", &DEVICE_PATH);
-    let path = fields.required("hostPath", DEVICE_PATH.wanted, path);
     let permissions = faults.keep(fields.choices("permissions", &PERMISSION));
     let permission = |word: &&str| match *word {
         "read" => DevicePermission::Read,
@@ -61,25 +63,31 @@ fn device(fields: &Fields<'_>, faults: &mut Faults) -> Device {
         _ => DevicePermission::Mknod,
     };
     let device = Device {
-        host_path: faults.keep(path),
+        host_path: faults.keep(fields.required_text("hostPath", &DEVICE_PATH)),
         container_path: faults.keep(fields.text("containerPath", &DEVICE_PATH)),
         permissions: permissions.iter().map(permission).collect(),
     };
-    fields.check(ecs_fields::DEVICE, ecs_fields::DEVICE, faults);
+    fields.check(
+        &["hostPath", "containerPath", "permissions"],
+        ecs_fields::DEVICE,
+        faults,
+    );
     device
 }
 
 fn tmpfs(fields: &Fields<'_>, faults: &mut Faults) -> Tmpfs {
-    let path = fields.text("containerPath", &PATH);
-    let path = fields.required("containerPath", PATH.wanted, path);
     let size = fields.number("size", &SIZE);
     let size = fields.required("size", "its size in MiB", size);
     let tmpfs = Tmpfs {
-        container_path: faults.keep(path),
+        container_path: faults.keep(fields.required_text("containerPath", &PATH)),
         size_mib: faults.keep(size),
         options: faults.keep(fields.texts("mountOptions", &MOUNT_OPTION)),
     };
-    fields.check(ecs_fields::TMPFS, ecs_fields::TMPFS, faults);
+    fields.check(
+        &["containerPath", "size", "mountOptions"],
+        ecs_fields::TMPFS,
+        faults,
+    );
     tmpfs
 }
 
@@ -92,20 +100,19 @@ pub(super) fn ulimit(fields: &Fields<'_>, faults: &mut Faults) -> Ulimit {
     };
     let (soft, hard) = (limit("softLimit"), limit("hardLimit"));
     let name = faults.keep(name).to_owned();
-    fields.check(ecs_fields::ULIMIT, ecs_fields::ULIMIT, faults);
+    fields.check(
+        &["name", "softLimit", "hardLimit"],
+        ecs_fields::ULIMIT,
+        faults,
+    );
     Ulimit { name, soft, hard }
 }
 
 pub(super) fn system_control(fields: &Fields<'_>, faults: &mut Faults) -> SystemControl {
-    let namespace = fields.text("namespace", &SYSTEM_CONTROL);
-    let namespace = fields.required("namespace", SYSTEM_CONTROL.wanted, namespace);
-    let value = fields.text("value", &SOME_TEXT);
-    let value = fields.required("value", SOME_TEXT.wanted, value);
     let control = SystemControl {
-        namespace: faults.keep(namespace),
-        value: faults.keep(value),
+        namespace: faults.keep(fields.required_text("namespace", &SYSTEM_CONTROL)),
+        value: faults.keep(fields.required_text("value", &SOME_TEXT)),
     };
-    let known = ecs_fields::SYSTEM_CONTROL;
-    fields.check(known, known, faults);
+    fields.check(&["namespace", "value"], ecs_fields::SYSTEM_CONTROL, faults);
     control
 }
