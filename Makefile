@@ -60,6 +60,7 @@ lint: ## the checks that need no Docker: format, scripts, tidy, licences, clippy
 
 fmt: ## format the Rust
 	@cargo fmt --all
+	rustfmt --edition 2024 agent/pause/pause.rs
 
 sim: ## one simulated run, traced: make sim SEED=7 AGENTS=100
 	@cargo run --release --package sim -- $(SEED) --agents $(AGENTS) --trace

@@ -5,7 +5,10 @@
 #   packaging/prerequisites.sh --private-docker   tools, then a private dockerd, whatever else runs
 #   packaging/prerequisites.sh lab                tools, and what the multi-host lab needs beside them
 #   packaging/prerequisites.sh bench              the same, and what the benchmark compares with
-#   packaging/prerequisites.sh stop               stops the private dockerd and removes all of it
+#   packaging/prerequisites.sh ecs-clients        public clients of ECS's metadata endpoint, for its tests
+#   packaging/prerequisites.sh podman             Podman, and a service of it that speaks Docker's API
+#   packaging/prerequisites.sh stop-podman        stops that service and removes all of it
+#   packaging/prerequisites.sh stop               stops the private dockerd, too, and removes all of it
 #
 # What is told goes to stderr. Stdout is for the caller's shell:
 #
@@ -15,12 +18,26 @@
 # containerd, bridge and subnet. It leaves the host's firewall and sysctls alone; the price is that
 # its containers reach the host and one another, but not the outside. (Pulling images still works:
 # the engine does that, not a container.)
+#
+# The clients are Python's, in a venv at ${HOLDFAST_ECS_CLIENTS:-/tmp/holdfast-ecs-clients}; stdout is
+# then the path of its Python.
+#
+# The Podman service lives in ${HOLDFAST_PRIVATE_PODMAN:-/tmp/holdfast-podman}, with its own storage,
+# bridge and subnet. It makes rules in the host's firewall for the ports of its containers; when it
+# is stopped, the empty chains of its network plugins stay.
 set -euo pipefail
 
 private=${HOLDFAST_PRIVATE_DOCKER:-/tmp/holdfast-docker}
 private_socket=$private/docker.sock
 mark=$private/.made-by-holdfast
 bridge=holdfast0
+podman=${HOLDFAST_PRIVATE_PODMAN:-/tmp/holdfast-podman}
+podman_socket=$podman/podman.sock
+podman_mark=$podman/.made-by-holdfast
+podman_bridge=holdfast1
+# Of what is being started or stopped: its directory, and what undoes it.
+home=$private
+undo=stop_private
 
 say() { echo "prerequisites: $*" >&2; }
 die() {
@@ -54,6 +71,8 @@ missing_packages() {
     have ip || echo iproute2
     have nft || echo nftables
     have pgrep || echo procps
+    # What the tests pull images from.
+    have docker-registry || echo docker-registry
 }
 
 # The lab runs engines of its own: it needs the programs, and no engine that answers.
@@ -66,9 +85,21 @@ missing_lab_packages() {
     compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
 }
 
-# The bench compares with it. Where it cannot be had, its rows are missing, and nothing else.
-install_rival() {
+# The bench compares with them. Where one cannot be had, its rows are missing, and nothing else.
+install_rivals() {
     have serf || (install_packages serf) || say "SKIPPED: serf: the bench has no rows of it"
+    have dnsmasq || (install_packages dnsmasq-base) || say "SKIPPED: dnsmasq: the bench has no rows of it"
+}
+
+# The clients that tests of discovery ask with. Without one its test says SKIPPED.
+install_clients() {
+    local missing=()
+    have dig || missing+=(bind9-dnsutils)
+    have haproxy || missing+=(haproxy)
+    have prometheus || missing+=(prometheus)
+    /usr/bin/python3 -c 'import dns.resolver' 2>/dev/null || missing+=(python3-dnspython)
+    if [ "${#missing[@]}" = 0 ]; then return; fi
+    (install_packages "${missing[@]}") || say "SKIPPED: ${missing[*]}: their tests of discovery"
 }
 
 install_packages() {
@@ -97,6 +128,23 @@ tools() {
         die "  or a distribution that is new enough: apt-get install cargo rustfmt rust-clippy"
     fi
     say "tools: all here"
+}
+
+# --- public clients -----------------------------------------------------------------------------
+
+# Versions that are known to work, so that a test fails for what we changed and not for what they did.
+ecs_clients() {
+    local venv=${HOLDFAST_ECS_CLIENTS:-/tmp/holdfast-ecs-clients}
+    if ! "$venv/bin/python" -c 'import newrelic, opentelemetry.sdk.extension.aws' 2>/dev/null; then
+        python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3 python3-venv
+        rm -rf "$venv"
+        python3 -m venv "$venv" >&2
+        "$venv/bin/pip" install --quiet --disable-pip-version-check \
+            opentelemetry-sdk-extension-aws==2.1.0 newrelic==14.1.0 >&2 ||
+            die "cannot get the clients from PyPI"
+    fi
+    say "public clients of the metadata endpoint: in $venv"
+    echo "$venv/bin/python"
 }
 
 # --- a Docker Engine ----------------------------------------------------------------------------
@@ -177,10 +225,11 @@ EOF
 
 # launch PROGRAM ARGUMENT...: in the background, outliving this shell, its pid and log kept.
 launch() {
+    # In its directory, as Podman writes a file to where it stands when a container's memory ran out.
     # shellcheck disable=SC2016 # expanded by the inner shell, as root
-    as_root sh -c 'dir=$1; name=$2; shift
+    as_root sh -c 'dir=$1; name=$2; shift; cd "$dir" || exit
         setsid "$@" >"$dir/$name.log" 2>&1 </dev/null & echo $! >"$dir/$name.launched"' \
-        launch "$private" "$@"
+        launch "$home" "$@"
 }
 
 # wait_for NAME CHECK...: until the check succeeds, at most 30 s, or until what was launched ends.
@@ -189,12 +238,102 @@ wait_for() {
     shift
     for ((tries = 0; tries < 150; tries++)); do
         if "$@" >/dev/null; then return; fi
-        if ! as_root test -d "/proc/$(as_root cat "$private/$name.launched")"; then break; fi
+        if ! as_root test -d "/proc/$(as_root cat "$home/$name.launched")"; then break; fi
         sleep 0.2
     done
-    as_root tail -n 20 "$private/$name.log" >&2
-    stop_private
+    as_root tail -n 20 "$home/$name.log" >&2
+    "$undo"
     die "$name did not come up: its last words are above"
+}
+
+# --- Podman -----------------------------------------------------------------------------------------
+
+missing_podman_packages() {
+    have podman || echo podman
+    have runc || echo runc
+    have iptables || echo iptables
+    # The hand from outside, which makes the tests' image.
+    have docker || echo docker.io
+}
+
+start_podman() {
+    # Its settings come by the environment, which sudo drops.
+    if [ "$(id -u)" != 0 ]; then die "the Podman service needs root: run me as root"; fi
+    if use_engine "unix://$podman_socket"; then return; fi
+    if [ -e "$podman" ] && [ ! -e "$podman_mark" ]; then
+        die "$podman exists and is not ours: move it, or set HOLDFAST_PRIVATE_PODMAN"
+    fi
+    stop_podman
+    home=$podman undo=stop_podman
+
+    local subnet
+    subnet=$(free_subnet)
+    say "starting Podman's service in $podman, bridge $podman_bridge, $subnet.0.0/16"
+    as_root mkdir -p -m 0711 "$podman/networks"
+    as_root tee "$podman_mark" >/dev/null <<<"$subnet"
+    # 1. Without systemd there are neither its cgroups nor its journal.
+    # 2. Podman's own limits of a container are the highest there are, which not every root may set.
+    # 3. A file of events that is cut at its limit may end the stream of whoever follows it.
+    as_root tee "$podman/containers.conf" >/dev/null <<EOF
+[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+events_logfile_max_size = "100m"
+runtime = "runc"
+[network]
+default_network = "holdfast"
+network_config_dir = "$podman/networks"
+EOF
+    as_root tee "$podman/storage.conf" >/dev/null <<EOF
+[storage]
+driver = "vfs"
+graphroot = "$podman/data"
+runroot = "$podman/run"
+EOF
+    as_root tee "$podman/networks/holdfast.conflist" >/dev/null <<EOF
+{"cniVersion": "0.4.0", "name": "holdfast", "plugins": [
+    {"type": "bridge", "bridge": "$podman_bridge", "isGateway": true, "ipMasq": true,
+     "hairpinMode": true, "ipam": {"type": "host-local", "routes": [{"dst": "0.0.0.0/0"}],
+     "ranges": [[{"subnet": "$subnet.0.0/16", "gateway": "$subnet.0.1"}]]}},
+    {"type": "portmap", "capabilities": {"portMappings": true}},
+    {"type": "firewall"}, {"type": "tuning"}]}
+EOF
+    # As Docker has it: a registry on this machine needs no TLS.
+    as_root tee "$podman/registries.conf" >/dev/null <<EOF
+[[registry]]
+location = "127.0.0.1"
+insecure = true
+[[registry]]
+location = "localhost"
+insecure = true
+EOF
+    export CONTAINERS_CONF=$podman/containers.conf CONTAINERS_STORAGE_CONF=$podman/storage.conf
+    export CONTAINERS_REGISTRIES_CONF=$podman/registries.conf
+    launch podman --tmpdir "$podman/tmp" system service --time=0 "unix://$podman_socket"
+    wait_for podman engine_version "unix://$podman_socket"
+    use_engine "unix://$podman_socket" || die "Podman's service stopped answering"
+}
+
+stop_podman() {
+    if [ ! -e "$podman_mark" ]; then return; fi
+    local home=$podman ids mount
+    if engine_version "unix://$podman_socket" >/dev/null; then
+        mapfile -t ids < <(docker -H "unix://$podman_socket" ps --all --quiet)
+        if [ "${#ids[@]}" -gt 0 ]; then
+            docker -H "unix://$podman_socket" rm --force --volumes "${ids[@]}" >/dev/null
+        fi
+    fi
+    end podman
+    # Deepest first.
+    while read -r mount; do
+        as_root umount -l "$mount" || true
+    done < <(awk -v dir="$podman/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+    if ip link show "$podman_bridge" >/dev/null 2>&1; then as_root ip link delete "$podman_bridge"; fi
+    as_root rm -rf --one-file-system -- "$podman"
+    say "Podman's service is gone, and so is $podman"
 }
 
 # --- stop -----------------------------------------------------------------------------------------
@@ -237,7 +376,7 @@ stop_private() {
 # Ends what `launch NAME` started, and only that: the pid must still belong to a program of that name.
 end() {
     local name=$1 pid tries
-    pid=$(as_root cat "$private/$name.launched" 2>/dev/null) || return 0
+    pid=$(as_root cat "$home/$name.launched" 2>/dev/null) || return 0
     for ((tries = 0; tries < 100; tries++)); do
         if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$name" ]; then return; fi
         if [ "$tries" = 0 ]; then as_root kill "$pid" || true; fi
@@ -253,13 +392,24 @@ case ${1-} in
 stop)
     if [ ! -e "$mark" ]; then say "no private Docker Engine in $private"; fi
     stop_private
+    stop_podman
+    ;;
+stop-podman)
+    stop_podman
+    ;;
+podman)
+    tools missing_podman_packages
+    start_podman
     ;;
 lab)
     tools missing_lab_packages
     ;;
+ecs-clients)
+    ecs_clients
+    ;;
 bench)
     tools missing_lab_packages
-    install_rival
+    install_rivals
     ;;
 --private-docker)
     tools :
@@ -267,6 +417,7 @@ bench)
     ;;
 '')
     tools :
+    install_clients
     host=${DOCKER_HOST:-unix:///run/docker.sock}
     if use_engine "$host"; then exit; fi
     if [ -n "${DOCKER_HOST-}" ]; then
@@ -284,7 +435,7 @@ bench)
     start_private
     ;;
 *)
-    echo "usage: $0 [--private-docker | lab | stop]" >&2
+    echo "usage: $0 [--private-docker | lab | bench | ecs-clients | podman | stop-podman | stop]" >&2
     exit 64
     ;;
 esac

@@ -9,13 +9,22 @@ pub(crate) mod request;
 pub(crate) mod view;
 pub(crate) mod definitions;
 pub(crate) mod tasks;
+pub(crate) mod runs;
 pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod hosts;
+pub(crate) mod images;
 pub(crate) mod introspection;
 pub(crate) mod keys;
+pub(crate) mod values;
+pub(crate) mod metadata;
 pub(crate) mod why;
 pub(crate) mod overview;
+pub(crate) mod prometheus;
+pub(crate) mod traefik;
+pub(crate) mod reach;
+pub(crate) mod events;
+pub(crate) mod protection;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -75,17 +84,20 @@ operations! {
     DescribeServices Read;
     DescribeTaskDefinition Read;
     DescribeTasks Read;
+    GetTaskProtection Read;
     ListContainerInstances Read;
     ListServices Read;
     ListTagsForResource Read;
     ListTaskDefinitions Read;
     ListTasks Read;
     RegisterTaskDefinition Write;
+    RunTask Write;
     StopTask Write;
     TagResource Write;
     UntagResource Write;
     UpdateContainerInstancesState Write;
     UpdateService Write;
+    UpdateTaskProtection Write;
 }
 
 impl Operation {
@@ -117,7 +129,10 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::CreateService => services::plan_create(view, body),
         Operation::UpdateService => services::plan_update(view, body),
         Operation::DeleteService => services::plan_delete(view, body),
+        Operation::RunTask => runs::plan_run(view, body),
         Operation::StopTask => tasks::plan_stop(view, body),
+        Operation::UpdateTaskProtection => protection::plan_update(view, body),
+        Operation::GetTaskProtection => protection::get(view, body).map(Plan::Answer),
         Operation::UpdateContainerInstancesState => hosts::plan_state(view, body),
         Operation::DeregisterContainerInstance => hosts::plan_deregister(view, body),
         Operation::TagResource => tags::plan_tag(view, body),
@@ -150,6 +165,13 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
             })?;
             Ok(json!({"service": services::service_json(view, &service)}))
         }
+        Outcome::RunBegun(id) => runs::begun(view, *id),
+        Outcome::RunStopped(_) | Outcome::RunRemoved(_) => Ok(runs::changed(outcome)),
+        Outcome::ProtectionOrdered {
+            until,
+            tasks,
+            failed,
+        } => Ok(protection::ordered(view, *until, tasks, failed)),
         Outcome::StopOrdered(task) => tasks::stop_ordered(view, *task),
         Outcome::Directed(hosts) => Ok(hosts::directed(view, hosts)),
         // What it was like was prepared before: the board has no such host any more.
@@ -160,5 +182,9 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
         Outcome::KeyInstalled(_) | Outcome::KeyPutToUse(_) | Outcome::KeyRemoved(_) => {
             Ok(keys::changed(outcome))
         }
+        // Both are said as services hear of it.
+        Outcome::ValueSet { .. } => Ok(values::set(outcome, true)),
+        Outcome::ValueRemoved(_) => Ok(values::removed(outcome)),
+        Outcome::ImagePulled { .. } => Ok(images::pulled(outcome)),
     }
 }

@@ -6,19 +6,28 @@ mod debug;
 mod events;
 mod failure;
 mod hosts;
+mod images;
 mod keys;
 mod leave;
 mod output;
+mod runs;
 mod services;
 mod task_definitions;
 mod tasks;
+mod logs;
+mod lines;
+mod exec;
+mod terminal;
+mod copy;
+mod stats;
+mod values;
 mod wait;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use args::{Cli, Command};
 
-use args::{EventsArgs, Global};
+use args::Global;
 use clap::CommandFactory as _;
 use client::Client;
 use failure::Failure;
@@ -39,6 +48,7 @@ pub(crate) fn run(global: &Global, command: Command) -> ExitCode {
     };
     match done {
         Ok(()) | Err(Failure::NobodyReads) => ExitCode::SUCCESS,
+        Err(Failure::Exit(code)) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::from(failure.exit_code())
@@ -56,10 +66,13 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Leave { force, timeout } => leave::run(&client, output, force, timeout).await,
         Command::TaskDefinition(command) => task_definitions::run(&client, output, command).await,
         Command::Service(command) => services::run(&client, output, command).await,
+        Command::Run(args) => runs::begin(&client, output, *args).await,
+        Command::Runs(command) => runs::run(&client, output, command).await,
         Command::Task(command) => tasks::run(&client, output, command).await,
-        Command::Events(EventsArgs { follow, after }) => {
-            events::run(&client, output, follow, after).await
-        }
+        Command::Image(command) => images::run(&client, output, command).await,
+        Command::Events(wanted) => events::run(&client, output, &wanted).await,
+        Command::Secret(command) => values::run_secret(&client, output, command).await,
+        Command::Config(command) => values::run_config(&client, output, command).await,
         Command::Key(command) => keys::run(&client, output, command).await,
         Command::Debug(command) => debug::run(&client, output, command).await,
         Command::Completions { shell } => completions(shell),

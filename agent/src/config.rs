@@ -2,13 +2,20 @@
 
 mod keys;
 mod source;
+mod events;
 
 pub(crate) use keys::{Flags, RawConfig};
 pub(crate) use source::ConfigError;
 
 use crate::{
     discovery::PeerSource,
+    gpus::{self, GpuSource},
+    outbound::OutboundSettings,
     probe::HostFacts,
+    runtime::{
+        LogDriver,
+        images::{CleanUp, ImageSettings, PullBehavior, WhenCleaned},
+    },
     telemetry::{LogFormat, parse_filter},
 };
 use holdfast_core::time::Span;
@@ -19,6 +26,7 @@ use std::{
     ffi::{OsStr, OsString},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The settings, as meant. The table in `config/keys.rs` says what each is for.
@@ -40,13 +48,35 @@ pub(crate) struct Config {
     pub(crate) api_group: String,
     /// A loopback address; `None` where switched off.
     pub(crate) introspection: Option<SocketAddr>,
+    /// `None` where switched off.
+    pub(crate) dns: Option<SocketAddr>,
+    /// In lower case.
+    pub(crate) dns_domain: String,
+    /// Where containers may ask what they are; `None` where switched off.
+    pub(crate) metadata: Option<SocketAddr>,
     pub(crate) docker_socket: PathBuf,
     /// CPU units offered to tasks.
     pub(crate) cpu: u32,
     /// MiB offered to tasks: what was reserved is already taken off.
     pub(crate) memory_mib: u32,
+    pub(crate) gpus: GpuSource,
+    pub(crate) task_pids_limit: Option<u32>,
+    /// No task may be root on this host.
+    pub(crate) denies_privilege: bool,
+    /// Nobody runs commands in this host's containers, nor copies files out of them or into them.
+    pub(crate) denies_exec: bool,
+    /// What the container engine does with logs where a definition does not say.
+    pub(crate) log_driver: LogDriver,
+    /// `None`: Docker chooses.
+    pub(crate) dynamic_ports: Option<(u16, u16)>,
     pub(crate) attributes: BTreeMap<String, String>,
-    pub(crate) pull: Pull,
+    pub(crate) environment_files: PathBuf,
+    pub(crate) secret_files: PathBuf,
+    /// `None`: no program is run for secrets.
+    pub(crate) secret_commands: Option<PathBuf>,
+    pub(crate) secret_mounts: PathBuf,
+    pub(crate) images: ImageSettings,
+    pub(crate) events: OutboundSettings,
     pub(crate) stop_timeout: Span,
     pub(crate) stopped_container_retention: Span,
     pub(crate) docker_resync: Span,
@@ -63,13 +93,6 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) region: String,
     pub(crate) account: String,
-}
-
-/// Which images the agent pulls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pull {
-    Missing,
-    Never,
 }
 
 impl RawConfig {
@@ -119,17 +142,42 @@ impl RawConfig {
             _ => facts.address,
         };
         let advertised = || found("advertise", address?.to_string());
+        let cleanup = match self
+            .image_pull_behavior
+            .as_ref()
+            .map(|set| set.value.as_str())
+        {
+            Some("prefer-cached" | "never") => "disk",
+            _ => "age",
+        };
         Self {
             bind,
+            image_cleanup: self
+                .image_cleanup
+                .or_else(|| found("image_cleanup", cleanup.to_owned())),
             advertise: self.advertise.or_else(advertised),
             name: self.name.or_else(|| found("name", facts.hostname.clone())),
             cpu: self.cpu.or_else(|| found("cpu", facts.cpu_units().into())),
             memory_mib: self
                 .memory_mib
                 .or_else(|| found("memory_mib", facts.memory_mib.into())),
+            dynamic_ports: self.dynamic_ports.or_else(|| {
+                let (first, last) = beside(facts.ephemeral_ports);
+                found("dynamic_ports", format!("{first}-{last}"))
+            }),
             ..self
         }
     }
+}
+
+/// The ports above those that the kernel gives away, or where those are few, below.
+fn beside((first, last): (u16, u16)) -> (u16, u16) {
+    const ENOUGH: u16 = 1_000;
+    if last <= u16::MAX - ENOUGH {
+        return (last + 1, u16::MAX);
+    }
+    let below = first.saturating_sub(1).max(PORT_MIN);
+    (below.saturating_sub(4 * ENOUGH).max(PORT_MIN), below)
 }
 
 fn found<T>(name: &str, value: T) -> Option<Set<T>> {
@@ -171,14 +219,11 @@ impl TryFrom<RawConfig> for Config {
             let must = format!("at most down_after_ms, which is {}", down.value);
             return Err(suspect.refused(must));
         }
+        let (images, events) = (images(&raw)?, events::events(&raw)?);
         Ok(Self {
             cluster: name(is_set(&raw.cluster), 255, "-_")?,
             name: name(is_set(&raw.name), 253, "-_.")?,
-            zone: raw
-                .zone
-                .as_ref()
-                .map(|set| name(set, 64, "-_."))
-                .transpose()?,
+            zone: zone(raw.zone.as_ref())?,
             bind,
             advertise,
             peers: peers(raw.peers, peer_port(bind))?,
@@ -189,14 +234,28 @@ impl TryFrom<RawConfig> for Config {
             api_socket: socket_path(is_set(&raw.api_socket))?,
             api_group: name(is_set(&raw.api_group), 32, "-_.")?,
             introspection: introspection(is_set(&raw.introspection))?,
+            dns: dns(is_set(&raw.dns))?,
+            dns_domain: dns_domain(is_set(&raw.dns_domain))?,
+            metadata: metadata(is_set(&raw.metadata))?,
             docker_socket: path(is_set(&raw.docker_socket))?,
             cpu: is_set(&raw.cpu).number()?,
             memory_mib: memory_mib(is_set(&raw.memory_mib), is_set(&raw.reserved_memory_mib))?,
-            attributes: attributes(raw.attributes)?,
-            pull: one_of(
-                is_set(&raw.pull),
-                &[("missing", Pull::Missing), ("never", Pull::Never)],
+            gpus: gpus(is_set(&raw.gpus))?,
+            task_pids_limit: Some(is_set(&raw.task_pids_limit).number()?).filter(|max| *max != 0),
+            denies_privilege: one_of(is_set(&raw.privileged), &[("allow", false), ("deny", true)])?,
+            denies_exec: one_of(is_set(&raw.exec), &[("allow", false), ("deny", true)])?,
+            log_driver: one_of(
+                is_set(&raw.log_driver),
+                &[("local", LogDriver::Local), ("engine", LogDriver::Engine)],
             )?,
+            dynamic_ports: dynamic_ports(is_set(&raw.dynamic_ports))?,
+            attributes: attributes(raw.attributes)?,
+            environment_files: path(is_set(&raw.environment_files))?,
+            secret_files: path(is_set(&raw.secret_files))?,
+            secret_commands: path_or_off(is_set(&raw.secret_commands))?,
+            secret_mounts: path(is_set(&raw.secret_mounts))?,
+            images,
+            events,
             stop_timeout: seconds(&raw.stop_timeout_s)?,
             stopped_container_retention: seconds(&raw.stopped_container_retention_s)?,
             docker_resync: seconds(&raw.docker_resync_s)?,
@@ -221,6 +280,10 @@ impl TryFrom<RawConfig> for Config {
             account: account(is_set(&raw.account))?,
         })
     }
+}
+
+fn zone(set: Option<&Set<String>>) -> Result<Option<String>, ConfigError> {
+    set.map(|set| name(set, 64, "-_.")).transpose()
 }
 
 fn is_set<T>(setting: &Option<Set<T>>) -> &Set<T> {
@@ -297,6 +360,13 @@ fn path(set: &Set<String>) -> Result<PathBuf, ConfigError> {
     }
 }
 
+fn path_or_off(set: &Set<String>) -> Result<Option<PathBuf>, ConfigError> {
+    match set.value.as_str() {
+        "off" => Ok(None),
+        _ => path(set).map(Some),
+    }
+}
+
 fn socket_path(set: &Set<String>) -> Result<PathBuf, ConfigError> {
     match set.value.len() <= SOCKET_PATH_BYTES_MAX {
         true => path(set),
@@ -314,11 +384,68 @@ fn introspection(set: &Set<String>) -> Result<Option<SocketAddr>, ConfigError> {
     }
 }
 
+fn dns(set: &Set<String>) -> Result<Option<SocketAddr>, ConfigError> {
+    if set.value == "off" {
+        return Ok(None);
+    }
+    match set.value.parse::<SocketAddr>() {
+        Ok(address) if !address.ip().is_multicast() && address.port() > 0 => Ok(Some(address)),
+        _ => Err(set.not_allowed()),
+    }
+}
+
+/// Names in it are to stay within the 253 bytes that DNS has for one.
+fn dns_domain(set: &Set<String>) -> Result<String, ConfigError> {
+    let fits = |label: &str| {
+        let inner = !label.starts_with('-') && !label.ends_with('-');
+        inner && is_name(label, DNS_LABEL_BYTES_MAX, "-")
+    };
+    match set.value.len() <= DNS_DOMAIN_BYTES_MAX && set.value.split('.').all(fits) {
+        true => Ok(set.value.to_ascii_lowercase()),
+        false => Err(set.not_allowed()),
+    }
+}
+
+/// Containers are told the address, so that it must be one.
+fn metadata(set: &Set<String>) -> Result<Option<SocketAddr>, ConfigError> {
+    if set.value == "off" {
+        return Ok(None);
+    }
+    let is_one = |address: &SocketAddr| {
+        let ip = address.ip();
+        ip.is_ipv4() && !ip.is_unspecified() && !ip.is_multicast() && address.port() != 0
+    };
+    let address = set.value.parse().ok().filter(is_one);
+    address.map(Some).ok_or_else(|| set.not_allowed())
+}
+
 fn memory_mib(all: &Set<i64>, reserved: &Set<i64>) -> Result<u32, ConfigError> {
     let (all_mib, reserved_mib) = (all.number()?, reserved.number()?);
     match all_mib.checked_sub(reserved_mib) {
         Some(rest) if rest > 0 => Ok(rest),
         _ => Err(reserved.refused(format!("less than memory_mib, which is {all_mib}"))),
+    }
+}
+
+fn gpus(set: &Set<String>) -> Result<GpuSource, ConfigError> {
+    match set.value.as_str() {
+        "off" => Ok(GpuSource::Listed(Vec::new())),
+        "auto" => Ok(GpuSource::Auto),
+        ids => match gpus::parse(ids.split(',')) {
+            Ok(ids) => Ok(GpuSource::Listed(ids)),
+            Err(why) => Err(set.refused(format!("{}: {why}", set.key.allowed))),
+        },
+    }
+}
+
+fn dynamic_ports(set: &Set<String>) -> Result<Option<(u16, u16)>, ConfigError> {
+    if set.value == "docker" {
+        return Ok(None);
+    }
+    let (first, last) = set.value.split_once('-').ok_or_else(|| set.not_allowed())?;
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first >= PORT_MIN && first <= last => Ok(Some((first, last))),
+        _ => Err(set.not_allowed()),
     }
 }
 
@@ -339,6 +466,46 @@ fn attributes(
     }
 }
 
+fn images(raw: &RawConfig) -> Result<ImageSettings, ConfigError> {
+    let excluded = raw.image_cleanup_excluded.as_ref();
+    let fits = |name: &String| is_name(name, 255, "-_./:@");
+    if let Some(set) = excluded
+        && (set.value.len() > EXCLUDED_MAX || !set.value.iter().all(fits))
+    {
+        return Err(set.not_allowed());
+    }
+    let percent = is_set(&raw.image_cleanup_disk_percent);
+    Ok(ImageSettings {
+        behavior: one_of(
+            is_set(&raw.image_pull_behavior),
+            &[
+                ("default", PullBehavior::Default),
+                ("always", PullBehavior::Always),
+                ("once", PullBehavior::Once),
+                ("prefer-cached", PullBehavior::PreferCached),
+                ("never", PullBehavior::Never),
+            ],
+        )?,
+        auth_file: raw.registry_auth_file.as_ref().map(path).transpose()?,
+        clean_up: CleanUp {
+            when: one_of(
+                is_set(&raw.image_cleanup),
+                &[
+                    ("age", WhenCleaned::Age),
+                    ("disk", WhenCleaned::Disk),
+                    ("never", WhenCleaned::Never),
+                ],
+            )?,
+            interval: duration(&raw.image_cleanup_interval_s)?,
+            age_min: duration(&raw.image_minimum_cleanup_age_s)?,
+            deleted_max: is_set(&raw.images_deleted_per_cycle).number()? as usize,
+            disk_percent_max: u8::try_from(percent.number()?).map_err(|_| percent.not_allowed())?,
+            containerd_root: path(is_set(&raw.containerd_root))?,
+            excluded: excluded.map(|set| set.value.clone()).unwrap_or_default(),
+        },
+    })
+}
+
 fn one_of<T: Copy>(set: &Set<String>, choices: &[(&str, T)]) -> Result<T, ConfigError> {
     let chosen = choices.iter().find(|(name, _)| *name == set.value);
     chosen
@@ -348,6 +515,10 @@ fn one_of<T: Copy>(set: &Set<String>, choices: &[(&str, T)]) -> Result<T, Config
 
 fn seconds(set: &Option<Set<i64>>) -> Result<Span, ConfigError> {
     Ok(Span::from_secs(is_set(set).number()?.into()))
+}
+
+fn duration(set: &Option<Set<i64>>) -> Result<Duration, ConfigError> {
+    Ok(Duration::from_secs(is_set(set).number()?.into()))
 }
 
 fn reap_after(set: &Set<String>) -> Result<Option<Span>, ConfigError> {
@@ -390,8 +561,13 @@ const FILE_DEFAULT: &str = "/etc/holdfast/holdfast.toml";
 const FILE_VARIABLE: &str = "HOLDFAST_CONFIG";
 const PEERS_MAX: usize = 256;
 const REAP_HOURS_MAX: u64 = 8_760;
+const EXCLUDED_MAX: usize = 256;
 const PORT_DEFAULT: u16 = 7946;
+/// Below it are those of the system.
+const PORT_MIN: u16 = 1_024;
 const ATTRIBUTES_MAX: usize = 64;
+const DNS_LABEL_BYTES_MAX: usize = 63;
+const DNS_DOMAIN_BYTES_MAX: usize = 100;
 /// sun_path of unix(7), less the closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 

@@ -2,31 +2,43 @@
 
 use crate::{
     api::context::ApiContext,
-    config::{Config, ConfigError, Flags, Pull, RawConfig, peer_port},
+    config::{Config, ConfigError, Flags, RawConfig, peer_port},
+    directory::Refresher,
     discovery::{Discovery, DiscoverySettings},
     disk::{Disk, chain},
+    dns::DnsSettings,
     drive::{Driver, Ending, Ports},
     gossip::{self, KeyFileError, KeyStore, Knocks, Transport, TransportConfig, read_key_file},
+    gpus,
     handle::{Call, DaemonStatus, Handle},
     http,
     identity::{IdentityError, StateDir, StateDirError},
     journal::JournalFile,
+    metadata::{MetadataPaths, Secret},
+    outbound::{Outbound, OutboundError},
     probe::{HostFacts, ProbeError},
     recordings::Recordings,
-    runtime::{Docker, DockerConfig},
+    runtime::{Docker, DockerConfig, GivenSettings, images::PROGRESS_TIMEOUT},
     store::{Entries, Store, StoreError},
     systemd,
     telemetry::{self, FilterError, TelemetryError},
+    vault::Vault,
 };
 use holdfast_core::{
     agent::{AgentConfig, Timings},
     cluster::{body::Capacity, keys::KeyReport, record::Record},
-    ids::HostId,
+    ids::{GpuId, HostId},
     input::Input,
+    spec::{
+        privilege::{DENIED, PRIVILEGE_ATTRIBUTE},
+        task_definition::Architecture,
+    },
     task::runtime::RuntimeEvent,
     time::Wall,
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, env::consts::ARCH, io, net::SocketAddr, sync::Arc, time::Duration,
+};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -58,6 +70,8 @@ pub(crate) enum DaemonError {
     KeyFile(#[from] KeyFileError),
     #[error(transparent)]
     Transport(#[from] gossip::BindError),
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     #[error(transparent)]
     Http(#[from] http::BindError),
     #[error("cannot draw random bytes: check that the kernel's random device works")]
@@ -145,8 +159,8 @@ async fn start(
         next => next?,
     };
     let keys = config.key_file.as_deref().map(read_key_file).transpose()?;
-    let keys = keys.map(|file| KeyStore::open(&config.state_dir, file));
-    let keys = keys.transpose()?;
+    let open = |file| KeyStore::open(&config.state_dir, file);
+    let keys = keys.map(open).transpose()?;
     if keys.is_none() {
         warn!("There is no cluster key: only agents on this machine can be peers.");
     }
@@ -160,36 +174,33 @@ async fn start(
         boot,
         now_wall_ms: gossip::now_wall_ms,
     };
-    let transport = Transport::bind(transport, inbox).await?;
-    let mut address = config.advertise;
-    if address.port() == 0 {
-        address.set_port(transport.local_addr().port());
-    }
+    let mut transport = Transport::bind(transport, inbox).await?;
+    let address = address_of(&config, &transport);
     let (events, happened) = mpsc::channel(RUNTIME_EVENTS_MAX);
-    let docker = Docker::start(docker_config(&config, host), events);
-    let (handle, calls) = Handle::new(DaemonStatus {
-        agent_version: VERSION.to_owned(),
-        started_at: Wall(gossip::now_wall_ms()),
-        ..DaemonStatus::default()
-    });
+    let vault = Vault::new(&config.cluster, keys.as_ref().map(KeyStore::ring).cloned());
+    let metadata = metadata_paths(&config)?;
+    let docker = Docker::start(docker_config(&config, host, (&vault, metadata)), events);
+    let (handle, calls) = Handle::new(status_at_start());
     let mut discovery = Discovery::start(config.peers.clone(), discovery_settings(&config))?;
-    let seeds = discovery.first().await;
-    let servers = serve_http(&config, &handle).await?;
+    let found = tokio::join!(discovery.first(), gpus::find(&config.gpus));
+    let servers = serve_http(&config, &handle, (&docker, &vault), &mut transport).await?;
     info!(%host, cluster = config.cluster, %address, version = VERSION, "Agent started.");
-    let mut agent = agent_config(&config, (host, boot, fingerprint), address, seeds);
+    let mut agent = agent_config(&config, (host, boot, fingerprint), address, found);
     agent.keys = keys.as_ref().map(KeyStore::report).unwrap_or_default();
-    let (knocks, knocked) = Knocks::new();
-    let saved = records(entries);
+    let ((knocks, knocked), saved) = (Knocks::new(), records(entries));
     let ports = Ports {
         transport,
         docker,
         knocks,
         disk: Disk::start(store),
         journal: JournalFile::open(&config.state_dir, &saved),
+        directory: refresher(&config, &handle)?,
         handle,
         servers,
         discovery,
         keys,
+        outbound: outbound(&config, host)?,
+        vault,
         recordings: Recordings::new(&config.state_dir),
     };
     Ok(Started {
@@ -201,31 +212,111 @@ async fn start(
     })
 }
 
-async fn serve_http(config: &Config, handle: &Handle) -> Result<http::Servers, DaemonError> {
-    let context = ApiContext {
-        region: config.region.clone(),
-        account: config.account.clone(),
-        cluster: config.cluster.clone(),
-    };
+fn status_at_start() -> DaemonStatus {
+    DaemonStatus {
+        agent_version: VERSION.to_owned(),
+        started_at: Wall(gossip::now_wall_ms()),
+        ..DaemonStatus::default()
+    }
+}
+
+async fn serve_http(
+    config: &Config,
+    handle: &Handle,
+    (docker, vault): (&Docker, &Vault),
+    transport: &mut Transport,
+) -> Result<http::Servers, DaemonError> {
+    let context = api_context(config);
     let recordings = Recordings::new(&config.state_dir);
-    let app = http::App::new(handle.clone(), context, &config.api_group, recordings);
+    let group = &config.api_group;
+    let reach = http::Reach {
+        containers: docker.containers(),
+        tunnels: transport.tunnels(),
+        denies_exec: config.denies_exec,
+    };
+    let (images, vault) = (docker.images(), vault.clone());
+    let app = http::App::new(handle.clone(), context, group, recordings, images, vault);
+    let app = app.reaching(reach);
     let local = http::bind_local(&config.api_socket).await?;
     let introspection = match config.introspection {
         Some(address) => Some(http::bind_introspection(address).await?),
         None => None,
     };
-    Ok(http::Servers::start(&app, local, introspection))
+    let mut servers = http::Servers::start(&app, local, introspection);
+    let incoming = transport.take_incoming();
+    let why = "nobody took it since the transport was bound";
+    servers.serve_peers(&app, incoming.expect(why));
+    if let Some((paths, facts)) = docker.metadata() {
+        servers.serve_containers(&app, paths, facts);
+    }
+    Ok(servers)
 }
 
-fn docker_config(config: &Config, host: HostId) -> DockerConfig {
+fn outbound(config: &Config, host: HostId) -> Result<Option<Outbound>, OutboundError> {
+    let (ours, now) = ((api_context(config), host), Wall(gossip::now_wall_ms()));
+    Outbound::start(&config.events, ours, &config.state_dir, now)
+}
+
+fn api_context(config: &Config) -> ApiContext {
+    ApiContext {
+        region: config.region.clone(),
+        account: config.account.clone(),
+        cluster: config.cluster.clone(),
+    }
+}
+
+fn metadata_paths(config: &Config) -> Result<Option<MetadataPaths>, DaemonError> {
+    let Some(address) = config.metadata else {
+        return Ok(None);
+    };
+    let secret = Secret::open(&config.state_dir)?;
+    Ok(Some(MetadataPaths::new(address, secret)))
+}
+
+fn docker_config(
+    config: &Config,
+    host: HostId,
+    (vault, metadata): (&Vault, Option<MetadataPaths>),
+) -> DockerConfig {
     DockerConfig {
         socket: config.docker_socket.clone(),
         cluster: config.cluster.clone(),
         host,
         stop_grace_default: config.stop_timeout,
+        task_pids_limit: config.task_pids_limit,
         call_timeout: DOCKER_CALL_TIMEOUT,
-        pull: config.pull == Pull::Missing,
+        log_driver: config.log_driver,
+        images: config.images.clone(),
+        given: GivenSettings {
+            vault: vault.clone(),
+            environment_files: config.environment_files.clone(),
+            secret_files: config.secret_files.clone(),
+            secret_commands: config.secret_commands.clone(),
+            secret_mounts: config.secret_mounts.clone(),
+        },
+        progress_timeout: PROGRESS_TIMEOUT,
+        state_dir: config.state_dir.clone(),
+        metadata,
     }
+}
+
+/// Where peers reach this agent.
+fn address_of(config: &Config, transport: &Transport) -> SocketAddr {
+    let mut address = config.advertise;
+    if address.port() == 0 {
+        address.set_port(transport.local_addr().port());
+    }
+    address
+}
+
+fn refresher(config: &Config, handle: &Handle) -> Result<Refresher, DaemonError> {
+    let dns = config.dns.map(|bind| DnsSettings {
+        bind,
+        domain: config.dns_domain.clone(),
+        own: config.advertise.ip(),
+    });
+    let what = "start the thread of the directory";
+    Refresher::start(handle, dns).map_err(|err| DaemonError::System { what, err })
 }
 
 fn discovery_settings(config: &Config) -> DiscoverySettings {
@@ -240,7 +331,7 @@ fn agent_config(
     config: &Config,
     (host, incarnation, fingerprint): (HostId, u64, u64),
     address: SocketAddr,
-    seeds: Vec<SocketAddr>,
+    (seeds, gpus): (Vec<SocketAddr>, Vec<GpuId>),
 ) -> AgentConfig {
     AgentConfig {
         host,
@@ -251,11 +342,14 @@ fn agent_config(
         seeds_expected: seeds.is_empty() && !config.peers.is_empty(),
         seeds,
         zone: config.zone.clone(),
-        attributes: config.attributes.clone(),
+        attributes: attributes(config),
         capacity: Capacity {
             cpu: config.cpu,
             memory_mib: config.memory_mib,
+            gpus: u16::try_from(gpus.len()).expect("only so many are taken"),
         },
+        gpus,
+        dynamic_ports: config.dynamic_ports,
         fingerprint,
         keys: KeyReport::default(),
         agent_version: VERSION.to_owned(),
@@ -273,6 +367,22 @@ fn agent_config(
             ..Timings::default()
         },
     }
+}
+
+/// Those of the configuration, and what ECS's agent says of each machine.
+fn attributes(config: &Config) -> BTreeMap<String, String> {
+    let architecture = match ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let own = (Architecture::ATTRIBUTE, architecture);
+    let denied = config
+        .denies_privilege
+        .then_some((PRIVILEGE_ATTRIBUTE, DENIED));
+    let own = [own].into_iter().chain(denied);
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let of_config = config.attributes.clone().into_iter();
+    of_config.chain(own).collect()
 }
 
 /// What the disk held, as records. One that cannot be read is left out: peers have it.

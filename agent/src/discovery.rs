@@ -5,13 +5,13 @@
 //! itself alone. What goes wrong with a source is told when it changes, not each time.
 
 mod source;
-mod command;
 mod srv;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use source::PeerSource;
 
+use crate::command;
 use holdfast_core::{limits::SEEDS_MAX, rng::Rng, time::Span};
 use source::{Endpoint, read_lines};
 use std::{

@@ -1,15 +1,18 @@
 //! The driver: sole owner of the `Agent`, the one caller of `step`, who carries out effects.
 
 use crate::{
+    directory::Refresher,
     discovery::Discovery,
     disk::Disk,
     gossip::{self, KeyStore, Knocks, Received, Transport},
     handle::{Call, Handle},
     http::Servers,
     journal::JournalFile,
+    outbound::Outbound,
     recordings::Recordings,
     runtime::Docker,
     systemd,
+    vault::Vault,
 };
 use holdfast_core::{
     agent::{Agent, AgentConfig},
@@ -22,7 +25,7 @@ use holdfast_core::{
     },
     command::{CommandId, Outcome, Refusal},
     effect::{Effect, Effects, Send},
-    event::{Event, Happening, HostStanding},
+    event::{Event, Happening, HostStanding, LossFate},
     ids::HostId,
     input::Input,
     recording::{Bounds, Cause, Recorder},
@@ -58,9 +61,14 @@ pub(crate) struct Ports {
     pub(crate) handle: Handle,
     pub(crate) servers: Servers,
     pub(crate) discovery: Discovery,
+    /// Ends with the driver.
+    pub(crate) directory: Refresher,
     pub(crate) recordings: Recordings,
     /// `None` on an agent without a key, which talks on loopback alone.
     pub(crate) keys: Option<KeyStore>,
+    /// `None` where events are to go nowhere.
+    pub(crate) outbound: Option<Outbound>,
+    pub(crate) vault: Vault,
 }
 
 pub(crate) struct Driver {
@@ -189,6 +197,7 @@ impl Driver {
     async fn end(self, mut calls: mpsc::Receiver<Call>) -> Ending {
         // Whoever waits for a command that has had no reply is told that the agent stops.
         drop(self.replies);
+        drop(self.ports.directory);
         let closed = async { tokio::join!(self.ports.servers.close(), sleep(FAREWELL)) };
         tokio::pin!(closed);
         loop {
@@ -200,6 +209,9 @@ impl Driver {
                     Call::Record { reply, .. } => drop(reply),
                 }
             }
+        }
+        if let Some(outbound) = self.ports.outbound {
+            outbound.close(self.left).await;
         }
         self.ports.disk.close().await;
         match self.left {
@@ -223,6 +235,8 @@ impl Driver {
             next = self.follows.take();
         }
         self.ports.discovery.note_alone(self.agent.is_alone());
+        let (root, is_caught_up) = (self.agent.board().root(), self.agent.is_caught_up());
+        self.ports.handle.note_board(root, is_caught_up);
         if !self.ready && self.agent.is_caught_up() {
             self.ready = true;
             self.update_status();
@@ -305,15 +319,23 @@ impl Driver {
     /// this host, and whoever waits for a reply is told so.
     async fn carry_out(&mut self) -> Result<(), String> {
         let effects: Vec<Effect> = self.fx.drain().collect();
+        self.tell_outside(&effects);
         let (mut unsaved, mut trying) = (None, false);
         for effect in effects {
             match effect {
-                Effect::Persist(records) => unsaved = self.ports.disk.persist(&records).await.err(),
+                Effect::Persist(records) => unsaved = self.persist(&records).await.err(),
                 Effect::Remember(records) => self.ports.disk.remember(&records).await,
                 Effect::Forget(records) => self.ports.disk.forget(&records).await,
                 Effect::Runtime(command) => self.ports.docker.carry_out(command),
                 Effect::Emit(event) => self.emit(event),
+                // It was told outside, before all else.
+                Effect::Retell(_) => {}
                 Effect::Keys(orders) => self.change_keys(&orders),
+                Effect::Reseal(orders) => {
+                    let resealed = self.ports.vault.reseal(orders);
+                    // Whoever else follows goes first; these are asked for again.
+                    self.follows.get_or_insert(Input::Resealed(resealed));
+                }
                 Effect::Try(hashes) => {
                     self.ports.journal.on_trial(hashes);
                     trying = true;
@@ -343,6 +365,25 @@ impl Driver {
         Ok(())
     }
 
+    /// Before anything of the step is on the disk: what is not told when the agent is killed is
+    /// found out anew then, and told.
+    fn tell_outside(&mut self, effects: &[Effect]) {
+        if let Some(outbound) = &mut self.ports.outbound {
+            let told = effects.iter().filter_map(|effect| match effect {
+                Effect::Emit(event) | Effect::Retell(event) => Some(event),
+                _ => None,
+            });
+            outbound.tell(&self.agent, told.filter(|event| event.ours));
+        }
+    }
+
+    async fn persist(&mut self, records: &[Arc<Record>]) -> Result<(), String> {
+        if let Some(outbound) = &mut self.ports.outbound {
+            outbound.pass().await;
+        }
+        self.ports.disk.persist(records).await
+    }
+
     /// The core hears in a step of its own what became of its orders.
     fn change_keys(&mut self, orders: &KeyOrders) {
         let Some(keys) = &mut self.ports.keys else {
@@ -352,6 +393,7 @@ impl Driver {
             Ok(false) => {}
             Ok(true) => {
                 self.ports.transport.set_keyring(keys.ring());
+                self.ports.vault.set_keyring(keys.ring());
                 let report = keys.report();
                 let (held, sealing) = (&report.held, &report.in_use);
                 info!(?held, ?sealing, "The cluster's keys have changed.");
@@ -388,6 +430,7 @@ impl Driver {
         let set_aside = self.agent.set_aside().map(|record| record.key.to_string());
         let set_aside = set_aside.collect();
         let clock = self.agent.clock_trouble();
+        let events = self.ports.outbound.as_ref().map(Outbound::status);
         if self.ready {
             systemd::status(&self.status_line(docker.as_ref(), disk.as_deref()));
         }
@@ -396,6 +439,7 @@ impl Driver {
             status.disk = disk;
             status.set_aside = set_aside;
             status.clock = clock;
+            status.events = events.unwrap_or_default();
         });
     }
 
@@ -452,6 +496,14 @@ fn log(event: &Event) {
                 warn!(%host, name, standing, reason, "Host changed.");
             } else {
                 info!(%host, name, standing, reason, "Host changed.");
+            }
+        }
+        Happening::Loss(loss) => {
+            let service = loss.service.as_ref().map(|(_, name, _)| name.as_str());
+            let (task, host, reason) = (loss.task, loss.host, loss.reason.as_str());
+            match loss.fate {
+                LossFate::Lost => info!(%task, %host, service, reason, "Task lost."),
+                LossFate::Found => info!(%task, %host, service, reason, "Task found again."),
             }
         }
         Happening::Service(change) => info!(service = change.name, "{}", change.text),

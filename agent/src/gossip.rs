@@ -12,6 +12,7 @@ mod knock;
 mod keyring;
 mod squeeze;
 mod stream;
+mod tunnel;
 #[cfg(test)]
 mod tests;
 
@@ -20,9 +21,10 @@ pub(crate) use holdfast_seal::{
     key::{ClusterKey, Keyring},
     seal::DATAGRAM_PAYLOAD_MAX,
 };
-pub(crate) use key::{KeyFileError, read_key_file};
+pub(crate) use key::{Guarded, KeyFileError, read_guarded, read_key_file};
 pub(crate) use keyring::KeyStore;
 pub(crate) use knock::Knocks;
+pub(crate) use tunnel::{Fate, Incoming, Tunnel, Tunnels};
 
 use counters::{Tally, lock};
 use dial::Lanes;
@@ -127,6 +129,8 @@ pub(crate) enum SendError {
 #[derive(Debug)]
 pub(crate) struct Transport {
     shared: Arc<Shared>,
+    /// Until somebody takes it, peers are told that there is no room.
+    incoming: Option<Incoming>,
     /// Its end is what the workers wait for.
     _open: watch::Sender<()>,
 }
@@ -153,6 +157,9 @@ struct Shared {
     frames_kib: Semaphore,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    tunnels: mpsc::Sender<Tunnel>,
+    tunnels_dialed: Arc<Semaphore>,
+    tunnels_accepted: Arc<Semaphore>,
     tally: Tally,
     limits: Limits,
     closing: watch::Receiver<()>,
@@ -173,6 +180,8 @@ struct Limits {
     dialed_known_for: Duration,
     frame_wait_max: Duration,
     frames_kib_max: usize,
+    /// Those that we opened, and those that peers opened. Each holds some 256 KiB at the most.
+    tunnels_max: usize,
     lanes_max: usize,
     lane_bytes_max: usize,
     lanes_bytes_max: usize,
@@ -191,6 +200,7 @@ impl Default for Limits {
             dialed_known_for: Duration::from_secs(1),
             frame_wait_max: Duration::from_secs(30),
             frames_kib_max: 64 * 1_024,
+            tunnels_max: 64,
             lanes_max: 1_024,
             lane_bytes_max: 4 * 1_024 * 1_024,
             lanes_bytes_max: 64 * 1_024 * 1_024,
@@ -238,6 +248,7 @@ impl Transport {
             advertise.set_port(local.port());
         }
         let (open, closing) = watch::channel(());
+        let (tunnels, incoming) = mpsc::channel(tunnel::WAITING_MAX);
         let shared = Arc::new(Shared {
             local,
             advertise,
@@ -255,6 +266,9 @@ impl Transport {
             frames_kib: Semaphore::new(limits.frames_kib_max),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),
+            tunnels,
+            tunnels_dialed: Arc::new(Semaphore::new(limits.tunnels_max)),
+            tunnels_accepted: Arc::new(Semaphore::new(limits.tunnels_max)),
             tally: Tally::default(),
             limits,
             closing,
@@ -263,8 +277,19 @@ impl Transport {
         shared.spawn(accept::receive(shared.clone(), listener));
         Ok(Self {
             shared,
+            incoming: Some(incoming),
             _open: open,
         })
+    }
+
+    /// Opens tunnels to peers.
+    pub(crate) fn tunnels(&self) -> Tunnels {
+        Tunnels(Arc::downgrade(&self.shared))
+    }
+
+    /// The tunnels that peers open. There is one taker: who comes later gets nothing.
+    pub(crate) fn take_incoming(&mut self) -> Option<Incoming> {
+        self.incoming.take()
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {

@@ -2,6 +2,7 @@
 
 mod events;
 
+use crate::directory::Directory;
 use holdfast_core::{
     agent::Agent,
     command::{Command, Outcome, Refusal},
@@ -9,9 +10,10 @@ use holdfast_core::{
 };
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use events::{Delivery, EventLog, Place};
 
@@ -51,8 +53,30 @@ pub(crate) struct DaemonStatus {
     pub(crate) disk: Option<String>,
     /// What is wrong with this host's clock; absent while nothing is.
     pub(crate) clock: Option<String>,
+    /// How events are delivered, as `/v1/status` shows it; null where nobody is to have them.
+    pub(crate) events: serde_json::Value,
+    /// Where containers may ask what they are; absent where that is switched off.
+    pub(crate) metadata: Option<MetadataStatus>,
     /// Records that are kept and not read, since reading them crashed this agent.
     pub(crate) set_aside: Vec<String>,
+    /// Where DNS is served, and why not; null where it is switched off.
+    pub(crate) dns: serde_json::Value,
+}
+
+/// What tells whether the board is another one by now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BoardState {
+    pub(crate) root: u64,
+    /// It has been once: what is on the board is not from before this agent was away.
+    pub(crate) caught_up: bool,
+}
+
+/// The metadata endpoint, as `/v1/status` shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct MetadataStatus {
+    pub(crate) address: SocketAddr,
+    /// Why nobody is served there; absent while all is well.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Cheap to clone; one for each server.
@@ -61,6 +85,8 @@ pub(crate) struct Handle {
     calls: mpsc::Sender<Call>,
     events: Arc<EventLog>,
     status: Arc<Mutex<DaemonStatus>>,
+    board: Arc<watch::Sender<BoardState>>,
+    directory: Arc<watch::Sender<Option<Arc<Directory>>>>,
 }
 
 impl Handle {
@@ -71,6 +97,8 @@ impl Handle {
             calls,
             events: Arc::new(EventLog::default()),
             status: Arc::new(Mutex::new(status)),
+            board: Arc::default(),
+            directory: Arc::default(),
         };
         (handle, taken)
     }
@@ -126,6 +154,29 @@ impl Handle {
 
     pub(crate) fn update_status(&self, change: impl FnOnce(&mut DaemonStatus)) {
         change(&mut self.lock());
+    }
+
+    /// For the driver alone, after each step.
+    pub(crate) fn note_board(&self, root: u64, is_caught_up: bool) {
+        self.board.send_if_modified(|state| {
+            let before = *state;
+            state.root = root;
+            state.caught_up |= is_caught_up;
+            *state != before
+        });
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<BoardState> {
+        self.board.subscribe()
+    }
+
+    pub(crate) fn set_directory(&self, directory: Option<Arc<Directory>>) {
+        self.directory.send_replace(directory);
+    }
+
+    /// `None` before the board has been read from a peer.
+    pub(crate) fn directory(&self) -> Option<Arc<Directory>> {
+        self.directory.borrow().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, DaemonStatus> {

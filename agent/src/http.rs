@@ -1,5 +1,5 @@
-//! The agent's two servers (the unix socket, which takes everything; read-only introspection) and
-//! the client that reaches them.
+//! The agent's servers (the unix socket, which takes everything; read-only introspection; ECS's
+//! metadata endpoint for containers) and the client that reaches them.
 //!
 //! No server knows anything of the cluster: they ask the driver through a `Handle` and
 //! answer with what `api` makes of it.
@@ -8,11 +8,18 @@ mod address;
 pub(crate) mod client;
 mod connection;
 mod caller;
+mod discovery;
 mod guard;
 mod ecs;
+mod images;
 mod keys;
+mod values;
 mod leave;
+mod metadata;
 mod recordings;
+mod runs;
+pub(crate) mod frames;
+mod tasks;
 mod v1;
 mod stream;
 mod answer;
@@ -20,8 +27,17 @@ mod answer;
 mod tests;
 
 pub(crate) use address::{Address, SOCKET_DEFAULT};
+pub(crate) use tasks::Reach;
 
-use crate::{api::context::ApiContext, handle::Handle, recordings::Recordings};
+use crate::{
+    api::context::ApiContext,
+    gossip::{Incoming, Tunnels},
+    handle::Handle,
+    metadata::MetadataPaths,
+    recordings::Recordings,
+    runtime::{facts::Facts, images::Images},
+    vault::Vault,
+};
 use std::{
     fs, io,
     net::SocketAddr,
@@ -52,6 +68,10 @@ pub(crate) struct App {
     deploy_group: Arc<str>,
     streams: Arc<Semaphore>,
     recordings: Recordings,
+    images: Images,
+    reach: Reach,
+    task_streams: Arc<Semaphore>,
+    vault: Vault,
     /// One is made at a time: each is as large as the board.
     recording: Arc<Mutex<()>>,
     closing: CancellationToken,
@@ -98,6 +118,8 @@ impl App {
         context: ApiContext,
         deploy_group: &str,
         recordings: Recordings,
+        images: Images,
+        vault: Vault,
     ) -> Self {
         Self {
             handle,
@@ -105,9 +127,23 @@ impl App {
             deploy_group: deploy_group.into(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             recordings,
+            reach: Reach {
+                containers: images.containers(),
+                tunnels: Tunnels::default(),
+                denies_exec: false,
+            },
+            task_streams: Arc::new(Semaphore::new(tasks::TASK_STREAMS_MAX)),
+            images,
+            vault,
             recording: Arc::default(),
             closing: CancellationToken::new(),
         }
+    }
+
+    /// Reaches other hosts' containers, too. Without, an agent serves its own and denies nothing.
+    pub(crate) fn reaching(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
     }
 }
 
@@ -124,6 +160,17 @@ impl Servers {
         }
         let closing = app.closing.clone();
         Self { workers, closing }
+    }
+
+    /// Also answers what peers ask.
+    pub(crate) fn serve_peers(&mut self, app: &App, incoming: Incoming) {
+        self.workers.spawn(serve_peers(incoming, app.clone()));
+    }
+
+    /// Also tells containers of this host what they are.
+    pub(crate) fn serve_containers(&mut self, app: &App, paths: MetadataPaths, facts: Facts) {
+        let endpoint = metadata::Endpoint::new(app.clone(), paths, facts);
+        self.workers.spawn(endpoint.serve(app.closing.clone()));
     }
 
     /// Takes no more requests, and waits until those in progress are answered, within a bound.
@@ -176,19 +223,34 @@ pub(crate) async fn bind_introspection(address: SocketAddr) -> Result<TcpListene
 /// Serves until the servers are closed; or dropped, which ends all connections.
 async fn serve_local(listener: UnixListener, app: App) {
     let router = v1::routes()
+        .merge(discovery::routes())
         .merge(ecs::routes())
+        .merge(images::routes())
         .merge(keys::routes())
+        .merge(values::routes())
         .merge(leave::routes())
         .merge(recordings::routes())
+        .merge(runs::routes())
+        .merge(tasks::routes())
         .fallback(answer::no_such_path);
     let closing = app.closing.clone();
     let router = guard::harden(router).with_state(app);
     connection::serve(listener, router, closing).await;
 }
 
+/// As [`serve_local`]. A peer is given nothing but what it cannot read off its own board.
+async fn serve_peers(incoming: Incoming, app: App) {
+    let router = tasks::routes().fallback(answer::no_such_path);
+    let closing = app.closing.clone();
+    let router = guard::harden(router).with_state(app);
+    connection::serve(incoming, router, closing).await;
+}
+
 /// As [`serve_local`].
 async fn serve_introspection(listener: TcpListener, app: App) {
-    let router = v1::routes().fallback(answer::no_such_path);
+    let router = v1::routes()
+        .merge(discovery::routes())
+        .fallback(answer::no_such_path);
     let closing = app.closing.clone();
     let router = guard::harden(guard::read_only(router)).with_state(app);
     connection::serve(listener, router, closing).await;

@@ -1,5 +1,6 @@
 //! Who this host is, kept apart from the store so that the store can be lost without becoming new.
 
+use crate::whole_file;
 use holdfast_core::ids::HostId;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -251,24 +252,8 @@ fn write(path: &Path, identity: Identity) -> Result<Identity, IdentityError> {
         machine: format!("{:016x}", identity.fingerprint),
     };
     let text = toml::to_string(&raw).expect("two strings are always TOML");
-    replace(path, &text).map_err(failed)?;
+    whole_file::replace(path, text.as_bytes()).map_err(failed)?;
     Ok(identity)
-}
-
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    // The rename itself is only safe from a power cut once the directory is.
-    let dir = path.parent().expect("the file lies in the state directory");
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

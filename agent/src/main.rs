@@ -1,19 +1,27 @@
 //! Entry point: parses the command line and runs the daemon or one command.
 
+mod command;
 mod config;
 mod daemon;
 mod discovery;
+mod directory;
 mod disk;
+mod dns;
 mod recordings;
 mod drive;
 mod gossip;
+mod gpus;
 mod identity;
 mod journal;
+mod outbound;
+mod metadata;
 mod probe;
 mod runtime;
 mod store;
 mod systemd;
 mod telemetry;
+mod vault;
+mod whole_file;
 mod handle;
 mod api;
 mod http;

@@ -17,6 +17,8 @@ pub(crate) struct HostFacts {
     /// Cores online, at least 1.
     pub(crate) cores: u32,
     pub(crate) memory_mib: u32,
+    /// The first and the last port that the kernel gives to whoever asks for any.
+    pub(crate) ephemeral_ports: (u16, u16),
     /// The kernel's release, such as "6.1.0-28-arm64".
     pub(crate) kernel: String,
     /// As Rust and `uname -m` call it: "x86_64", "aarch64".
@@ -53,12 +55,26 @@ impl HostFacts {
             hostname: line("/proc/sys/kernel/hostname")?,
             cores: found("cores", "/sys/devices/system/cpu/online", cores_in)?,
             memory_mib: found("MemTotal", "/proc/meminfo", memory_mib_in)?,
+            ephemeral_ports: ephemeral_ports()?,
             kernel: line("/proc/sys/kernel/osrelease")?,
             arch: std::env::consts::ARCH,
             fingerprint: fingerprint_in(Path::new("/etc/machine-id"))?,
             boot_id: line("/proc/sys/kernel/random/boot_id")?,
             address: default_address(),
         })
+    }
+}
+
+fn ephemeral_ports() -> Result<(u16, u16), ProbeError> {
+    let path = Path::new("/proc/sys/net/ipv4/ip_local_port_range");
+    let text = read(path)?;
+    let mut numbers = text.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => Ok((first, last)),
+        _ => Err(ProbeError::Missing {
+            what: "two ports",
+            path: path.to_owned(),
+        }),
     }
 }
 

@@ -3,20 +3,35 @@
 //! [`Docker`] takes commands and never blocks; one supervisor worker holds the connection, follows
 //! Docker's events and compares in full now and then; one short-lived worker serves each command.
 
+mod cgroups;
+mod checks;
+pub(crate) mod containers;
+mod create;
 mod docker;
 mod events;
+pub(crate) mod facts;
 mod failure;
+mod given;
+mod gpus;
+pub(crate) mod images;
 mod labels;
 mod ledger;
 mod list;
 mod observe;
 mod operations;
-mod pull;
+mod pause;
 mod supervise;
-mod timestamp;
+mod tally;
+pub(crate) mod timestamp;
 mod translate;
+mod turns;
+mod volumes;
+mod words;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub(crate) use docker::{Docker, DockerConfig};
+pub(crate) use docker::{Docker, DockerConfig, LogDriver};
+pub(crate) use given::GivenSettings;
+#[cfg(test)]
+pub(crate) use given::tests::folded;

@@ -173,7 +173,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
-            None => open(&self.path).map_err(|err| store_error(&self.path, err))?,
+            None => open_database(&self.path).map_err(|err| store_error(&self.path, err))?,
         };
         let written = in_transaction(&database, |transaction| fill(transaction, &self.deferred));
         match written {
@@ -203,7 +203,7 @@ fn load(path: &Path) -> Result<(Database, Entries), StoreError> {
     // The integrity check should turn any damage into an error. Should it miss some, a panic here
     // would recur at each start, so it counts as damage; nothing of the file is kept in memory.
     let loaded = catch_unwind(AssertUnwindSafe(|| {
-        let database = open(path)?;
+        let database = open_database(path)?;
         let format = format_of(&database)?;
         let entries = match format {
             FORMAT => entries_of(&database)?,
@@ -227,7 +227,8 @@ fn load(path: &Path) -> Result<(Database, Entries), StoreError> {
     Ok((database, entries))
 }
 
-fn open(path: &Path) -> Result<Database, redb::Error> {
+/// One file of the agent's, for the agent alone.
+pub(crate) fn open_database(path: &Path) -> Result<Database, redb::Error> {
     let database = Database::builder()
         .set_cache_size(CACHE_BYTES_MAX)
         .set_check_integrity_on_open(true)
@@ -266,7 +267,11 @@ fn entries_of(database: &Database) -> Result<Entries, redb::Error> {
     Ok(entries)
 }
 
-fn put_aside(path: &Path, now_wall_ms: u64, why: &redb::Error) -> Result<(), StoreError> {
+pub(crate) fn put_aside(
+    path: &Path,
+    now_wall_ms: u64,
+    why: &redb::Error,
+) -> Result<(), StoreError> {
     let mut name_ms = now_wall_ms;
     let aside = loop {
         let mut name = path.as_os_str().to_owned();
@@ -286,7 +291,7 @@ fn put_aside(path: &Path, now_wall_ms: u64, why: &redb::Error) -> Result<(), Sto
     })
 }
 
-fn store_error(path: &Path, err: redb::Error) -> StoreError {
+pub(crate) fn store_error(path: &Path, err: redb::Error) -> StoreError {
     use io::ErrorKind::{FileTooLarge, InvalidData, QuotaExceeded, StorageFull, UnexpectedEof};
     let path = path.to_owned();
     match err {

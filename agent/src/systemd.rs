@@ -2,7 +2,7 @@
 //!
 //! Everything here does nothing where systemd did not start us, so callers need not ask.
 
-use ::systemd::daemon;
+use ::systemd::{daemon, journal};
 use std::time::Duration;
 
 /// The agent serves: systemd lets what waits for us go on.
@@ -24,6 +24,11 @@ pub(crate) fn stopping(status: &str) {
         (daemon::STATE_STOPPING, "1"),
         (daemon::STATE_STATUS, &one_line(status)),
     ]);
+}
+
+/// One entry of the journal, of fields as in `NAME=value`. Says nothing where nobody listens.
+pub(crate) fn note(fields: &[&str]) -> ::systemd::Result<()> {
+    journal::send(fields)
 }
 
 /// The agent's loop still turns. To be sent from that very loop, at each `watchdog_interval`:

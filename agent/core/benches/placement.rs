@@ -170,7 +170,9 @@ impl Scene {
             capacity: Capacity {
                 cpu: 16_384,
                 memory_mib: 65_536,
+                gpus: 0,
             },
+            gpus: Box::default(),
             status: HostStatus::Active,
             caught_up: true,
             runtime: RuntimeStatus::Available {
@@ -215,6 +217,8 @@ impl Scene {
             superseded: vec![],
             order: HandOver::StartFirst,
             failures: 0,
+            tried: 0,
+            end: None,
             reason: "first placement".to_owned(),
         };
         self.put(Key::Slot(service, index), 1, Body::Slot(slot));
@@ -263,5 +267,6 @@ fn revision(definition: Digest) -> ServiceRevision {
         definition,
         family: "web".to_owned(),
         revision: 1,
+        renewals: 0,
     }
 }

@@ -6,17 +6,22 @@ mod writing;
 mod spreading;
 mod joining;
 mod keys;
+mod values;
 mod slots;
 mod commands;
 mod hosts;
 mod leaving;
 mod telling;
+mod deploying;
 mod comparing;
 mod repairing;
 mod clocks;
 mod setting_aside;
 mod majority;
+mod protecting;
 mod asking;
+mod pulling;
+mod runs;
 mod amid;
 
 use crate::{
@@ -34,10 +39,9 @@ use crate::{
     effect::{Effect, Effects, Send},
     event::HostStanding,
     host::ledger::Ledger,
-    ids::{HostId, Incarnation, ServiceId, TaskId},
+    ids::{GpuId, HostId, Incarnation, ServiceId, TaskId},
     input::Input,
-    limits,
-    rng::Rng,
+    rng::{Rng, mix},
     schedule::{
         index::{Index, Touched},
         keeper::{Keeper, Move, better},
@@ -47,20 +51,20 @@ use crate::{
     time::{Mono, Now, Span, Wall},
 };
 use clocks::Clocks;
+use deploying::Progress;
 use joining::{Joining, others};
 use leaving::Leaving;
+use pulling::Pulls;
 use serde::{Deserialize, Serialize};
 use setting_aside::Quarantine;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use telling::Outward;
 
 pub use crate::timings::Timings;
 pub use amid::Amid;
 
 /// Between looks for what has become too old to keep.
 const HOUSEKEEPING: Span = Span::from_secs(10);
-
-/// Between comparisons of boards with one host that is not known, or down.
-const GREETED_AGAIN: Span = Span::from_ms(500);
 
 /// How long a machine that has another address than its disk says only reads: what is there under
 /// the same identity has to have the time to object.
@@ -83,6 +87,11 @@ pub struct AgentConfig {
     pub zone: Option<String>,
     pub attributes: BTreeMap<String, String>,
     pub capacity: Capacity,
+    /// Those that `capacity` counts.
+    pub gpus: Vec<GpuId>,
+    /// The first and the last host port that tasks are given which do not ask for a certain one;
+    /// `None`: the container runtime chooses.
+    pub dynamic_ports: Option<(u16, u16)>,
     pub fingerprint: u64,
     /// `Input::Keys` replaces it.
     pub keys: KeyReport,
@@ -128,6 +137,8 @@ pub struct Agent {
     all_dirty: bool,
     /// Copies whose successor was seen to serve, with their service and since when.
     giving_way: BTreeMap<TaskId, (ServiceId, Mono)>,
+    /// When the protection of this host's tasks ends.
+    protected: BTreeMap<TaskId, Mono>,
     /// Records of keys changed, or it is time to look again.
     keys_dirty: bool,
     next_repair: Mono,
@@ -140,6 +151,11 @@ pub struct Agent {
     /// Strangers with whom boards were compared, and when.
     greeted: BTreeMap<HostId, Mono>,
     quarantine: Quarantine,
+    pulls: Pulls,
+    /// When tasks of runs have had their time.
+    timeouts: BTreeMap<TaskId, Mono>,
+    outward: Outward,
+    progress: Progress,
 }
 
 impl Agent {
@@ -181,8 +197,12 @@ impl Agent {
             membership: Membership::new(me, zone, timings.clone(), seeds, probing, now),
             joining,
             was_away_long: false,
-            roster: Roster::new(config.cluster.clone(), me, timings.clone()),
-            ledger: Ledger::new(config.capacity),
+            roster: Roster::new(&config.cluster, me, timings.clone()),
+            ledger: Ledger::new(
+                (config.capacity, config.gpus.clone()),
+                config.dynamic_ports,
+                mix(me.word() ^ config.incarnation),
+            ),
             keeper: Keeper::new(&timings),
             lease: Lease::default(),
             index,
@@ -199,6 +219,7 @@ impl Agent {
             dirty: Touched::default(),
             all_dirty: true,
             giving_way: BTreeMap::new(),
+            protected: BTreeMap::new(),
             keys_dirty: true,
             next_repair: now.mono + repair_phase,
             next_housekeeping: now.mono + HOUSEKEEPING,
@@ -208,6 +229,10 @@ impl Agent {
             clocks: Clocks::new(now),
             greeted: BTreeMap::new(),
             quarantine: Quarantine::default(),
+            pulls: Pulls::default(),
+            timeouts: BTreeMap::new(),
+            outward: Outward::default(),
+            progress: Progress::default(),
             rng,
             config,
         };
@@ -241,10 +266,11 @@ impl Agent {
         let mine: Vec<_> = mine.map(|(task, report)| (task, report.clone())).collect();
         for (task, report) in mine {
             let definition = self.board.definition(report.definition).cloned();
-            if let Some(definition) = definition.as_ref().filter(|_| report.last.is_live()) {
-                self.ledger.adopt(task, definition.needs());
-            }
+            let is_live = report.last.is_live();
             self.roster.remember(task, report, definition);
+            if let Some(known) = self.roster.get(task).filter(|_| is_live) {
+                self.ledger.adopt(task, known.needs());
+            }
         }
     }
 
@@ -275,6 +301,7 @@ impl Agent {
             }),
             Input::Command { id, command } => self.on_command(now, id, command, fx),
             Input::Keys(report) => self.on_keys(now, report, fx),
+            Input::Resealed(resealed) => self.on_resealed(now, resealed, fx),
             Input::Seeds(seeds) => self.on_seeds(now, seeds, fx),
             Input::Blamed { blame, held } => self.on_blame(now, blame, &held, fx),
             Input::Tried => self.on_tried(now, fx),
@@ -307,7 +334,10 @@ impl Agent {
             self.lease.deadline(),
             self.outbox.deadline(),
             self.quarantine.deadline(),
+            self.pulls.deadline(),
             self.giving_way_deadline(),
+            self.next_timeout(),
+            self.protection_deadline(),
             self.leaving.as_ref().map(Leaving::deadline),
         ]
         .into_iter()
@@ -319,10 +349,13 @@ impl Agent {
     fn on_wake(&mut self, now: Now, fx: &mut Effects) {
         self.attend(now, fx, Membership::on_wake);
         self.go_on_trying(now, fx);
+        self.ask_for_pulls(now, fx);
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
+        self.on_timeouts(now, fx);
         self.dirty.absorb(self.keeper.on_wake(now));
         self.on_giving_way_wake(now);
+        self.on_protection_wake(now);
         if now.mono >= self.next_repair {
             self.next_repair = now.mono + self.config.timings.repair_interval;
             self.ask_again(now, fx);
@@ -403,6 +436,12 @@ impl Agent {
             Message::Page { records, last } => {
                 self.on_page(now, (from, address), records, last, fx);
             }
+            Message::Pull { number, image } => {
+                self.on_pull(now, (from, address), (number, image), fx);
+            }
+            Message::Pulling { number, stage } => {
+                self.on_pull_stage((from, number), stage, fx);
+            }
         }
         if begins && (!known || self.board.is_down(from)) {
             self.on_stranger(now, (from, address), fx);
@@ -460,41 +499,6 @@ impl Agent {
         };
         act(&mut self.membership, &mut turn);
         self.on_findings(now, findings, fx);
-    }
-
-    /// A host that we hold for down, or do not know, has spoken: it is told, and boards are
-    /// compared.
-    fn on_stranger(&mut self, now: Now, (from, address): (HostId, SocketAddr), fx: &mut Effects) {
-        self.tell_accused(from, address, fx);
-        // What it sends then may not be taken, and then it is as strange as before.
-        self.greeted
-            .retain(|_, at| now.mono.since(*at) < GREETED_AGAIN);
-        if self.greeted.contains_key(&from) || self.greeted.len() >= limits::SEEDS_MAX {
-            return;
-        }
-        self.greeted.insert(from, now.mono);
-        fx.push(Effect::Send(Send {
-            to: address,
-            host: Some(from),
-            via: Via::Datagram,
-            message: Message::Summary {
-                root: self.board.root(),
-            },
-        }));
-    }
-
-    /// What is held against a host, for it to refute.
-    fn tell_accused(&self, from: HostId, address: SocketAddr, fx: &mut Effects) {
-        let accused = self.board.is_down(from) || self.board.is_in_doubt(from);
-        let verdict = self.board.record(&Key::Verdict(from));
-        if let Some(verdict) = verdict.filter(|_| accused) {
-            fx.push(Effect::Send(Send {
-                to: address,
-                host: Some(from),
-                via: Via::Datagram,
-                message: Message::Records(vec![Arc::clone(verdict)]),
-            }));
-        }
     }
 
     fn on_findings(&mut self, now: Now, findings: Vec<Finding>, fx: &mut Effects) {

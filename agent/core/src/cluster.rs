@@ -2,10 +2,12 @@
 
 pub mod body;
 pub mod record;
+pub mod run;
 pub mod clock;
 pub mod hash_tree;
 pub mod board;
 pub mod keys;
+pub mod values;
 pub mod electorate;
 pub mod message;
 pub mod quarantine;

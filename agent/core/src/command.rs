@@ -3,14 +3,20 @@
 //! Reads need no command: whoever holds the `Agent` reads its board between steps.
 
 use crate::{
-    cluster::body::Availability,
+    cluster::{
+        body::Availability,
+        values::{Opaque, Sealed},
+    },
     ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
     spec::{
+        given::ValueName,
+        image::ImageRef,
         options::{OptionsChange, ServiceOptions},
+        run::RunOptions,
         service::DefinitionRef,
         task_definition::TaskDefinition,
     },
-    time::Span,
+    time::{Span, Wall},
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,18 +37,33 @@ pub enum Command {
     },
     UpdateService {
         service: String,
-        desired: Option<u32>,
-        definition: Option<DefinitionRef>,
-        options: OptionsChange,
+        change: ServiceChange,
     },
     /// Without `force` a service is deleted only when it is scaled to 0, as ECS does.
     DeleteService {
         service: String,
         force: bool,
     },
+    RunTask(RunOrder),
+    /// All tasks of a run are to stop, and none is to begin.
+    StopRun {
+        run: ServiceId,
+        reason: String,
+    },
+    /// Nothing is to be known of a run any more; with `force` what still runs of it stops.
+    RemoveRun {
+        run: ServiceId,
+        force: bool,
+    },
     StopTask {
         task: TaskId,
         reason: String,
+    },
+    /// These tasks are not to be stopped for a smaller count, another revision or a better place
+    /// for so many minutes; `None`: they may be again.
+    ProtectTasks {
+        tasks: Vec<TaskId>,
+        minutes: Option<u32>,
     },
     /// What people want of these hosts from now on; of all of them, or of none.
     DirectHosts {
@@ -62,6 +83,11 @@ pub enum Command {
         within: Option<Span>,
         force: bool,
     },
+    /// A host is to pull an image, whatever it has by that name. Answered when it has, or has not.
+    PullImage {
+        host: HostId,
+        image: ImageRef,
+    },
     /// All hosts are to have this key.
     InstallKey {
         key: KeyId,
@@ -78,6 +104,58 @@ pub enum Command {
         key: KeyId,
         force: bool,
     },
+    /// With `restart` the tasks of services that use it are replaced.
+    SetValue {
+        value: NewValue,
+        /// Who asked, for people.
+        by: String,
+        restart: bool,
+    },
+    RemoveValue {
+        name: ValueName,
+        force: bool,
+    },
+}
+
+/// A value for the cluster to keep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewValue {
+    Secret {
+        name: String,
+        sealed: Sealed,
+        /// Of what is sealed, in bytes.
+        size: u32,
+    },
+    Config {
+        name: String,
+        text: Opaque,
+    },
+}
+
+/// So many tasks are to run once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOrder {
+    pub definition: DefinitionRef,
+    /// What the definition means here, where the run changes something of it.
+    pub overridden: Option<Box<TaskDefinition>>,
+    /// ECS's `overrides` as they were given; empty where nothing was.
+    pub overrides: String,
+    pub count: u32,
+    pub options: RunOptions,
+    pub group: String,
+    pub started_by: String,
+    /// Makes a repeated call harmless; empty where the client gave none.
+    pub client_token: String,
+}
+
+/// What of a service is to be otherwise; whatever is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceChange {
+    pub desired: Option<u32>,
+    pub definition: Option<DefinitionRef>,
+    /// All tasks are replaced, whether anything else changes or not, and the images looked up anew.
+    pub renew: bool,
+    pub options: OptionsChange,
 }
 
 /// The change is on this host's board and disk, and on its way to the others.
@@ -92,6 +170,15 @@ pub enum Outcome {
     Updated(ServiceId),
     Deleted(ServiceId),
     StopOrdered(TaskId),
+    RunBegun(ServiceId),
+    RunStopped(ServiceId),
+    RunRemoved(ServiceId),
+    ProtectionOrdered {
+        until: Option<Wall>,
+        tasks: Vec<TaskId>,
+        /// Of these nothing was changed.
+        failed: Vec<(TaskId, NotProtected)>,
+    },
     Directed(Vec<HostId>),
     Forgotten(HostId),
     /// The host has left; so many of its tasks had to be stopped, since nobody took them over.
@@ -101,6 +188,29 @@ pub enum Outcome {
     KeyInstalled(KeyId),
     KeyPutToUse(KeyId),
     KeyRemoved(KeyId),
+    ValueSet {
+        name: ValueName,
+        number: u32,
+        /// Services, by their names.
+        used_by: Vec<String>,
+    },
+    ValueRemoved(ValueName),
+    /// As [`crate::task::runtime::PulledImage`] has it, and how long that took.
+    ImagePulled {
+        digest: String,
+        was_here: bool,
+        took: Span,
+    },
+}
+
+/// Why a task cannot be protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum NotProtected {
+    Unknown,
+    /// Nothing but its own end, or a person, ends a task that is of no service.
+    OfNoService,
+    /// It has ended, or is about to.
+    Ending,
 }
 
 /// Nothing was changed, and why.
@@ -110,6 +220,10 @@ pub enum Refusal {
     NoSuchDefinition(String),
     #[error("there is no service {0:?}; `holdfast service ls` lists them")]
     NoSuchService(String),
+    #[error("there is no run {0}; `holdfast runs ls` lists them")]
+    NoSuchRun(ServiceId),
+    #[error("the run {0} has not ended; stop it first, or use force")]
+    StillRuns(ServiceId),
     #[error("there is no task {0}")]
     NoSuchTask(TaskId),
     #[error(
@@ -179,6 +293,21 @@ pub enum Refusal {
          `holdfast key ls` shows that nobody seals with this one"
     )]
     KeyUsed { key: KeyId, hosts: String },
+    #[error(
+        "the key {key} still seals secrets ({secrets}); once another key is in use, they are \
+         sealed with that one within some seconds: put one to use, or wait and try again"
+    )]
+    KeySeals { key: KeyId, secrets: String },
+    #[error("there is no {} {:?}; `holdfast {} ls` lists them", .0.kind(), .0.name(), .0.kind())]
+    NoSuchValue(ValueName),
+    #[error(
+        "{name} is used by services ({services}); change their task definitions first, or use \
+         force: their tasks run on, and new ones fail"
+    )]
+    ValueUsed { name: ValueName, services: String },
+    /// The host's own word, or why it has none.
+    #[error("{reason}")]
+    NotPulled { reason: String },
     #[error("the key {0} is the only one; install another one and put it to use first")]
     OnlyKey(KeyId),
     #[error(

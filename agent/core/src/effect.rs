@@ -5,11 +5,12 @@ use crate::{
         keys::KeyOrders,
         message::{Message, Via},
         record::Record,
+        values::Reseal,
     },
     command::{CommandId, Outcome, Refusal},
     event::Event,
     ids::HostId,
-    task::runtime::RuntimeCommand,
+    task::runtime::{CreateContainer, RuntimeCommand},
 };
 use serde::Serialize;
 use std::{net::SocketAddr, sync::Arc};
@@ -35,7 +36,13 @@ pub enum Effect {
     Acquit(Vec<u64>),
     /// The driver's keys are to change; it answers with `Input::Keys`.
     Keys(KeyOrders),
+    /// These secrets are to be sealed with the driver's key; it answers with `Input::Resealed`, or
+    /// is asked again.
+    Reseal(Vec<Reseal>),
     Emit(Event),
+    /// To be told to those outside once more, by this agent: whoever was to tell it is gone. It is
+    /// no news within the cluster, and has no sequence of its own.
+    Retell(Event),
     /// The agent has left the cluster: the last effect there is. The driver ends the process, which
     /// is not to be started again by itself.
     Left,
@@ -86,6 +93,13 @@ impl Effects {
     pub(crate) fn sends(&mut self) -> impl Iterator<Item = &mut Send> + '_ {
         self.0.iter_mut().filter_map(|effect| match effect {
             Effect::Send(send) => Some(send),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn creates(&mut self) -> impl Iterator<Item = &mut CreateContainer> + '_ {
+        self.0.iter_mut().filter_map(|effect| match effect {
+            Effect::Runtime(RuntimeCommand::Create(create)) => Some(&mut **create),
             _ => None,
         })
     }

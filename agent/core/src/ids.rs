@@ -21,6 +21,10 @@ pub struct ServiceId(pub u128);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
+/// SHA-256 over the manifest of an image: it always means the same bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ImageDigest(pub [u8; 32]);
+
 /// Names a cluster key without telling it: 32 bits of a hash of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyId(pub [u8; 4]);
@@ -28,6 +32,11 @@ pub struct KeyId(pub [u8; 4]);
 /// A container, as the container runtime calls it: Docker and Podman draw 256 bits for each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RuntimeId(pub [u8; 32]);
+
+/// A GPU of a host, as NVIDIA's tools call it: its UUID (`GPU-…`, `MIG-…`) or its index (`0`,
+/// `0:1`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GpuId(Box<str>);
 
 /// A cluster key on its way to the hosts. Nothing prints it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,6 +73,17 @@ pub struct IdError(pub String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a container's id: these are 64 hexadecimal digits")]
 pub struct RuntimeIdError(pub String);
+
+/// Nothing that the hosts can be told to agree on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an image's digest: these are sha256: and 64 hexadecimal digits")]
+pub struct ImageDigestError(pub String);
+
+/// What is to name a GPU is neither a UUID of NVIDIA's nor an index. Words such as `all` would give
+/// away more than one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a GPU's id: these are as in GPU-8f6d4c1e-…, MIG-…, 0 or 0:1")]
+pub struct GpuIdError(pub String);
 
 macro_rules! id {
     ($name:ident) => {
@@ -179,6 +199,29 @@ impl FromStr for Digest {
     }
 }
 
+impl fmt::Display for ImageDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for ImageDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ImageDigest {
+    type Err = ImageDigestError;
+    fn from_str(text: &str) -> Result<Self, ImageDigestError> {
+        let digits = text.strip_prefix("sha256:").and_then(read_hex);
+        digits
+            .map(Self)
+            .ok_or_else(|| ImageDigestError(text.to_owned()))
+    }
+}
+
 impl RuntimeId {
     /// The first twelve digits, as Docker shows ids in tables.
     pub fn short(self) -> String {
@@ -207,6 +250,38 @@ impl FromStr for RuntimeId {
         read_hex(text)
             .map(Self)
             .ok_or_else(|| RuntimeIdError(text.to_owned()))
+    }
+}
+
+impl GpuId {
+    /// NVIDIA's longest have 48.
+    const BYTES_MAX: usize = 64;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GpuId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for GpuId {
+    type Err = GpuIdError;
+    fn from_str(text: &str) -> Result<Self, GpuIdError> {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let is_index = text.split(':').count() <= 2 && text.split(':').all(digits);
+        let uuid = ["GPU-", "MIG-"]
+            .iter()
+            .find_map(|kind| text.strip_prefix(kind));
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-/".contains(&b);
+        let is_uuid = uuid.is_some_and(|uuid| !uuid.is_empty() && uuid.bytes().all(allowed));
+        match (is_index || is_uuid) && text.len() <= Self::BYTES_MAX {
+            true => Ok(Self(text.into())),
+            false => Err(GpuIdError(text.to_owned())),
+        }
     }
 }
 
@@ -252,6 +327,29 @@ mod tests {
         for bad in ["", &text[..12], &"+f".repeat(32), &"é".repeat(32)] {
             let err = RuntimeIdError(bad.to_owned());
             assert_eq!(bad.parse::<RuntimeId>(), Err(err));
+        }
+    }
+
+    #[test]
+    fn a_gpu_is_called_by_its_uuid_or_its_index() {
+        let uuid = "GPU-8f6d4c1e-0a2b-4c5d-9e8f-001122334455";
+        let mig = "MIG-GPU-8f6d4c1e-0a2b-4c5d-9e8f-001122334455/1/0";
+        for text in [uuid, mig, "0", "0:1"] {
+            let id = text.parse::<GpuId>().expect("it is an id");
+            assert_eq!(id.to_string(), text);
+        }
+        for bad in [
+            "",
+            "all",
+            "none",
+            "GPU-",
+            "GPU-a,GPU-b",
+            "0:",
+            "0:1:2",
+            "-1",
+            "No devices",
+        ] {
+            assert_eq!(bad.parse::<GpuId>(), Err(GpuIdError(bad.to_owned())));
         }
     }
 

@@ -6,6 +6,7 @@ use crate::{
         message::{Message, Via},
         quarantine::{Blame, Reads},
         record::Record,
+        values::Reseal,
     },
     command::{Command, CommandId},
     ids::HostId,
@@ -51,6 +52,8 @@ pub enum Input {
     Tried,
     /// Which cluster keys the driver has from now on.
     Keys(KeyReport),
+    /// Secrets as they are sealed now.
+    Resealed(Vec<Reseal>),
     /// The agent is about to end and leave its tasks running; it is expected back.
     Shutdown,
 }

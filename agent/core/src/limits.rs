@@ -6,16 +6,34 @@ use crate::time::Span;
 pub const FAMILY_BYTES_MAX: usize = 255;
 pub const SERVICE_NAME_BYTES_MAX: usize = 255;
 pub const CONTAINERS_PER_TASK_MAX: usize = 10;
+/// Of the largest machines with eight GPUs, each can be cut into seven.
+pub const GPUS_PER_HOST_MAX: usize = 64;
 pub const DEFINITION_BYTES_MAX: usize = 64 * 1024;
+/// ECS's own.
+pub const ENVIRONMENT_FILES_MAX: usize = 10;
+pub const SECRETS_PER_CONTAINER_MAX: usize = 64;
 pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 pub const DESIRED_COUNT_MAX: u32 = 5_000;
 pub const SERVICES_MAX: usize = 5_000;
+/// Tasks of one run; ECS allows ten.
+pub const RUN_COUNT_MAX: u32 = 100;
+pub const RUN_RETRIES_MAX: u32 = 100;
+pub const RUN_TIMEOUT_S_MAX: u32 = 7 * 24 * 3_600;
+/// As ECS has it, of the whole of `overrides`.
+pub const OVERRIDES_BYTES_MAX: usize = 8 * 1_024;
+/// Runs that go on or have ended within the last hour.
+pub const RUNS_MAX: usize = 10_000;
 pub const REASON_BYTES_MAX: usize = 1_024;
 /// How long a host is to be silent before a service moves its slots, where people choose it.
 pub const REPLACE_AFTER_MS_MIN: u32 = 600;
 pub const REPLACE_AFTER_MS_MAX: u32 = 24 * 3_600 * 1_000;
 pub const DESCRIBE_TASKS_MAX: usize = 100;
 pub const DESCRIBE_SERVICES_MAX: usize = 10;
+
+pub const PROTECT_TASKS_MAX: usize = 10;
+/// How long a task is protected that somebody protects once, as in ECS.
+pub const PROTECTION_MINUTES_DEFAULT: u32 = 120;
+pub const PROTECTION_MINUTES_MAX: u32 = 2_880;
 
 // What travels.
 pub const DATAGRAM_BYTES_MAX: usize = 1_200;
@@ -67,8 +85,29 @@ pub const FANOUT_SEEDS: usize = 10;
 /// First peers that an agent keeps in mind; all are probed while nobody answers.
 pub const SEEDS_MAX: usize = 1_024;
 
+// Values that the cluster keeps for tasks.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+/// What a seal adds to a value: nonce and tag.
+pub const SEAL_BYTES_MAX: usize = 64;
+pub const VALUES_MAX: usize = 1_000;
+/// Every host has all of them in memory.
+pub const VALUES_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Secrets that are sealed anew in one step, once in each look around the house.
+pub const RESEALED_AT_ONCE_MAX: usize = 16;
+
 /// Keys that a host accepts at a time.
 pub const CLUSTER_KEYS_MAX: usize = 8;
+
+// Images that one host has another one pull.
+pub const IMAGE_NAME_BYTES_MAX: usize = 255;
+pub const PULL_PROGRESS_BYTES_MAX: usize = 255;
+pub const IMAGE_DIGEST_BYTES_MAX: usize = 255;
+/// Pulls that people here wait for: an image on a host each.
+pub const PULLS_ASKED_MAX: usize = 8_192;
+/// Whoever waits for one of them; also those that have hung up meanwhile.
+pub const PULL_CALLERS_MAX: usize = 64;
+/// Pulls that others ask of this host, with those that have ended of late.
+pub const PULLS_TAKEN_MAX: usize = 1_024;
 
 // What a board holds.
 pub const RECORDS_MAX: usize = 1_000_000;
@@ -76,6 +115,8 @@ pub const TOMBSTONE_MS: u64 = 72 * 3_600 * 1_000;
 /// Tombstones are kept so long while a host is down that nobody has forgotten yet.
 pub const TOMBSTONE_FOR_ABSENT_MS: u64 = 10 * TOMBSTONE_MS;
 pub const STOPPED_TASK_KEPT_MS: u64 = 3_600 * 1_000;
+/// A run that is to leave nothing behind is kept so long after its end for who waits for it.
+pub const REMOVED_RUN_KEPT_MS: u64 = 60 * 1_000;
 /// A host that left stays known for as long as its stopped tasks.
 pub const LEFT_HOST_KEPT_MS: u64 = STOPPED_TASK_KEPT_MS;
 /// Callers of one `leave` that wait for its end.

@@ -64,8 +64,22 @@ mod switch {
     bugs! {
         /// answers a command before it is on the disk
         AnswersBeforeDisk,
+        /// calls a task ready that its checks have not found well
+        ReadyBeforeItsChecks,
+        /// leaves a task where it is that is unhealthy
+        KeepsTheUnhealthy,
+        /// leaves tasks as they are whose secrets were set anew
+        KeepsOldValues,
+        /// takes what it seals anew for what was set anew
+        SealsOverLaterWords,
+        /// makes containers by the tag of their image, whatever the others run
+        MakesByTag,
+        /// runs a container again whose policy does not say so
+        RunsAgainUnasked,
         /// forgets the tasks of its earlier life
         ForgetsItsTasks,
+        /// forgets which GPUs the tasks of its earlier life have
+        ForgetsItsGpus,
         /// takes a frozen agent's host for a dead one
         TakesAFrozenAgentForDead,
         /// does not adopt containers that it has no report of
@@ -92,6 +106,12 @@ mod switch {
         TriesTheSameHostForEver,
         /// does not notice containers that somebody removed
         IgnoresRemovals,
+        /// begins tasks of a run again that have ended
+        RunsWhatHasEnded,
+        /// lets tasks of a run go on when their time is over
+        ForgetsTheTime,
+        /// begins tasks of a run elsewhere that are only to be reported lost
+        RunsTheLostAgain,
         /// replaces what crashes without waiting
         NeverBacksOff,
         /// starts containers before those that they wait for
@@ -176,6 +196,8 @@ mod switch {
         CountsAsMajorityAlone,
         /// reads lists of any length
         ReadsAnyLength,
+        /// stops tasks that are protected, as it would others
+        StopsTheProtected,
         /// begins, under stop-first, while the old copy still runs
         BeginsBeforeTheEnd,
         /// panics when it is asked to end

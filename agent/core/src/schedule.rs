@@ -5,6 +5,7 @@ pub mod lease;
 pub mod load;
 pub mod keepers;
 pub mod index;
+pub mod pins;
 pub mod place;
 mod pace;
 mod view;

@@ -3,14 +3,21 @@
 mod describe;
 pub mod ecs_fields;
 pub mod error;
+pub mod given;
+pub mod health;
+pub mod image;
 pub mod linux;
 mod parse;
 pub mod options;
+pub mod own;
+pub mod privilege;
 pub mod read;
 pub mod refuse;
+pub mod run;
 pub mod service;
 pub mod tags;
 pub mod task_definition;
+pub mod volume;
 
 #[cfg(test)]
 mod tests;

@@ -99,7 +99,7 @@ impl ClusterKey {
 
     /// A key for one use in one cluster. The purpose fills half a block of SHA-256 and the key the
     /// other half, so no two of (purpose, key, name) run into each other.
-    fn derive(&self, purpose: &[u8], cluster: &str) -> [u8; 32] {
+    pub(crate) fn derive(&self, purpose: &[u8], cluster: &str) -> [u8; 32] {
         let mut label = [0; 32];
         label[..purpose.len()].copy_from_slice(purpose);
         hash(&[&label, &self.0, cluster.as_bytes()])
@@ -217,7 +217,7 @@ impl Drop for Derived {
 }
 
 /// Best effort without unsafe code: the black box keeps the compiler from leaving the write out.
-fn wipe(secret: &mut [u8; 32]) {
+pub(crate) fn wipe(secret: &mut [u8]) {
     secret.fill(0);
     std::hint::black_box(secret);
 }

@@ -4,4 +4,5 @@
 
 pub mod key;
 pub mod seal;
+pub mod value;
 pub mod replay;

@@ -84,7 +84,8 @@ fn definition_json(view: &View<'_>, reference: &DefinitionRef) -> Option<Value> 
     Some(answer)
 }
 
-/// Hides the environment's values, which often hold secrets, from whoever may not deploy.
+/// Hides the environment's values, which often hold secrets, from whoever may not deploy; and what
+/// programs for secrets are called with.
 pub(crate) fn redact(answer: &mut Value) {
     let containers = answer
         .pointer_mut("/taskDefinition/containerDefinitions")
@@ -95,6 +96,14 @@ pub(crate) fn redact(answer: &mut Value) {
             .and_then(Value::as_array_mut);
         for pair in environment.into_iter().flatten() {
             pair["value"] = json!(REDACTED);
+        }
+        let secrets = container.get_mut("secrets").and_then(Value::as_array_mut);
+        for secret in secrets.into_iter().flatten() {
+            let from = secret["valueFrom"].as_str().unwrap_or_default();
+            if from.starts_with("command:") && from.contains(' ') {
+                let program = from.split(' ').next().unwrap_or_default();
+                secret["valueFrom"] = json!(format!("{program} {REDACTED}"));
+            }
         }
     }
 }

@@ -78,6 +78,8 @@ impl From<Refusal> for ApiError {
             Refusal::NoSuchDefinition(_) => Self::Client(text),
             Refusal::NoSuchService(_) => Self::ServiceNotFound(text),
             Refusal::NoSuchTask(_)
+            | Refusal::NoSuchRun(_)
+            | Refusal::StillRuns(_)
             | Refusal::NoSuchHost(_)
             | Refusal::ServiceExists(_)
             | Refusal::StillScaled { .. }
@@ -85,14 +87,18 @@ impl From<Refusal> for ApiError {
             | Refusal::ForgetsItself
             | Refusal::LastHost { .. }
             | Refusal::NotTakenOver { .. } => Self::InvalidParameter(text),
-            Refusal::NoSuchKey(_) => Self::NotFound(text),
+            Refusal::NoSuchKey(_) | Refusal::NoSuchValue(_) => Self::NotFound(text),
             Refusal::NoKeys
             | Refusal::KeyLacking { .. }
             | Refusal::KeyUsed { .. }
+            | Refusal::KeySeals { .. }
+            | Refusal::ValueUsed { .. }
             | Refusal::OnlyKey(_)
             | Refusal::KeyOfAbsent { .. } => Self::InvalidParameter(text),
             Refusal::Limit { .. } => Self::LimitExceeded(text),
-            Refusal::NotSaved { .. } | Refusal::NotCaughtUp { .. } => Self::Server(text),
+            Refusal::NotSaved { .. } | Refusal::NotCaughtUp { .. } | Refusal::NotPulled { .. } => {
+                Self::Server(text)
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use holdfast_core::{
     },
     command::Command,
     event::HostStanding,
-    ids::{HostId, Incarnation},
+    ids::{GpuId, HostId, Incarnation},
     limits,
     spec::{
         ecs_fields,
@@ -23,6 +23,7 @@ use holdfast_core::{
     time::{Span, Wall},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const STATUS: Choice = Choice {
     served: &[
@@ -102,8 +103,8 @@ pub(crate) fn plan_state(view: &View<'_>, body: &Value) -> Result<Plan, ApiError
 /// Hosts as they are now.
 pub(crate) fn directed(view: &View<'_>, hosts: &[HostId]) -> Value {
     let known = hosts.iter().filter_map(|id| {
-        let (incarnation, report) = view.board.host(*id)?;
-        Some(container_instance_json(view, *id, incarnation, report))
+        let (_, report) = view.board.host(*id)?;
+        Some(container_instance_json(view, *id, report))
     });
     let known: Vec<_> = known.collect();
     json!({"containerInstances": known, "failures": []})
@@ -120,8 +121,8 @@ pub(crate) fn plan_deregister(view: &View<'_>, body: &Value) -> Result<Plan, Api
         ApiError::NotFound(text) => ApiError::InvalidParameter(text),
         other => other,
     })?;
-    let (incarnation, report) = view.board.host(host).expect("it was found just now");
-    let mut answer = container_instance_json(view, host, incarnation, report);
+    let (_, report) = view.board.host(host).expect("it was found just now");
+    let mut answer = container_instance_json(view, host, report);
     answer["status"] = json!("INACTIVE");
     answer["agentConnected"] = json!(false);
     Ok(Plan::Write {
@@ -151,8 +152,8 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
     for text in &given {
         let id = view.context.host_id(text)?;
         match id.and_then(|id| view.board.host(id).map(|found| (id, found))) {
-            Some((id, (incarnation, report))) => {
-                hosts.push(container_instance_json(view, id, incarnation, report));
+            Some((id, (_, report))) => {
+                hosts.push(container_instance_json(view, id, report));
             }
             None => {
                 let arn = id.map_or_else(|| text.clone(), |id| view.context.host_arn(id));
@@ -190,17 +191,16 @@ fn status(view: &View<'_>, host: HostId) -> &'static str {
 
 /// A host as ECS describes a container instance. It has no state for a host that is lost, only
 /// `agentConnected`.
-pub(crate) fn container_instance_json(
-    view: &View<'_>,
-    id: HostId,
-    incarnation: Incarnation,
-    report: &HostReport,
-) -> Value {
+pub(crate) fn container_instance_json(view: &View<'_>, id: HostId, report: &HostReport) -> Value {
     let connected = matches!(
         view.standing_of(id),
         HostStanding::Up | HostStanding::Suspect | HostStanding::Draining | HostStanding::Leaving
     );
     let (running, pending) = tasks_on(view, id);
+    let (left, gpus) = (
+        report.capacity.less(promised(view, id)),
+        gpus_held(view, id),
+    );
     let mut attributes: Vec<_> = report
         .attributes
         .iter()
@@ -217,10 +217,11 @@ pub(crate) fn container_instance_json(
         "containerInstanceArn": view.context.host_arn(id),
         // ECS clients show it to people; for a host that isn't EC2's, its name says most.
         "ec2InstanceId": report.name,
-        "version": incarnation,
+        // It grows with each change, as in ECS, though not by one.
+        "version": view.board.said_of(id).0,
         "versionInfo": versions,
-        "registeredResources": resources(report.capacity),
-        "remainingResources": resources(report.capacity.less(promised(view, id))),
+        "registeredResources": resources(report.capacity, report, |_| true),
+        "remainingResources": resources(left, report, |gpu| !gpus.contains(gpu)),
         "status": status(view, id),
         "agentConnected": connected,
         "runningTasksCount": running,
@@ -242,8 +243,17 @@ fn promised(view: &View<'_>, host: HostId) -> Capacity {
         Capacity {
             cpu: sum.cpu.saturating_add(needs.cpu),
             memory_mib: sum.memory_mib.saturating_add(needs.memory_mib),
+            gpus: 0,
         }
     })
+}
+
+/// Those that the host's tasks have.
+fn gpus_held<'a>(view: &View<'a>, host: HostId) -> BTreeSet<&'a GpuId> {
+    let live = view.board.tasks_on(host);
+    let live = live.filter(|(_, report)| report.last.is_live());
+    let containers = live.flat_map(|(_, report)| &report.containers);
+    containers.flat_map(|container| &container.gpus).collect()
 }
 
 /// What ECS has no word for, under a key of our own: only `/v1` answers have it.
@@ -253,7 +263,7 @@ pub(crate) fn extended_json(
     incarnation: Incarnation,
     report: &HostReport,
 ) -> Value {
-    let mut host = container_instance_json(view, id, incarnation, report);
+    let mut host = container_instance_json(view, id, report);
     let mut ours = host_json(view, id);
     ours["incarnation"] = json!(incarnation);
     ours["gossipAddress"] = json!(report.address.to_string());
@@ -316,13 +326,19 @@ pub(crate) fn runtime_json(runtime: &RuntimeStatus) -> Value {
     }
 }
 
-fn resources(capacity: Capacity) -> Value {
+/// Of GPUs, which are told by name, those that count.
+fn resources(capacity: Capacity, report: &HostReport, counts: impl Fn(&GpuId) -> bool) -> Value {
     let integer =
         |name: &str, value: u32| json!({"name": name, "type": "INTEGER", "integerValue": value});
-    json!([
+    let mut resources = vec![
         integer("CPU", capacity.cpu),
-        integer("MEMORY", capacity.memory_mib)
-    ])
+        integer("MEMORY", capacity.memory_mib),
+    ];
+    if !report.gpus.is_empty() {
+        let ids: Vec<_> = report.gpus.iter().filter(|gpu| counts(gpu)).collect();
+        resources.push(json!({"name": "GPU", "type": "STRINGSET", "stringSetValue": ids}));
+    }
+    json!(resources)
 }
 
 fn tasks_on(view: &View<'_>, host: HostId) -> (u32, u32) {

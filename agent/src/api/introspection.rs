@@ -4,7 +4,7 @@ use super::{tasks::container_status, view::View};
 use holdfast_core::{
     cluster::body::{ContainerReport, TaskReport},
     ids::TaskId,
-    task::status::TaskStatus,
+    task::status::{Health, TaskStatus},
     time::Wall,
 };
 use serde_json::{Value, json};
@@ -106,32 +106,42 @@ fn container(
     let defined = view.defined(report, &container.name);
     let mut answer = json!({
         "DockerId": container.runtime_id.map_or_else(String::new, |id| id.to_string()),
-        // As the runtime's worker names it.
-        "DockerName": format!(
-            "holdfast-{}-{}-{}-{task}", report.family, report.revision, container.name
-        ),
+        "DockerName": docker_name(report, &container.name, task),
         "Name": container.name,
         // Empty as long as the definition has not come.
         "Image": defined.map_or("", |c| &c.image),
         "ImageID": "",
         "CreatedAt": rfc3339(report.created_at),
         "KnownStatus": container_status(container.status),
-        "RestartCount": 0,
+        "RestartCount": container.restarts,
     });
+    if container.health != Health::Unknown {
+        answer["Health"] = json!({"status": container.health.as_str()});
+    }
     if let Some(started) = report.started_at {
         answer["StartedAt"] = json!(rfc3339(started));
     }
     if !ports.is_empty() {
         answer["Ports"] = json!(ports);
     }
-    let volumes = volumes(view, report, container);
+    let volumes = volumes(view, (task, report), container);
     if !volumes.is_empty() {
         answer["Volumes"] = json!(volumes);
     }
     answer
 }
 
-fn volumes(view: &View<'_>, report: &TaskReport, container: &ContainerReport) -> Vec<Value> {
+/// As the runtime's worker names it.
+pub(crate) fn docker_name(report: &TaskReport, container: &str, task: TaskId) -> String {
+    let (family, revision) = (&report.family, report.revision);
+    format!("holdfast-{family}-{revision}-{container}-{task}")
+}
+
+pub(crate) fn volumes(
+    view: &View<'_>,
+    (task, report): (TaskId, &TaskReport),
+    container: &ContainerReport,
+) -> Vec<Value> {
     let Some(definition) = view.board.definition(report.definition) else {
         return Vec::new();
     };
@@ -146,7 +156,8 @@ fn volumes(view: &View<'_>, report: &TaskReport, container: &ContainerReport) ->
                 .volumes
                 .iter()
                 .find(|v| v.name == mount.source_volume)?;
-            Some(json!({"Source": volume.host_path, "Destination": mount.container_path}))
+            let source = volume.source_of(&report.family, task);
+            Some(json!({"Source": source, "Destination": mount.container_path}))
         })
         .collect()
 }

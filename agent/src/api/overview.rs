@@ -7,15 +7,11 @@ use super::{
     request::{Page, Sort, key_of_token, listed},
     services,
     tasks::{self, Desired, TaskFilter},
-    view::{View, seconds, set_if},
+    view::{View, seconds},
 };
-use crate::handle::DaemonStatus;
-use holdfast_core::{
-    cluster::body::RuntimeStatus,
-    event::{Event, Happening, HostStanding, TaskChange},
-    task::status::TaskStatus,
-};
-use serde_json::{Map, Value, json};
+use crate::handle::{DaemonStatus, MetadataStatus};
+use holdfast_core::{cluster::body::RuntimeStatus, event::HostStanding};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Answers on one page of a `/v1` list: a page is made between two steps, so it must be quick.
@@ -36,7 +32,7 @@ pub(crate) fn check_query(query: &Query, known: &[&str]) -> Result<(), ApiError>
     }
 }
 
-fn page(query: &Query) -> Result<Page, ApiError> {
+pub(crate) fn page(query: &Query) -> Result<Page, ApiError> {
     let after = query
         .get("nextToken")
         .map(|token| key_of_token(token))
@@ -211,7 +207,14 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
         "disk": daemon.disk,
         "setAside": daemon.set_aside,
         "clock": daemon.clock,
+        "dns": daemon.dns,
+        "events": daemon.events,
+        "metadata": daemon.metadata.as_ref().map(metadata),
     })
+}
+
+fn metadata(status: &MetadataStatus) -> Value {
+    json!({"address": status.address.to_string(), "trouble": status.trouble})
 }
 
 fn docker(view: &View<'_>) -> Value {
@@ -239,48 +242,4 @@ pub(crate) fn readiness(view: &View<'_>, daemon: &DaemonStatus) -> (bool, Value)
     missing.extend(daemon.clock.clone());
     let ready = missing.is_empty();
     (ready, json!({"ready": ready, "missing": missing}))
-}
-
-pub(crate) fn event_json(event: &Event) -> Value {
-    let mut answer = match &event.what {
-        Happening::Task(change) => task_change_json(change),
-        Happening::Host(change) => json!({
-            "kind": "host",
-            "host": change.host.to_string(),
-            "hostName": change.name,
-            "standing": change.now.as_str(),
-            "reason": change.reason,
-        }),
-        Happening::Service(change) => json!({
-            "kind": "service",
-            "serviceId": change.service.to_string(),
-            "service": change.name,
-            "reason": change.text,
-        }),
-    };
-    answer["sequence"] = json!(event.sequence);
-    answer["at"] = json!(rfc3339(event.at));
-    answer
-}
-
-fn task_change_json(change: &TaskChange) -> Value {
-    let mut answer = Map::new();
-    answer.insert("kind".to_owned(), json!("task"));
-    answer.insert("taskId".to_owned(), json!(change.task.to_string()));
-    answer.insert("host".to_owned(), json!(change.host.to_string()));
-    answer.insert("to".to_owned(), json!(change.to.as_str()));
-    answer.insert("reason".to_owned(), json!(change.reason));
-    let mut answer = Value::Object(answer);
-    if let Some((id, name, slot)) = &change.service {
-        answer["serviceId"] = json!(id.to_string());
-        answer["service"] = json!(name);
-        answer["slot"] = json!(slot);
-    }
-    set_if(&mut answer, "from", change.from.map(TaskStatus::as_str));
-    set_if(
-        &mut answer,
-        "stopCode",
-        change.stop_code.map(|code| code.as_str()),
-    );
-    answer
 }

@@ -13,7 +13,7 @@ use holdfast_core::{
         board::Service,
         body::{Key, TaskReport},
     },
-    command::Command,
+    command::{Command, ServiceChange},
     ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
     limits,
     rng::hash_bytes,
@@ -60,9 +60,12 @@ pub(crate) fn plan_update(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
     find_active(view, &wanted.service)?;
     let command = Command::UpdateService {
         service: wanted.service,
-        desired: wanted.desired_count,
-        definition: wanted.definition,
-        options: wanted.options,
+        change: ServiceChange {
+            desired: wanted.desired_count,
+            definition: wanted.definition,
+            renew: wanted.renew,
+            options: wanted.options,
+        },
     };
     Ok(Plan::Write {
         command,
@@ -222,6 +225,7 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
         "serviceRegistries": [],
         "placementConstraints": [],
         "placementStrategy": [],
+        "healthCheckGracePeriodSeconds": options.health_grace_s,
         "enableECSManagedTags": false,
         "propagateTags": "NONE",
         "enableExecuteCommand": false,
@@ -241,23 +245,24 @@ const fn rebalancing(options: ServiceOptions) -> &'static str {
 /// The PRIMARY one, and an ACTIVE one for each other definition that still has tasks: ECS's
 /// waiters take a service for stable when there is exactly one.
 fn deployments(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
-    let mut others: BTreeMap<Digest, (&TaskReport, Counts)> = BTreeMap::new();
-    let mut primary = Counts::default();
+    let mut others: BTreeMap<(Digest, u32), (&TaskReport, Counts)> = BTreeMap::new();
+    let (mut primary, mut behind) = (Counts::default(), false);
     for (host, task, report) in view.board.tasks_of(service.id) {
-        if report.definition == service.revision.definition {
+        if service.is_deployed(report) {
+            behind |= report.last.is_live() && service.is_behind(report);
             primary.count(view, (host, task, report));
         } else if report.last.is_live() && !view.is_down(host) {
             let (_, counts) = others
-                .entry(report.definition)
+                .entry((report.definition, report.renewals))
                 .or_insert((report, Counts::default()));
             counts.count(view, (host, task, report));
         }
     }
-    let done = others.is_empty() && primary.running == service.desired;
+    let done = others.is_empty() && primary.running == service.desired && !behind;
     let mut deployments = vec![primary_json(view, service, primary, done)];
-    deployments.extend(others.into_iter().map(|(digest, (report, counts))| {
+    deployments.extend(others.into_iter().map(|(deployment, (report, counts))| {
         json!({
-            "id": deployment_id(service.id, digest),
+            "id": deployment_id(service.id, deployment),
             "status": "ACTIVE",
             "taskDefinition": view.context.definition_arn(&report.family, report.revision),
             "desiredCount": 0,
@@ -282,7 +287,7 @@ fn primary_json(view: &View<'_>, service: &Service<'_>, counts: Counts, done: bo
     let created =
         written_at(view, &Key::ServiceRevision(service.id)).unwrap_or(service.settings.created_at);
     let changed = written_at(view, &Key::ServiceCount(service.id)).unwrap_or(created);
-    let id = deployment_id(service.id, revision.definition);
+    let id = deployment_id(service.id, (revision.definition, revision.renewals));
     let (rollout, reason) = match done {
         true => ("COMPLETED", format!("ECS deployment {id} completed.")),
         false => ("IN_PROGRESS", format!("ECS deployment {id} in progress.")),

@@ -9,7 +9,7 @@ use super::{
 };
 use holdfast_core::{
     cluster::board::Service,
-    command::Command,
+    command::{Command, ServiceChange},
     spec::{
         ecs_fields,
         options::{HAND_OVER_TAG, PARTITION_TAG, REPLACE_AFTER_TAG, ServiceOptions},
@@ -31,9 +31,10 @@ fn plan_change(view: &View<'_>, change: TagChange) -> Result<Plan, ApiError> {
     Ok(Plan::Write {
         command: Command::UpdateService {
             service: service.settings.name.clone(),
-            desired: None,
-            definition: None,
-            options: change.options,
+            change: ServiceChange {
+                options: change.options,
+                ..ServiceChange::default()
+            },
         },
         prepared: Some(json!({})),
     })

@@ -3,17 +3,23 @@
 use super::{
     Plan,
     error::ApiError,
+    protection,
     request::{PAGE_MAX, Request, Sort, listed, missing},
+    runs,
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
-    cluster::body::{ContainerReport, ContainerStatus, TaskReport},
+    cluster::{
+        body::{ContainerReport, ContainerStatus, Key, TaskReport},
+        run::NAME_PREFIX,
+    },
     command::{Command, Refusal},
     ids::{Digest, HostId, ServiceId, TaskId},
     limits,
     rng::mix,
     spec::{ecs_fields, read::Choice, task_definition::TaskDefinition},
-    task::status::{Health, StopCode, TaskStatus},
+    task::status::{StopCode, TaskStatus},
+    time::Wall,
 };
 use serde_json::{Value, json};
 
@@ -55,8 +61,8 @@ pub(crate) fn plan_stop(view: &View<'_>, body: &Value) -> Result<Plan, ApiError>
 }
 
 pub(crate) fn stop_ordered(view: &View<'_>, task: TaskId) -> Result<Value, ApiError> {
-    let (host, report) = view.board.task(task).ok_or(Refusal::NoSuchTask(task))?;
-    Ok(json!({"task": task_json(view, host, task, report)}))
+    let task = runs::named_json(view, task).ok_or(Refusal::NoSuchTask(task))?;
+    Ok(json!({"task": task}))
 }
 
 pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
@@ -67,8 +73,8 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
     let (mut tasks, mut failures) = (Vec::new(), Vec::new());
     for text in &given {
         let id = view.context.task_id(text)?;
-        match id.and_then(|id| view.board.task(id).map(|found| (id, found))) {
-            Some((id, (host, report))) => tasks.push(task_json(view, host, id, report)),
+        match id.and_then(|id| runs::named_json(view, id)) {
+            Some(task) => tasks.push(task),
             None => {
                 let arn = id.map_or_else(|| text.clone(), |id| view.context.task_arn(id));
                 failures.push(missing(&arn));
@@ -99,13 +105,14 @@ pub(crate) enum Desired {
 
 impl TaskFilter {
     fn matches(&self, view: &View<'_>, host: HostId, task: TaskId, report: &TaskReport) -> bool {
+        let report = &*runs::as_told(view, report);
         let service = report.slot.as_ref().map(|slot| &*slot.service_name);
         let wanted =
             |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
         wanted(&self.service, service)
             && wanted(&self.family, Some(&report.family))
             && self.host.is_none_or(|wanted| wanted == host)
-            && wanted(&self.started_by, started_by(report).as_deref())
+            && wanted(&self.started_by, started_by(view, report).as_deref())
             && self
                 .desired
                 .is_none_or(|desired| desired == desired_of(view, task, report))
@@ -158,22 +165,26 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
         desired: Some(desired),
     };
     let ours = launched.is_none_or(|launched| launched == "EC2");
-    let tasks = matching(view, &filter).filter(|_| ours);
-    let arns = tasks.map(|(key, (_, task, _))| (key, json!(view.context.task_arn(task))));
+    // What is promised has no host yet, and comes before all that have one.
+    let promised = runs::all_promised(view)
+        .filter(|(task, report)| filter.matches(view, HostId::default(), *task, report))
+        .map(|(task, _)| (task.to_string(), task));
+    let mut promised: Vec<_> = promised.collect();
+    promised.sort_unstable();
+    let begun = matching(view, &filter).map(|(key, (_, task, _))| (format!("~{key}"), task));
+    let tasks = promised.into_iter().chain(begun).filter(|_| ours);
+    let arns = tasks.map(|(key, task)| (key, json!(view.context.task_arn(task))));
     Ok(listed("taskArns", page.cut(Sort::Ascending, arns)))
 }
 
 /// A task as ECS describes it.
 pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &TaskReport) -> Value {
-    let context = view.context;
+    let (context, report) = (view.context, &*runs::as_told(view, report));
     let definition = view.board.definition(report.definition);
     let needs = definition.map(TaskDefinition::needs).unwrap_or_default();
     let stopping = desired_of(view, id, report) == Desired::Stopped;
-    let overridden: Vec<_> = report
-        .containers
-        .iter()
-        .map(|c| json!({"name": c.name}))
-        .collect();
+    let names = report.containers.iter().map(|c| json!({"name": c.name}));
+    let no_overrides = json!({"containerOverrides": names.collect::<Vec<_>>()});
     let containers: Vec<_> = report
         .containers
         .iter()
@@ -190,21 +201,21 @@ pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &Task
         "createdAt": seconds(report.created_at),
         "desiredStatus": if stopping { "STOPPED" } else { "RUNNING" },
         "enableExecuteCommand": false,
-        "group": group(report),
+        "group": group(view, report),
         "healthStatus": report.health.as_str(),
         "lastStatus": report.last.as_str(),
         "launchType": "EC2",
         "memory": needs.memory_mib.to_string(),
-        "overrides": {"containerOverrides": overridden},
+        "overrides": runs::overrides(view, report).unwrap_or(no_overrides),
         "tags": [],
         "taskArn": context.task_arn(id),
         "taskDefinitionArn": context.definition_arn(&report.family, report.revision),
-        "version": version(report),
+        "version": version_on_board(view, host, id, report),
     });
     let (_, on) = view.board.host(host).unzip();
     let zone = on.and_then(|on| on.zone.as_deref());
     set_if(&mut task, "availabilityZone", zone);
-    set_if(&mut task, "startedBy", started_by(report));
+    set_if(&mut task, "startedBy", started_by(view, report));
     set_if(&mut task, "startedAt", report.started_at.map(seconds));
     set_if(&mut task, "stoppingAt", report.stopping_at.map(seconds));
     set_if(&mut task, "stoppedAt", report.stopped_at.map(seconds));
@@ -242,12 +253,14 @@ fn container_json(
         "taskArn": view.context.task_arn(task),
         "name": container.name,
         "lastStatus": container_status(container.status),
-        "healthStatus": health(report, container).as_str(),
+        "healthStatus": container.health.as_str(),
         "networkBindings": bindings,
         "networkInterfaces": [],
     });
     let defined = view.defined(report, &container.name);
     set_if(&mut answer, "image", defined.map(|c| c.image.as_str()));
+    let digest = container.image.map(|image| image.to_string());
+    set_if(&mut answer, "imageDigest", digest);
     set_if(&mut answer, "cpu", defined.map(|c| c.cpu.to_string()));
     let limit = defined.map(|c| c.memory_mib).filter(|mib| *mib != 0);
     set_if(&mut answer, "memory", limit.map(|mib| mib.to_string()));
@@ -257,17 +270,11 @@ fn container_json(
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let runtime_id = container.runtime_id.map(|id| id.to_string());
     set_if(&mut answer, "runtimeId", runtime_id);
+    let gpus = Some(&container.gpus).filter(|gpus| !gpus.is_empty());
+    set_if(&mut answer, "gpuIds", gpus.map(|gpus| json!(gpus)));
     set_if(&mut answer, "exitCode", container.exit_code);
     set_if(&mut answer, "reason", text(&container.reason));
     answer
-}
-
-/// Health is known of the whole task only, which for a single container is the same.
-fn health(report: &TaskReport, container: &ContainerReport) -> Health {
-    match (report.containers.len(), container.status) {
-        (1, ContainerStatus::Running) => report.health,
-        _ => Health::Unknown,
-    }
 }
 
 pub(crate) const fn container_status(status: ContainerStatus) -> &'static str {
@@ -286,32 +293,48 @@ fn desired_of(view: &View<'_>, task: TaskId, report: &TaskReport) -> Desired {
     Desired::Stopped
 }
 
-fn group(report: &TaskReport) -> String {
+fn group(view: &View<'_>, report: &TaskReport) -> String {
     match &report.slot {
+        Some(_) if let Some(run) = runs::of(view, report) => runs::group(run),
         Some(slot) => format!("service:{}", slot.service_name),
         None => format!("family:{}", report.family),
     }
 }
 
-/// The deployment that started the task.
-fn started_by(report: &TaskReport) -> Option<String> {
+/// The deployment that started the task, or what its run was told.
+fn started_by(view: &View<'_>, report: &TaskReport) -> Option<String> {
     let slot = report.slot.as_ref()?;
-    Some(deployment_id(slot.service, report.definition))
+    if slot.service_name.starts_with(NAME_PREFIX) {
+        let by = runs::of(view, report).map(|run| run.started_by.clone());
+        return by.filter(|by| !by.is_empty());
+    }
+    let deployment = (report.definition, report.renewals);
+    Some(deployment_id(slot.service, deployment))
 }
 
 /// Derived, so that every agent gives the deployment the same id.
-pub(crate) fn deployment_id(service: ServiceId, definition: Digest) -> String {
-    let digest = definition
-        .0
-        .iter()
-        .fold(0_u64, |word, byte| mix(word ^ u64::from(*byte)));
+pub(crate) fn deployment_id(service: ServiceId, (definition, renewals): (Digest, u32)) -> String {
+    let digest = definition.0.iter().fold(u64::from(renewals), |word, byte| {
+        mix(word ^ u64::from(*byte))
+    });
     format!("ecs-svc/{:019}", mix(service.word() ^ digest) >> 1)
 }
 
-/// ECS counts a task's changes; clients compare the numbers to find the later of two answers.
-fn version(report: &TaskReport) -> u32 {
-    report.last as u32 + 1
+/// Grows with each change of a task, as in ECS, though not by one: clients compare the numbers to
+/// find the later of two answers, or of two events. `said` is when what is answered was written.
+pub(crate) fn version(report: &TaskReport, last: TaskStatus, said: Wall) -> u64 {
+    let age_ms = said.ms_since(report.created_at);
+    age_ms * STATUSES + last as u64 + 1
 }
+
+fn version_on_board(view: &View<'_>, host: HostId, id: TaskId, report: &TaskReport) -> u64 {
+    let record = view.board.record(&Key::Task(host, id));
+    let said = record.map_or(report.created_at, |record| record.version.stamp.wall);
+    version(report, report.last, said)
+}
+
+/// What a task can be, from PROVISIONING to STOPPED.
+const STATUSES: u64 = 8;
 
 /// What ECS has no word for, under a key of our own: only `/v1` answers have it.
 pub(crate) fn extended_json(
@@ -328,6 +351,11 @@ pub(crate) fn extended_json(
         "refused": report.refused,
         "replaced": report.replaced,
     });
+    let until = protection::until(view, id, report).map(seconds);
+    set_if(&mut ours, "protectedUntil", until);
+    for container in &report.containers {
+        ours["restarts"][&*container.name] = json!(container.restarts);
+    }
     if let Some(slot) = &report.slot {
         ours["serviceId"] = json!(slot.service.to_string());
         ours["serviceName"] = json!(slot.service_name);

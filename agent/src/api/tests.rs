@@ -1,7 +1,12 @@
 //! The answers against a board made by hand: what clients are told, to the letter.
 
 pub(crate) mod board;
+mod discovery;
 mod ecs;
+pub(crate) mod events;
 mod keys;
+mod values;
+mod metadata;
 mod options;
 mod ours;
+mod runs;

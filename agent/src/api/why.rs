@@ -116,7 +116,9 @@ fn explain(
     let runs = current.is_some_and(|(host, task, report)| {
         report.last == TaskStatus::Running && view.is_confirmed(host, task)
     });
-    let well = runs && index < service.desired;
+    let is_as_wanted =
+        current.is_some_and(|(_, _, report)| report.ready && service.is_current(report));
+    let well = runs && is_as_wanted && index < service.desired;
     let mut answer = json!({"slot": index, "well": well, "explanation": text});
     if let Some((generation, slot)) = slot {
         answer["generation"] = json!(generation);
@@ -177,7 +179,11 @@ fn text(
 ) -> String {
     let keeper = keeper_text(view, service);
     if index >= service.desired {
-        return "above the desired count: its task stops".to_owned();
+        let stays = current.is_some_and(|(_, _, report)| report.is_protected());
+        return match stays {
+            true => "above the desired count: its task is protected from being stopped".to_owned(),
+            false => "above the desired count: its task stops".to_owned(),
+        };
     }
     let Some((generation, slot)) = slot else {
         return format!("not placed yet; {keeper}");
@@ -215,8 +221,13 @@ fn text(
     let task = format!("task {task} on {name}");
     let why = &report.stopped_reason;
     match report.last {
-        TaskStatus::Running if report.health == Health::Unknown => format!("{task} is RUNNING"),
-        TaskStatus::Running => format!("{task} is RUNNING and {}", report.health.as_str()),
+        TaskStatus::Running => {
+            let (state, waits) = (
+                running_text(report),
+                waits_text(view, service, slot, report),
+            );
+            format!("{task} is {state}{waits}")
+        }
         TaskStatus::Stopped if report.refused => format!("{name} refused it: {why}; {keeper}"),
         TaskStatus::Stopped => {
             let failures = match slot.failures {
@@ -225,8 +236,42 @@ fn text(
             };
             format!("{task} stopped: {why}{failures}; {keeper}")
         }
-        status => format!("{task} is {status}{}", blocked(view, host)),
+        status => format!("{task} is {status}{}{}", said(report), blocked(view, host)),
     }
+}
+
+/// Whether what runs is of use, and why not.
+fn running_text(report: &TaskReport) -> String {
+    match (report.ready, report.health) {
+        (true, Health::Unknown) => "RUNNING".to_owned(),
+        (true, health) => format!("RUNNING and {}", health.as_str()),
+        (false, Health::Unhealthy) => format!("RUNNING and UNHEALTHY{}", said(report)),
+        (false, _) => format!("RUNNING and not ready{}", said(report)),
+    }
+}
+
+/// What the first of its containers says that has something to say.
+fn said(report: &TaskReport) -> String {
+    let mut reasons = report.containers.iter().map(|container| &container.reason);
+    let said = reasons.find(|reason| !reason.is_empty());
+    said.map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+/// What is to come instead of the task that runs.
+fn waits_text(view: &View<'_>, service: &Service<'_>, slot: &Slot, report: &TaskReport) -> String {
+    let wanted = service.revision;
+    let moves = !service.is_current(report);
+    // What it waited for earlier may still be written there.
+    let waits = moves || report.health == Health::Unhealthy;
+    let has_come = view.board.definition(wanted.definition).is_some();
+    let is_over = has_come && slot.reason.ends_with("has not come yet");
+    if waits && !is_over && slot.reason.starts_with("waits ") {
+        return format!("; {}", slot.reason);
+    }
+    if moves {
+        return format!("; it is to move to {}:{}", wanted.family, wanted.revision);
+    }
+    String::new()
 }
 
 fn keeper_text(view: &View<'_>, service: &Service<'_>) -> String {

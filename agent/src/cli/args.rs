@@ -1,11 +1,21 @@
 //! What can be typed, and the help for it.
 
-use super::output::Output;
+mod reach;
+mod runs;
+
+pub(crate) use reach::{CpArgs, ExecArgs, LogsArgs, StatsArgs, TopArgs};
+pub(crate) use runs::{RunArgs, RunsCommand};
+
+use super::{
+    output::Output,
+    values::{ConfigCommand, SecretCommand},
+};
 use crate::{
     config::Flags,
     http::{Address, SOCKET_DEFAULT},
 };
 use clap::{Args, Parser, Subcommand};
+use holdfast_core::limits;
 use std::path::PathBuf;
 
 const OVERVIEW: &str = "\
@@ -22,7 +32,8 @@ Exit codes:
   2  the command line is wrong
   3  no agent can be reached
   4  waited until the time-out
-  5  `holdfast agent` only: the host has left the cluster";
+  5  `holdfast agent` only: the host has left the cluster
+`holdfast task exec` ends as the command does that it runs.";
 
 const LEAVE_EXAMPLES: &str = "\
 Examples:
@@ -80,12 +91,30 @@ pub(crate) enum Command {
     /// Create, change, delete and show services
     #[command(subcommand, visible_alias = "services")]
     Service(ServiceCommand),
-    /// List, show and stop tasks
+    /// Run tasks once
+    #[command(after_help = runs::EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// List, show, await and stop runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// List, show and stop tasks; their logs, commands in them, their files
     #[command(subcommand, visible_alias = "tasks")]
     Task(TaskCommand),
+    /// List the images that this host's agent pulled, and pull more ahead of their use
+    #[command(subcommand, visible_alias = "images")]
+    Image(ImageCommand),
     /// Show what has happened in the cluster, and with --follow what happens
-    #[command(after_help = "Examples:\n  holdfast events\n  holdfast events --follow -o json")]
+    #[command(
+        after_help = "Examples:\n  holdfast events\n  holdfast events --follow -o json\n  \
+        holdfast events --service web --kind task"
+    )]
     Events(EventsArgs),
+    /// Keep secrets for tasks in the cluster
+    #[command(subcommand, visible_alias = "secrets")]
+    Secret(SecretCommand),
+    /// Keep files for tasks in the cluster that are no secrets
+    #[command(subcommand, visible_alias = "configs")]
+    Config(ConfigCommand),
     /// Make cluster keys, and rotate those in use
     #[command(subcommand, visible_alias = "keys")]
     Key(KeyCommand),
@@ -211,6 +240,7 @@ pub(crate) enum ServiceCommand {
     #[command(after_help = "Examples:\n  \
         holdfast service update web --task-definition web:4 --wait\n  \
         holdfast service update web --count 5\n  \
+        holdfast service update web --force-new-deployment --wait\n  \
         holdfast service update web --replace-after 30s --partition hold")]
     Update {
         name: String,
@@ -220,6 +250,9 @@ pub(crate) enum ServiceCommand {
         /// How many copies are to run
         #[arg(long, alias = "desired-count")]
         count: Option<u32>,
+        /// Replace all its tasks, though nothing else changes; tags of images are looked up anew
+        #[arg(long)]
+        force_new_deployment: bool,
         #[command(flatten)]
         options: OptionArgs,
         #[command(flatten)]
@@ -306,6 +339,9 @@ pub(crate) struct OptionArgs {
     /// new one does) or stop-first (never two at a time)
     #[arg(long, value_name = "ORDER")]
     pub(crate) hand_over: Option<String>,
+    /// For so long after its start nobody minds that a task is unhealthy
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) health_check_grace_period_seconds: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -359,6 +395,61 @@ pub(crate) enum TaskCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Show what a task's containers, or all of a service, have said, and with --follow say
+    #[command(visible_alias = "log", after_help = reach::LOGS_EXAMPLES)]
+    Logs(LogsArgs),
+    /// Run a command in a container of a task
+    #[command(after_help = reach::EXEC_EXAMPLES)]
+    Exec(ExecArgs),
+    /// Copy files out of a container of a task, or into it
+    #[command(visible_alias = "copy", after_help = reach::CP_EXAMPLES)]
+    Cp(CpArgs),
+    /// Show what tasks use of their hosts
+    #[command(after_help = reach::STATS_EXAMPLES)]
+    Stats(StatsArgs),
+    /// Show the processes of a task
+    #[command(after_help = reach::TOP_EXAMPLES)]
+    Top(TopArgs),
+    /// Keep a service's task from being stopped for a smaller count, an update or a better place
+    #[command(after_help = "Examples:\n  holdfast task protect 3f2a9c01d4 --minutes 30")]
+    Protect {
+        /// Its id, the beginning of its id, or its ARN
+        task: String,
+        /// For how long: 1 to 2880
+        #[arg(long, default_value_t = limits::PROTECTION_MINUTES_DEFAULT)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=2_880))]
+        minutes: u32,
+    },
+    /// Let a protected task be stopped again
+    #[command(after_help = "Examples:\n  holdfast task unprotect 3f2a9c01d4")]
+    Unprotect {
+        /// Its id, the beginning of its id, or its ARN
+        task: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List the images that this host's agent pulled, and what uses them
+    #[command(visible_alias = "list", after_help = "Examples:\n  holdfast image ls")]
+    Ls,
+    /// Pull images to this host or to others, before any task needs them
+    #[command(
+        after_help = "Examples:\n  holdfast image pull web:2 registry.internal/db:7\n  \
+        holdfast image pull web:2 --all\n  holdfast image pull web:2 --host alpha --host beta\n\n\
+        It waits, and fails if a host cannot pull one of them. They stay until a first use. Who \
+        stops waiting stops no pull."
+    )]
+    Pull {
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+        /// To this host (its name or the beginning of its id); may be given several times
+        #[arg(long = "host", value_name = "HOST")]
+        hosts: Vec<String>,
+        /// To all hosts
+        #[arg(long, short, conflicts_with = "hosts")]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -369,6 +460,18 @@ pub(crate) struct EventsArgs {
     /// Only what came after the event with this sequence
     #[arg(long, value_name = "SEQUENCE")]
     pub(crate) after: Option<u64>,
+    /// Only of this service and its tasks
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// Only of this task, by the beginning of its id
+    #[arg(long, value_name = "ID")]
+    pub(crate) task: Option<String>,
+    /// Only of this host, by its name or id, and of the tasks on it
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Only of one kind
+    #[arg(long, value_parser = ["task", "host", "service", "deployment"])]
+    pub(crate) kind: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,35 +1,29 @@
 //! `holdfast events`: what has happened, and with `--follow` what happens.
 
 use super::{
-    client::Client,
+    args::EventsArgs,
+    client::{Client, encode},
     failure::Failure,
     output::{Output, at, list_at, number_at, say},
 };
-use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// After a stream has ended, before it is asked for again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// A line that is longer than this is none of ours.
-const LINE_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) async fn run(
     client: &Client,
     output: Output,
-    follow: bool,
-    after: Option<u64>,
+    wanted: &EventsArgs,
 ) -> Result<(), Failure> {
-    if follow {
-        return follow_stream(client, output, after).await;
+    let filters = filters(wanted);
+    if wanted.follow {
+        return follow_stream(client, output, &filters, wanted.after).await;
     }
-    let query = after
-        .map(|after| format!("&after={after}"))
-        .unwrap_or_default();
-    let kept = client
-        .get(&format!("/v1/events?follow=false{query}"))
-        .await?;
+    let path = path(&filters, wanted.after);
+    let kept = client.get(&format!("{path}&follow=false")).await?;
     let missed = number_at(&kept, "/missed");
     if missed > 0 {
         show(output, &json!({"kind": "missed", "missed": missed}))?;
@@ -39,45 +33,43 @@ pub(super) async fn run(
         .try_for_each(|event| show(output, event))
 }
 
+fn filters(wanted: &EventsArgs) -> String {
+    let given = [
+        ("service", &wanted.service),
+        ("task", &wanted.task),
+        ("host", &wanted.host),
+        ("kind", &wanted.kind),
+    ];
+    let given = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let given = given.map(|(name, value)| format!("&{name}={}", encode(value)));
+    given.collect()
+}
+
+fn path(filters: &str, after: Option<u64>) -> String {
+    let after = after.map(|after| format!("&after={after}"));
+    format!(
+        "/v1/events?format=plain{filters}{}",
+        after.unwrap_or_default()
+    )
+}
+
 /// Goes on where it was when the agent ends the stream; fails only where it can't begin.
 async fn follow_stream(
     client: &Client,
     output: Output,
+    filters: &str,
     mut after: Option<u64>,
 ) -> Result<(), Failure> {
     loop {
-        let query = after
-            .map(|after| format!("?after={after}"))
-            .unwrap_or_default();
-        let mut body = client
-            .open(&format!("/v1/events{query}"))
-            .await?
-            .into_body();
-        let mut buffer = Vec::new();
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            buffer.extend_from_slice(&data);
-            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
-                let Some(event) = event_of(&line) else {
-                    continue;
-                };
-                after = event.get("sequence").and_then(Value::as_u64).or(after);
-                show(output, &event)?;
-            }
-            if buffer.len() > LINE_BYTES_MAX {
-                break;
-            }
+        let mut stream = client.open(&path(filters, after)).await?;
+        while let Some(event) = stream.next().await {
+            show(output, &event)?;
         }
+        after = stream.last_id().or(after);
         sleep(RECONNECT_PAUSE).await;
     }
-}
-
-/// Our events have one line of data each; their name and id are in it too.
-fn event_of(line: &[u8]) -> Option<Value> {
-    serde_json::from_slice(line.strip_prefix(b"data: ")?).ok()
 }
 
 fn show(output: Output, event: &Value) -> Result<(), Failure> {

@@ -13,6 +13,12 @@ pub(crate) enum Failure {
     Unreachable { address: Address, why: String },
     #[error("{0}")]
     TimedOut(String),
+    /// What ran has failed, with this exit code.
+    #[error("{text}")]
+    Ended { code: u8, text: String },
+    /// What was run somewhere ended like this; it has said why itself.
+    #[error("exit code {0}")]
+    Exit(u8),
     /// Our output goes to `head` or the like, which has seen enough.
     #[error("nobody reads the output")]
     NobodyReads,
@@ -27,6 +33,8 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
             Self::TimedOut(_) => 4,
+            Self::Ended { code, .. } => *code,
+            Self::Exit(code) => *code,
         }
     }
 }

@@ -97,11 +97,18 @@ async fn forget(
     Ok(())
 }
 
+/// The column of GPUs, which is only there if some host has any.
+const GPUS_AT: usize = 8;
+
 pub(super) fn list_text(hosts: &[Value], now: f64) -> String {
-    let header = [
-        "HOST", "NAME", "ADDRESS", "ZONE", "STATUS", "SINCE", "CPU", "MEMORY", "TASKS", "DOCKER",
-        "AGENT", "AGE",
+    let mut header = vec![
+        "HOST", "NAME", "ADDRESS", "ZONE", "STATUS", "SINCE", "CPU", "MEMORY", "GPUS", "TASKS",
+        "DOCKER", "AGENT", "AGE",
     ];
+    let has_gpus = hosts.iter().any(|host| !gpus_used(host).is_empty());
+    if !has_gpus {
+        header.remove(GPUS_AT);
+    }
     let rows = hosts.iter().map(|host| {
         let id: String = at(host, "/holdfast/id").chars().take(8).collect();
         let mut name = at(host, "/holdfast/name");
@@ -115,7 +122,7 @@ pub(super) fn list_text(hosts: &[Value], now: f64) -> String {
             (running, 0) => running,
             (running, pending) => format!("{running} (+{pending} pending)"),
         };
-        vec![
+        let mut row = vec![
             id,
             name,
             at(host, "/holdfast/address"),
@@ -124,11 +131,16 @@ pub(super) fn list_text(hosts: &[Value], now: f64) -> String {
             ago(host, "/holdfast/since", now),
             used(host, "CPU", ""),
             used(host, "MEMORY", " MiB"),
+            gpus_used(host),
             tasks,
             docker(&host["holdfast"]["docker"]),
             at(host, "/versionInfo/agentVersion"),
             ago(host, "/registeredAt", now),
-        ]
+        ];
+        if !has_gpus {
+            row.remove(GPUS_AT);
+        }
+        row
     });
     table(&header, rows)
 }
@@ -153,6 +165,37 @@ fn used(host: &Value, name: &str, unit: &str) -> String {
     };
     let (all, left) = (of("/registeredResources"), of("/remainingResources"));
     format!("{}/{all}{unit}", all.saturating_sub(left))
+}
+
+/// All of them, and those that are free.
+fn gpus(host: &Value) -> (&[Value], &[Value]) {
+    let of = |list: &str| {
+        let mut resources = list_at(host, list).iter();
+        let found = resources.find(|resource| at(resource, "/name") == "GPU");
+        found.map_or(&[][..], |gpus| list_at(gpus, "/stringSetValue"))
+    };
+    (of("/registeredResources"), of("/remainingResources"))
+}
+
+/// As [`used`]; empty where there are none.
+fn gpus_used(host: &Value) -> String {
+    match gpus(host) {
+        ([], _) => String::new(),
+        (all, left) => format!("{}/{}", all.len() - left.len(), all.len()),
+    }
+}
+
+fn gpus_named(host: &Value) -> String {
+    let (all, left) = gpus(host);
+    let named = all.iter().map(|gpu| {
+        let free = if left.contains(gpu) { " (free)" } else { "" };
+        format!("{}{free}", at(gpu, ""))
+    });
+    let named: Vec<_> = named.collect();
+    match named.is_empty() {
+        true => String::new(),
+        false => format!("{}: {}", gpus_used(host), named.join(", ")),
+    }
 }
 
 fn docker(docker: &Value) -> String {
@@ -182,6 +225,7 @@ pub(super) fn show_text(answer: &Value, now: f64) -> String {
         ("Incarnation", at(host, "/holdfast/incarnation")),
         ("CPU units", used(host, "CPU", "")),
         ("Memory", used(host, "MEMORY", " MiB")),
+        ("GPUs", gpus_named(host)),
         ("Attributes", attributes.join(", ")),
         ("Docker", docker),
         ("Agent", at(host, "/versionInfo/agentVersion")),
@@ -239,6 +283,7 @@ pub(super) fn status_text(status: &Value) -> String {
         ),
         ("Caught up", ready.to_owned()),
         ("Docker", docker),
+        ("Events", event_trouble(status)),
         (
             "Board",
             format!(
@@ -256,4 +301,23 @@ pub(super) fn status_text(status: &Value) -> String {
             ),
         ),
     ])
+}
+
+/// What is wrong with the delivery of events; nothing where all is well.
+fn event_trouble(status: &Value) -> String {
+    let mut troubles = Vec::new();
+    for sink in list_at(status, "/events/sinks") {
+        let (name, pending) = (at(sink, "/sink"), number_at(sink, "/pending"));
+        let reason = at(sink, "/lastError");
+        if !reason.is_empty() {
+            troubles.push(format!("{name}: {pending} wait: {reason}"));
+        }
+        let (dropped, refused) = (number_at(sink, "/dropped"), number_at(sink, "/refused"));
+        if dropped + refused > 0 {
+            troubles.push(format!("{name}: {dropped} were dropped, {refused} refused"));
+        }
+    }
+    let spool = at(status, "/events/spool");
+    troubles.extend(Some(spool).filter(|reason| !reason.is_empty()));
+    troubles.join("; ")
 }

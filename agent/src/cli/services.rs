@@ -30,12 +30,19 @@ pub(super) async fn run(
             name,
             task_definition,
             count,
+            force_new_deployment,
             options,
             wait,
         } => {
             let tags = tags(&options);
-            let rebalance = options.rebalance.is_some();
-            if task_definition.is_none() && count.is_none() && tags.is_empty() && !rebalance {
+            let mut body = json!({"service": name});
+            set(&mut body, "taskDefinition", task_definition);
+            set(&mut body, "desiredCount", count);
+            let force = force_new_deployment.then_some(true);
+            set(&mut body, "forceNewDeployment", force);
+            set_options(&mut body, &options);
+            let changes = body.as_object().is_some_and(|body| body.len() > 1);
+            if !changes && tags.is_empty() {
                 let text = "nothing to change: give --task-definition, --count or an option";
                 return Err(Failure::Usage(text.to_owned()));
             }
@@ -46,10 +53,6 @@ pub(super) async fn run(
                 let body = json!({"resourceArn": arn, "tags": tags});
                 client.call(Operation::TagResource, &body).await?;
             }
-            let mut body = json!({"service": name});
-            set(&mut body, "taskDefinition", task_definition);
-            set(&mut body, "desiredCount", count);
-            set(&mut body, REBALANCING, rebalancing(&options));
             warn_of_halves(client, &options).await;
             change(client, output, Operation::UpdateService, &body, Some(wait)).await
         }
@@ -92,7 +95,7 @@ async fn create(client: &Client, output: Output, args: CreateArgs) -> Result<(),
     set(&mut body, "serviceName", args.name);
     set(&mut body, "taskDefinition", args.task_definition);
     set(&mut body, "desiredCount", args.count);
-    set(&mut body, REBALANCING, rebalancing(&args.options));
+    set_options(&mut body, &args.options);
     let tags = tags(&args.options);
     set(&mut body, "tags", (!tags.is_empty()).then_some(tags));
     warn_of_halves(client, &args.options).await;
@@ -106,11 +109,13 @@ async fn create(client: &Client, output: Output, args: CreateArgs) -> Result<(),
     .await
 }
 
-const REBALANCING: &str = "availabilityZoneRebalancing";
-
-fn rebalancing(options: &OptionArgs) -> Option<&'static str> {
-    let on = options.rebalance.as_ref()?;
-    Some(if on == "on" { "ENABLED" } else { "DISABLED" })
+/// The options that ECS has words for.
+fn set_options(body: &mut Value, options: &OptionArgs) {
+    let rebalance = options.rebalance.as_deref();
+    let rebalance = rebalance.map(|on| if on == "on" { "ENABLED" } else { "DISABLED" });
+    set(body, "availabilityZoneRebalancing", rebalance);
+    let grace = options.health_check_grace_period_seconds;
+    set(body, "healthCheckGracePeriodSeconds", grace);
 }
 
 /// The options that ECS has no word for.

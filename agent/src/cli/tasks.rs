@@ -3,14 +3,17 @@
 use super::{
     args::TaskCommand,
     client::{Client, encode},
+    copy, exec,
     failure::Failure,
-    output::{Output, ago, at, list_at, now, properties, say, say_json, table, tail},
+    logs,
+    output::{Output, ago, at, list_at, now, number_at, properties, say, say_json, table, tail},
+    stats,
 };
 use crate::api::Operation;
 use serde_json::{Value, json};
 
 /// As much of an id as tables show: the host that minted it, and enough to tell its tasks apart.
-const ID_SHOWN: usize = 16;
+pub(super) const ID_SHOWN: usize = 16;
 const ID_DIGITS: usize = 32;
 
 pub(super) async fn run(
@@ -64,11 +67,51 @@ pub(super) async fn run(
                 Output::Table => say(&id),
             }
         }
+        TaskCommand::Logs(args) => logs::run(client, args).await,
+        TaskCommand::Exec(args) => exec::run(client, args).await,
+        TaskCommand::Cp(args) => copy::run(client, args).await,
+        TaskCommand::Stats(args) => stats::stats(client, output, args).await,
+        TaskCommand::Top(args) => stats::top(client, output, args).await,
+        TaskCommand::Protect { task, minutes } => {
+            protect(client, output, &task, Some(minutes)).await
+        }
+        TaskCommand::Unprotect { task } => protect(client, output, &task, None).await,
+    }
+}
+
+fn protected(task: &Value, now: f64) -> String {
+    let until = task.pointer("/holdfast/protectedUntil");
+    let left = until.and_then(Value::as_f64).map(|until| until - now);
+    let left = left.filter(|seconds| *seconds > 0.0);
+    left.map_or_else(String::new, |seconds| {
+        format!("from being stopped, for {} min", (seconds / 60.0).ceil())
+    })
+}
+
+async fn protect(
+    client: &Client,
+    output: Output,
+    given: &str,
+    minutes: Option<u32>,
+) -> Result<(), Failure> {
+    let id = at(&find(client, given).await?, "/holdfast/taskId");
+    let mut body = json!({"tasks": [id], "protectionEnabled": minutes.is_some()});
+    if let Some(minutes) = minutes {
+        body["expiresInMinutes"] = json!(minutes);
+    }
+    let answer = client.call(Operation::UpdateTaskProtection, &body).await?;
+    if let Some(failure) = answer["failures"].get(0) {
+        let (reason, detail) = (at(failure, "/reason"), at(failure, "/detail"));
+        return Err(Failure::Refused(format!("task {id}: {detail} ({reason})")));
+    }
+    match output {
+        Output::Json => say_json(&answer["protectedTasks"][0]),
+        Output::Table => say(&id),
     }
 }
 
 /// The one task whose id starts as given.
-async fn find(client: &Client, given: &str) -> Result<Value, Failure> {
+pub(super) async fn find(client: &Client, given: &str) -> Result<Value, Failure> {
     let id = tail(given).to_ascii_lowercase();
     let hex = id.bytes().all(|b| b.is_ascii_hexdigit());
     if !hex || !(4..=ID_DIGITS).contains(&id.len()) {
@@ -116,7 +159,7 @@ pub(super) fn list_text(tasks: &[Value], now: f64) -> String {
             health(task),
             ago(task, "/createdAt", now),
             ports(task),
-            at(task, "/stoppedReason"),
+            reason(task),
         ]
     });
     table(&header, rows)
@@ -137,6 +180,21 @@ fn status(task: &Value) -> String {
         _ if task["holdfast"]["confirmed"] == Value::Bool(false) => format!("{last} (unconfirmed)"),
         _ if task["holdfast"]["refused"] == Value::Bool(true) => format!("{last} (refused)"),
         _ => last,
+    }
+}
+
+/// Why it stopped; or what the first of its containers that waits is waiting for.
+fn reason(task: &Value) -> String {
+    let waiting = || {
+        let containers = list_at(task, "/containers").iter();
+        let mut reasons = containers.map(|container| at(container, "/reason"));
+        reasons
+            .find(|reason| !reason.is_empty())
+            .unwrap_or_default()
+    };
+    match at(task, "/stoppedReason") {
+        none if none.is_empty() && at(task, "/lastStatus") != "STOPPED" => waiting(),
+        stopped => stopped,
     }
 }
 
@@ -161,6 +219,32 @@ fn ports(task: &Value) -> String {
             )
         });
     bindings.collect::<Vec<_>>().join(", ")
+}
+
+/// With the beginning of its digest, where it has one that its name does not say.
+fn image(container: &Value) -> String {
+    const DIGEST_CHARS: usize = "sha256:".len() + 12;
+    let (name, digest) = (at(container, "/image"), at(container, "/imageDigest"));
+    match digest.is_empty() || name.contains('@') {
+        true => name,
+        false => {
+            let short: String = digest.chars().take(DIGEST_CHARS).collect();
+            format!("{name} ({short})")
+        }
+    }
+}
+
+/// Which container has which.
+fn gpus(task: &Value) -> String {
+    let ids = |container| {
+        let ids = list_at(container, "/gpuIds").iter().map(|id| at(id, ""));
+        ids.collect::<Vec<_>>()
+    };
+    let containers = list_at(task, "/containers").iter();
+    let dealt = containers.map(|container| (at(container, "/name"), ids(container)));
+    let dealt = dealt.filter(|(_, ids)| !ids.is_empty());
+    let dealt = dealt.map(|(name, ids)| format!("{name}: {}", ids.join(", ")));
+    dealt.collect::<Vec<_>>().join("; ")
 }
 
 pub(super) fn show_text(task: &Value, now: f64) -> String {
@@ -188,6 +272,8 @@ pub(super) fn show_text(task: &Value, now: f64) -> String {
             format!("{}, desired {}", status(task), at(task, "/desiredStatus")),
         ),
         ("Health", health(task)),
+        ("GPUs", gpus(task)),
+        ("Protected", protected(task, now)),
         ("Created", since("/createdAt")),
         ("Started", since("/startedAt")),
         ("Stopped", since("/stoppedAt")),
@@ -195,11 +281,18 @@ pub(super) fn show_text(task: &Value, now: f64) -> String {
         ("Reason", at(task, "/stoppedReason")),
     ]);
     let rows = list_at(task, "/containers").iter().map(|container| {
+        let name = at(container, "/name");
+        let restarts = number_at(task, &format!("/holdfast/restarts/{name}"));
         vec![
-            at(container, "/name"),
-            at(container, "/image"),
+            name,
+            image(container),
             at(container, "/lastStatus"),
             at(container, "/exitCode"),
+            // Hardly any is ever run again, which is not worth a word.
+            Some(restarts)
+                .filter(|times| *times > 0)
+                .map(|times| times.to_string())
+                .unwrap_or_default(),
             at(container, "/runtimeId").chars().take(12).collect(),
             at(container, "/reason"),
         ]
@@ -209,6 +302,7 @@ pub(super) fn show_text(task: &Value, now: f64) -> String {
         "IMAGE",
         "STATUS",
         "EXIT",
+        "RESTARTS",
         "DOCKER ID",
         "REASON",
     ];

@@ -1,13 +1,15 @@
 //! What people see: the tables, the progress, the help, and the exit codes.
 
+mod reach;
+
 use super::{
-    Cli, Command, args::ServiceCommand, client::encode, events, failure::Failure, hosts, leave,
-    services, task_definitions, tasks, wait,
+    Cli, Command, args::ServiceCommand, client::encode, events, failure::Failure, hosts, images,
+    leave, services, task_definitions, tasks, values, wait,
 };
 use crate::{
     api::{
         Operation, overview,
-        tests::board::{A, B, T0, board, condemn, with_view},
+        tests::board::{A, B, T0, board, condemn, equip, with_view},
         why,
     },
     handle::DaemonStatus,
@@ -42,6 +44,71 @@ fn lists_read_like_those_of_docker() {
         task_definitions::list_text(&list(&board, "taskDefinitions"), NOW),
     ];
     expect_file!["tests/lists.txt"].assert_eq(&shown.join("\n\n"));
+}
+
+#[test]
+fn a_task_says_what_its_containers_wait_for_until_it_has_stopped() {
+    let task = |status: &str, stopped: &str| {
+        json!({"lastStatus": status, "stoppedReason": stopped,
+            "containers": [{"reason": ""}, {"reason": "pulls web:1: 34 of 120 MiB"}]})
+    };
+    let tasks = [
+        task("PENDING", ""),
+        task("STOPPED", "by hand"),
+        task("STOPPED", ""),
+    ];
+    let text = tasks::list_text(&tasks, NOW);
+    let ends: Vec<_> = text.lines().map(str::trim_end).collect();
+    assert!(ends[1].ends_with("pulls web:1: 34 of 120 MiB"), "{text}");
+    assert!(
+        ends[2].ends_with("by hand") && ends[3].ends_with("STOPPED"),
+        "{text}"
+    );
+}
+
+#[test]
+fn images_are_shown_with_what_uses_them() {
+    let answer = json!({"images": [
+        {"id": "sha256:0123456789abcdef", "names": ["web:1", "web:2"], "digests": [],
+            "bytes": 1_048_577, "pulledAt": NOW - 90_000.0, "lastUsedAt": NOW - 5.0,
+            "usedBy": ["a", "b", "c", "d"], "wasHere": false},
+        {"id": "sha256:fedcba9876543210", "names": [], "digests": ["db@sha256:00"],
+            "bytes": 10, "pulledAt": NOW - 7.0, "usedBy": [], "wasHere": true},
+    ]});
+    expect![[r#"
+        IMAGE          ID             SIZE    PULLED   LAST USED   USED BY
+        web:1, web:2   0123456789ab   2 MiB   25h      5s          a, b, 2 more
+        db@sha256:00   fedcba987654   1 KiB   7s"#]]
+    .assert_eq(&images::list_text(&answer, NOW));
+}
+
+#[test]
+fn a_pull_is_told_in_one_line_for_each_host() {
+    let host = json!({"id": "0a", "name": "alpha"});
+    let told = |kind: &str, more: Value| {
+        let mut event = json!({"kind": kind, "image": "web:2", "host": host});
+        let more = more.as_object().unwrap().clone();
+        event.as_object_mut().unwrap().extend(more);
+        images::line(&event)
+    };
+    let lines = [
+        told("progress", json!({"progress": "34 of 120 MiB"})),
+        told(
+            "pulled",
+            json!({"digest": "sha256:00", "wasHere": false, "seconds": 12.34}),
+        ),
+        told("pulled", json!({"wasHere": true, "seconds": 0.2})),
+        told(
+            "failed",
+            json!({"reason": "it is down; ask again when it is back"}),
+        ),
+    ];
+    expect![[r#"
+        alpha: web:2: 34 of 120 MiB
+        alpha: web:2: pulled (sha256:00, 12.3 s)
+        alpha: web:2: already here (0.2 s)
+        alpha: web:2: failed: it is down; ask again when it is back"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]
@@ -87,6 +154,11 @@ fn progress_says_what_it_waits_for() {
     assert!(!wait::is_steady(&service));
     expect_file!["tests/progress.txt"].assert_eq(&wait::line(&service));
     service["desiredCount"] = json!(1);
+    assert!(
+        !wait::is_steady(&service),
+        "they may not run the same bytes yet"
+    );
+    service["deployments"][0]["rolloutState"] = json!("COMPLETED");
     assert!(wait::is_steady(&service));
 }
 
@@ -101,6 +173,19 @@ fn a_host_is_shown_with_its_standing_since_when_and_why() {
         hosts::show_text(&json!({"host": hosts[1], "tasks": []}), NOW),
     ];
     expect_file!["tests/host.txt"].assert_eq(&shown.join("\n\n"));
+}
+
+#[test]
+fn gpus_are_shown_where_there_are_some() {
+    let mut board = board();
+    equip(&mut board);
+    let hosts = list(&board, "hosts");
+    let shown = [
+        hosts::list_text(&hosts, NOW),
+        hosts::show_text(&json!({"host": hosts[0], "tasks": []}), NOW),
+        tasks::show_text(&list(&board, "tasks")[0], NOW),
+    ];
+    expect_file!["tests/gpus.txt"].assert_eq(&shown.join("\n\n"));
 }
 
 #[test]
@@ -160,6 +245,8 @@ fn hands_find_the_words_they_know() {
         "holdfast service why web",
         "holdfast service scale web=3",
         "holdfast task ps --all",
+        "holdfast image ls",
+        "holdfast image pull web:1 db",
         "holdfast events -f",
         "holdfast key new",
         "holdfast completions bash",
@@ -173,6 +260,7 @@ fn hands_find_the_words_they_know() {
         "holdfast service create web --task-definition web --count 1 --timeout 5",
         "holdfast service rm",
         "holdfast host drain",
+        "holdfast image pull",
         "holdfast host drain alpha --timeout 60",
         "holdfast --socket http://localhost status",
     ] {
@@ -236,6 +324,32 @@ fn an_agent_that_is_not_there_is_named_with_what_to_do() {
     let stop = read_only.call(Operation::StopTask, &body);
     let failure = runtime.block_on(stop).unwrap_err();
     assert!(matches!(failure, Failure::Refused(_)), "{failure}");
+}
+
+#[test]
+fn values_are_told_by_all_but_what_they_are() {
+    let listed = json!([
+        {
+            "name": "db", "version": 2, "size": 32,
+            "setAt": 40.0, "setBy": "ann", "usedBy": ["api", "web"],
+        },
+        {
+            "name": "tls", "version": 1, "size": 1_704,
+            "setAt": 0.0, "setBy": "uid 1000", "usedBy": [],
+        },
+    ]);
+    let listed = listed.as_array().unwrap();
+    let mut text = values::list_text(listed, 100.0);
+    let mut shown = listed[0].clone();
+    shown["sealedWith"] = json!("56fac5b2");
+    text += "\n\n";
+    text += &values::secret_text(&shown, 100.0);
+    for (restarting, left) in [(json!(["web"]), json!([])), (json!([]), json!(["web"]))] {
+        let told =
+            json!({"name": "db", "version": 2, "restarting": restarting, "notRestarted": left});
+        text += &format!("\n\n{}", values::set_text("secret", &told));
+    }
+    expect_file!["tests/values.txt"].assert_eq(&text);
 }
 
 #[test]

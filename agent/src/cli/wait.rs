@@ -57,6 +57,8 @@ pub(super) async fn steady(client: &Client, name: &str, seconds: u64) -> Result<
 pub(super) fn is_steady(service: &Value) -> bool {
     number_at(service, "/runningCount") == number_at(service, "/desiredCount")
         && list_at(service, "/deployments").len() == 1
+        // All run, but not all the same bytes yet.
+        && at(service, "/deployments/0/rolloutState") != "IN_PROGRESS"
 }
 
 pub(super) fn line(service: &Value) -> String {
@@ -205,6 +207,14 @@ impl Progress {
         };
         // Progress that nobody can see is no reason to stop.
         written.ok();
+    }
+
+    /// Makes room for what is said on stdout.
+    pub(super) fn hide(&mut self) {
+        if self.terminal && !self.shown.is_empty() {
+            eprint!("\r\x1b[2K");
+        }
+        self.shown.clear();
     }
 
     pub(super) fn end(&self) {

@@ -167,6 +167,13 @@ keys! {
         Words("1 to 253 letters, digits, -, _ and .");
 
     /// What fails together with this host: an availability zone, a rack, a room.
+    /// The host ports that containers get which ask for any (hostPort 0): best none that the kernel
+    /// gives away itself. "docker": Docker chooses, among the kernel's.
+    dynamic_ports: String = Found {
+        how: "what is above the kernel's own (ip_local_port_range), or else below",
+        example: r#""61000-65535""#,
+    }, Words("\"FIRST-LAST\", ports from 1024 to 65535, or \"docker\"");
+
     /// Shown with the host; placement does not look at it yet.
     zone: String = Found { how: "none", example: r#""eu-central-1a""# },
         Words("1 to 64 letters, digits, -, _ and .");
@@ -218,6 +225,20 @@ keys! {
     introspection: String = Is(r#""127.0.0.1:51678""#),
         Words("a loopback address and a port, or \"off\"");
 
+    /// Address and port where services, tasks and hosts are looked up by DNS (UDP and TCP). Whoever
+    /// reaches it may ask. If it cannot be had, the agent runs without it and tries again.
+    dns: String = Is(r#""127.0.0.1:8600""#), Words("an IP address and a port, or \"off\"");
+
+    /// The domain of those names, as in web.service.holdfast.internal.
+    dns_domain: String = Is(r#""holdfast.internal""#),
+        Words("at most 100 bytes of letters, digits and -, with dots between");
+
+    /// Address and port of ECS's task metadata endpoint, where a container may ask what it is; its
+    /// variable ECS_CONTAINER_METADATA_URI_V4 says so. A link-local address (169.254.…) that this
+    /// machine does not have is added to it. Containers behind a bridge must be let through to it.
+    metadata: String = Is(r#""169.254.170.2:80""#),
+        Words("an IPv4 address of this host and a port, or \"off\"");
+
     /// Socket of Docker, or of Podman where it speaks Docker's API.
     docker_socket: String = Is(r#""/run/docker.sock""#), PATH;
 
@@ -232,6 +253,33 @@ keys! {
     /// Memory kept back from memory_mib for the system, Docker and the agent.
     reserved_memory_mib: i64 = Is("0"), Number { min: 0, max: 1_073_741_824, unit: "MiB" };
 
+    /// This host's GPUs, each of which one container has for itself: their UUIDs or indexes, as
+    /// nvidia-smi calls them. "auto": all that `nvidia-smi --query-gpu=uuid` lists when the agent
+    /// starts. Docker needs NVIDIA's container toolkit.
+    gpus: String = Is(r#""off""#),
+        Words(
+            "\"off\", \"auto\", or at most 64 ids with commas between: \"GPU-8f6d4c1e-…,MIG-…\" or \
+             \"0,1\"",
+        );
+
+    /// How many processes and threads a task may have; 0: as many as it likes. Where its definition
+    /// has neither cpu nor memory, or systemd has Docker's control groups, each of its containers
+    /// may have so many.
+    task_pids_limit: i64 = Is("0"), Number { min: 0, max: 4_194_304, unit: "processes" };
+
+    /// Whether tasks may be root on this host: privileged containers, devices, added capabilities,
+    /// looser security options, the host's processes or IPC. "deny": the host refuses those.
+    privileged: String = Is(r#""allow""#), Words("\"allow\" or \"deny\"");
+
+    /// Whether commands are run in this host's containers (`holdfast task exec`), and files copied
+    /// out of them and into them. "deny": the host refuses that, whoever asks.
+    exec: String = Is(r#""allow""#), Words("\"allow\" or \"deny\"");
+
+    /// Where the logs of a container go whose definition has no logConfiguration. "local": Docker's
+    /// driver of that name, at most 5 files of 20 MiB for each container, compressed; "engine":
+    /// what the engine is set to, which is what Podman does in any case, as it has no such driver.
+    log_driver: String = Is(r#""local""#), Words("\"local\" or \"engine\"");
+
     /// Shown with the host; placement does not look at them yet.
     /// In the environment and as a flag: rack=r7,disk=ssd
     attributes: BTreeMap<String, String> = Found {
@@ -239,8 +287,61 @@ keys! {
         example: r#"{ rack = "r7", disk = "ssd" }"#,
     }, Words("at most 64; names and values of 1 to 128 letters, digits and - _ . / : @");
 
-    /// Whether images are pulled: those that are missing, or never.
-    pull: String = Is(r#""missing""#), Words("\"missing\" or \"never\"");
+    /// Directory of the files that environmentFiles of task definitions name with file:.
+    environment_files: String = Is(r#""/etc/holdfast/env""#), PATH;
+
+    /// Directory of the files that secrets of task definitions name with file:. What everybody on
+    /// the host could read is not taken.
+    secret_files: String = Is(r#""/etc/holdfast/secrets""#), PATH;
+
+    /// Directory of the programs that secrets of task definitions name with command:. The agent
+    /// runs them, as root, and takes what they print. "off": it runs none.
+    secret_commands: String = Is(r#""off""#), Words("an absolute path, or \"off\"");
+
+    /// Directory, in memory (on a tmpfs), of the secrets that are mounted into containers while
+    /// their tasks are there.
+    secret_mounts: String = Is(r#""/run/holdfast/secrets""#), PATH;
+
+    /// When the image of a container that is to be made is pulled, in ECS's words. "default": each
+    /// time, and if that fails, the image that is here serves; "always": each time, and if that
+    /// fails, so does the task; "once": unless this agent has pulled it before; "prefer-cached":
+    /// if it is not here; "never". Named by a digest, what is here is never pulled.
+    image_pull_behavior: String = Is(r#""prefer-cached""#),
+        Words("\"default\", \"always\", \"once\", \"prefer-cached\" or \"never\"");
+
+    /// File with credentials for registries, in the form of Docker's config.json: auths,
+    /// credHelpers, credsStore. Read for each pull; refused if others than its owner can read it.
+    registry_auth_file: String = Found { how: "none", example: r#""/etc/holdfast/registry.json""# },
+        PATH;
+
+    /// When images that this agent pulled and no container uses are removed. "age": when they were
+    /// last used image_minimum_cleanup_age_s ago, and when the disk is too full; "disk": only then.
+    image_cleanup: String = Found {
+        how: "age; disk where image_pull_behavior is prefer-cached or never",
+        example: r#""age""#,
+    }, Words("\"age\", \"disk\" or \"never\"");
+
+    /// How often images are looked at for their age.
+    image_cleanup_interval_s: i64 = Is("1800"), Number { min: 60, max: 86_400, unit: "seconds" };
+
+    /// How long nothing must have used an image before it is removed for its age.
+    image_minimum_cleanup_age_s: i64 = Is("3600"),
+        Number { min: 60, max: 31_536_000, unit: "seconds" };
+
+    /// How many images are removed for their age at each look.
+    images_deleted_per_cycle: i64 = Is("5"), Number { min: 1, max: 1_000, unit: "images" };
+
+    /// How full the disks that Docker has its images on may be. If one is fuller, images go,
+    /// however young, those used least recently first.
+    image_cleanup_disk_percent: i64 = Is("85"), Number { min: 1, max: 100, unit: "per cent" };
+
+    /// Where containerd keeps its images, if Docker leaves them to it, as Docker 29 does: that disk
+    /// is watched, too. Where Docker has started its containerd itself, the place is known.
+    containerd_root: String = Is(r#""/var/lib/containerd""#), PATH;
+
+    /// Images that are never removed. Without a tag, all of that name.
+    image_cleanup_excluded: Vec<String> = Found { how: "none", example: r#"["base", "web:1"]"# },
+        Words("at most 256 names of images");
 
     /// How long a container may take to stop before it is killed, where its definition does not
     /// say.
@@ -278,6 +379,33 @@ keys! {
     /// How long a host is down before it is forgotten: it is then no longer listed, and registers
     /// anew if it comes back. To be the same on all hosts.
     reap_after: String = Is(r#""72h""#), Words("\"1h\" to \"8760h\", or \"never\"");
+
+    /// Where this host's agent posts lifecycle events, in the shapes of Amazon EventBridge: see
+    /// docs/events.md. It may be the same on all hosts.
+    event_webhook: String = Found {
+        how: "none",
+        example: r#""https://hooks.example.com/ecs""#,
+    }, Words("an http or https URL without a user");
+
+    /// File with a secret to sign those with. Refused if others than its owner can read it.
+    event_webhook_secret_file: String = Found {
+        how: "none",
+        example: r#""/etc/holdfast/webhook.secret""#,
+    }, PATH;
+
+    /// Program that is given each event on its standard input, one at a time. Ending with 0, it
+    /// has taken it.
+    event_command: Vec<String> = Found {
+        how: "none",
+        example: r#"["/usr/local/bin/on-event"]"#,
+    }, Words("an absolute path and at most 63 arguments");
+
+    /// Whether events go into the system's journal, an entry each.
+    event_journal: String = Is(r#""off""#), Words("\"on\" or \"off\"");
+
+    /// How much of what could not be delivered yet is kept on disk, for each of these three. If
+    /// it is more, the oldest events are dropped, and that is told in their place.
+    event_spool_mib: i64 = Is("64"), Number { min: 1, max: 65_536, unit: "MiB" };
 
     /// What is logged: a level, for all modules or for one.
     log: String = Is(r#""info""#),

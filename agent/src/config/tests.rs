@@ -11,6 +11,7 @@ fn facts() -> HostFacts {
         hostname: "web-1".to_owned(),
         cores: 2,
         memory_mib: 4_096,
+        ephemeral_ports: (32_768, 60_999),
         kernel: "6.1.0".to_owned(),
         arch: "x86_64",
         fingerprint: 7,
@@ -211,7 +212,21 @@ fn refusals_name_the_key_where_it_was_set_and_what_is_allowed() {
 #[test]
 fn each_key_refuses_what_it_cannot_use() {
     let long = format!("--api-socket /{}", "x".repeat(107));
-    let lines = [
+    let lines = unusable(&long);
+    for line in lines {
+        let text = config("", &[], line).unwrap_err();
+        let flag = line.split(' ').next().unwrap();
+        assert!(
+            text.contains(&format!("(flag {flag}) is refused: must be ")),
+            "{text}"
+        );
+    }
+    check_all_are_named(&lines.map(|line| line.split(' ').next().unwrap().to_owned()));
+}
+
+/// One for each key that can be refused.
+fn unusable(long_socket: &str) -> [&str; 59] {
+    [
         "--cluster a/b",
         "--name _é",
         "--zone a!",
@@ -219,15 +234,36 @@ fn each_key_refuses_what_it_cannot_use() {
         "--advertise 0.0.0.0",
         "--key-file key",
         "--state-dir state",
-        &long,
+        long_socket,
         "--api-group a:b",
         "--introspection 10.0.0.1:51678",
+        "--dns 127.0.0.1:0",
+        "--dns-domain holdfast..internal",
+        "--metadata 0.0.0.0:80",
         "--docker-socket tcp://host",
         "--cpu 127",
         "--memory-mib 3",
         "--reserved-memory-mib 4096",
+        "--dynamic-ports 1023-2000",
+        "--gpus all",
+        "--task-pids-limit 4194305",
         "--attributes rack",
-        "--pull always",
+        "--environment-files env",
+        "--secret-files secrets",
+        "--secret-commands on",
+        "--secret-mounts mounts",
+        "--image-pull-behavior missing",
+        "--registry-auth-file registry.json",
+        "--image-cleanup always",
+        "--image-cleanup-interval-s 59",
+        "--image-minimum-cleanup-age-s 59",
+        "--images-deleted-per-cycle 0",
+        "--image-cleanup-disk-percent 101",
+        "--containerd-root containerd",
+        "--image-cleanup-excluded a,b!",
+        "--privileged no",
+        "--exec no",
+        "--log-driver json-file",
         "--stop-timeout-s 121",
         "--stopped-container-retention-s 604801",
         "--docker-resync-s 0",
@@ -238,6 +274,11 @@ fn each_key_refuses_what_it_cannot_use() {
         "--leave-timeout-s 0",
         "--reap-after 72",
         "--impaired-grace-s 3601",
+        "--event-webhook ftp://a/b",
+        "--event-webhook-secret-file secret",
+        "--event-command on-event",
+        "--event-journal yes",
+        "--event-spool-mib 0",
         "--log inof",
         "--log-format xml",
         "--region Local",
@@ -245,22 +286,14 @@ fn each_key_refuses_what_it_cannot_use() {
         "--peers :1",
         "--peers-refresh-s 0",
         "--peers-command-timeout-s 301",
-    ];
-    for line in lines {
-        let text = config("", &[], line).unwrap_err();
-        let flag = line.split(' ').next().unwrap();
-        assert!(
-            text.contains(&format!("(flag {flag}) is refused: must be ")),
-            "{text}"
-        );
-    }
-    let flags = lines.map(|line| line.split(' ').next().unwrap().to_owned());
+    ]
+}
+
+/// No key takes everything.
+fn check_all_are_named(flags: &[String]) {
     for key in KEYS {
-        assert!(
-            flags.contains(&key.flag()),
-            "{} refuses nothing here",
-            key.name
-        );
+        let name = key.name;
+        assert!(flags.contains(&key.flag()), "{name} refuses nothing here");
     }
 }
 
@@ -271,6 +304,42 @@ fn a_host_that_is_down_is_forgotten_after_some_hours_or_never() {
     assert_eq!(after("--reap-after 1h"), Ok(Some(Span::from_secs(3_600))));
     assert_eq!(after("--reap-after never"), Ok(None));
     assert!(after("--reap-after 8761h").is_err());
+}
+
+#[test]
+fn gpus_are_off_found_or_named() {
+    let gpus = |line| config("", &[], line).map(|config| config.gpus);
+    assert_eq!(gpus(""), Ok(GpuSource::Listed(vec![])));
+    assert_eq!(gpus("--gpus auto"), Ok(GpuSource::Auto));
+    let named = ["GPU-a", "1"].map(|id| id.parse().unwrap());
+    assert_eq!(
+        gpus("--gpus GPU-a,1"),
+        Ok(GpuSource::Listed(named.to_vec()))
+    );
+    refused(
+        "",
+        &[("HOLDFAST_GPUS", "0,0")],
+        "",
+        expect![[
+            "gpus = \"0,0\" (environment variable HOLDFAST_GPUS) is refused: must be \"off\", \
+             \"auto\", or at most 64 ids with commas between: \"GPU-8f6d4c1e-…,MIG-…\" or \"0,1\": \
+             0 is there twice"
+        ]],
+    );
+}
+
+#[test]
+fn images_that_serve_without_a_registry_are_not_removed_for_their_age() {
+    use crate::runtime::images::WhenCleaned;
+    let when = |line| config("", &[], line).unwrap().images.clean_up.when;
+    assert_eq!(when(""), WhenCleaned::Disk);
+    assert_eq!(when("--image-pull-behavior never"), WhenCleaned::Disk);
+    assert_eq!(when("--image-pull-behavior once"), WhenCleaned::Age);
+    assert_eq!(when("--image-cleanup age"), WhenCleaned::Age);
+    assert_eq!(
+        when("--image-pull-behavior always --image-cleanup never"),
+        WhenCleaned::Never
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::{
     Received, Shared, Via,
     counters::Cause,
-    stream::{Failure, Hello, Link, NOWHERE},
+    stream::{Failure, Hello, Link, NOWHERE, Purpose},
+    tunnel,
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -62,9 +63,13 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, permits
         Ok(Ok(link)) => {
             shared.note_key(&secrets, link.peer.host, link.key);
             let key = link.key;
-            tokio::select! {
-                taken = take_frames(&shared, link, from) => taken,
-                () = shared.removed(key) => Err(Failure::Refused(Cause::WrongKey)),
+            match link.purpose {
+                _ if shared.is_in_future(link.peer.boot) => Err(Failure::Refused(Cause::Future)),
+                Purpose::Tunnel(to) => tunnel::accept(&shared, link, to).await,
+                Purpose::Frames => tokio::select! {
+                    taken = take_frames(&shared, link, from) => taken,
+                    () = shared.removed(key) => Err(Failure::Refused(Cause::WrongKey)),
+                },
             }
         }
         Ok(Err(failure)) => Err(failure),
@@ -78,9 +83,6 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, permits
 }
 
 async fn take_frames(shared: &Shared, mut link: Link, from: SocketAddr) -> Result<(), Failure> {
-    if shared.is_in_future(link.peer.boot) {
-        return Err(Failure::Refused(Cause::Future));
-    }
     shared.tally.connections_accepted.add(0);
     let mut address = link.peer.listens;
     if address.ip().is_unspecified() {

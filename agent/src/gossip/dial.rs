@@ -3,7 +3,7 @@
 use super::{
     Shared,
     counters::{Cause, lock},
-    stream::{Failure, Hello, Link},
+    stream::{Failure, Hello, Link, Purpose},
 };
 use holdfast_core::ids::HostId;
 use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
@@ -214,7 +214,7 @@ async fn deliver(
         Some(link) => link,
         None => {
             let wait = shared.limits.handshake_wait_max;
-            let dialed = timeout(wait, dial(shared, to, frame.to)).await;
+            let dialed = timeout(wait, dial_for_frames(shared, to, frame.to)).await;
             link.insert(dialed.map_err(|_| Failure::Refused(Cause::TooSlow))??)
         }
     };
@@ -232,12 +232,35 @@ fn is_for(frame: &Queued, link: &Link) -> bool {
     frame.to == HostId::default() || frame.to == link.peer.host
 }
 
-async fn dial(shared: &Shared, to: SocketAddr, to_host: HostId) -> Result<Link, Failure> {
+async fn dial_for_frames(
+    shared: &Shared,
+    to: SocketAddr,
+    to_host: HostId,
+) -> Result<Link, Failure> {
     let stream = connect(shared, shared.reachable(to)).await?;
-    stream.set_nodelay(true)?;
     // A peer without power never closes: the kernel alone would try for a quarter of an hour.
     let wait_ms = UNACKNOWLEDGED_WAIT_MAX.as_millis() as u32;
     setsockopt(&stream, TcpUserTimeout, &wait_ms).map_err(io::Error::from)?;
+    shake_hands(shared, stream, to_host, Purpose::Frames).await
+}
+
+/// Opens a connection on which a peer may be slow for as long as it says that it is there.
+pub(super) async fn dial_for_tunnel(
+    shared: &Shared,
+    to: SocketAddr,
+    to_host: HostId,
+) -> Result<Link, Failure> {
+    let stream = connect(shared, shared.reachable(to)).await?;
+    shake_hands(shared, stream, to_host, Purpose::Tunnel(to_host)).await
+}
+
+async fn shake_hands(
+    shared: &Shared,
+    stream: TcpStream,
+    to_host: HostId,
+    purpose: Purpose,
+) -> Result<Link, Failure> {
+    stream.set_nodelay(true)?;
     let us = Hello {
         host: shared.host,
         boot: shared.boot,
@@ -245,7 +268,7 @@ async fn dial(shared: &Shared, to: SocketAddr, to_host: HostId) -> Result<Link, 
     };
     let secrets = shared.secrets();
     let key = shared.key_for(&secrets, to_host);
-    let link = Link::dialed(stream, (&secrets, key), us).await?;
+    let link = Link::dialed(stream, (&secrets, key), us, purpose).await?;
     shared.tally.connections_opened.add(0);
     Ok(link)
 }

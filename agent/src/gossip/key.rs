@@ -88,12 +88,15 @@ pub(crate) fn read_key_file(path: &Path) -> Result<Keyring, KeyFileError> {
     })
 }
 
-enum Guarded {
+/// What a file with a secret in it holds, or why it is none.
+pub(crate) enum Guarded {
+    /// With its mode, for whoever asks to judge.
     Text(String, u32),
     NotAFile,
 }
 
-fn read_guarded(path: &Path) -> io::Result<Guarded> {
+/// Never more than a little over [`KEY_FILE_BYTES_MAX`].
+pub(crate) fn read_guarded(path: &Path) -> io::Result<Guarded> {
     // Opening a pipe would wait for its writer for ever.
     if !std::fs::metadata(path)?.is_file() {
         return Ok(Guarded::NotAFile);

@@ -5,6 +5,7 @@
 //! changed: then it is an order of its own, and its keys come first.
 
 use super::key::{KeyFileError, read_key_file};
+use crate::whole_file;
 use holdfast_core::{
     cluster::keys::{KeyOrders, KeyReport},
     ids::KeyId,
@@ -12,9 +13,7 @@ use holdfast_core::{
 };
 use holdfast_seal::key::{ClusterKey, Keyring};
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 use tracing::{error, info};
@@ -113,22 +112,7 @@ impl KeyStore {
              {}\n{keys}",
             ids.join(" ")
         );
-        let new = self.path.with_extension("new");
-        match fs::remove_file(&new) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-            Ok(()) | Err(_) => {}
-        }
-        let mut options = File::options();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        let directory = self.path.parent().expect("it was joined to a directory");
-        File::open(directory)?.sync_all()
+        whole_file::replace(&self.path, text.as_bytes())
     }
 }
 

@@ -5,14 +5,16 @@
 //! | dialer | 0..11 | preamble: `hf`, version, cluster tag, key id; the prologue |
 //! | dialer | 11..101 | Noise message 1; in it: host 16, boot 8, where it listens: IP 16, port 2 |
 //! | listener | 0..72 | Noise message 2; in it: host 16, boot 8 |
-//! | dialer | 18 | an empty chunk: it has read message 2, so message 1 was no replay |
+//! | dialer | 18 or 35 | a chunk, its purpose: it has read message 2, so message 1 was no replay |
 //! | dialer | … | chunks: length 2, sealed bytes up to 65,535 |
 //!
 //! A frame is: its length 4, that of the payload 4, destination 16 (zero if not known), payload. If
 //! the lengths differ the payload is compressed. It starts with a chunk of its own. Numbers are
 //! big-endian. An IP is IPv6, or IPv4 mapped into it; all zeros mean the one that the connection
 //! comes from. The listener answers only to the key, with fewer bytes than it was asked with, and
-//! sends nothing more: its own frames go by a connection that it dials.
+//! sends nothing more: its own frames go by a connection that it dials. An empty purpose means
+//! these frames; 1 and the host that is meant, a [tunnel](super::tunnel), in which both sides send
+//! chunks. An agent that knows only frames takes any other purpose for garbage, and closes.
 
 use super::{
     Limits,
@@ -41,7 +43,7 @@ use tokio::{
 };
 
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
-const TAG_BYTES: usize = 16;
+pub(super) const TAG_BYTES: usize = 16;
 const DIALER_HELLO_BYTES: usize = 16 + 8 + 16 + 2;
 const LISTENER_HELLO_BYTES: usize = 16 + 8;
 const QUESTION_BYTES: usize = 32 + DIALER_HELLO_BYTES + TAG_BYTES;
@@ -49,6 +51,8 @@ const ANSWER_BYTES: usize = 32 + LISTENER_HELLO_BYTES + TAG_BYTES;
 const _: () = assert!(ANSWER_BYTES <= PREAMBLE_BYTES + QUESTION_BYTES, "amplifies");
 const CHUNK_PLAIN_BYTES_MAX: usize = 65_535 - TAG_BYTES;
 const FRAME_HEADER_BYTES: usize = 4 + 4 + 16;
+/// More than any purpose has by now, so that a later one is told from garbage.
+const PURPOSE_BYTES_MAX: usize = 64;
 /// What a listener says of where it listens: the dialer has found it already.
 pub(super) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
@@ -61,6 +65,14 @@ pub(super) struct Hello {
     pub(super) listens: SocketAddr,
 }
 
+/// What a connection is for, as the dialer says in its first chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Frames,
+    /// A byte stream to this host.
+    Tunnel(HostId),
+}
+
 /// A connection after its handshake.
 pub(super) struct Link {
     stream: TcpStream,
@@ -68,6 +80,7 @@ pub(super) struct Link {
     pub(super) peer: Hello,
     /// What both sides shook hands with.
     pub(super) key: KeyId,
+    pub(super) purpose: Purpose,
     pub(super) made: Instant,
 }
 
@@ -89,12 +102,34 @@ pub(super) struct Frame<'a> {
     pub(super) _budget: SemaphorePermit<'a>,
 }
 
+impl Purpose {
+    const TUNNEL: u8 = 1;
+
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Self::Frames => Vec::new(),
+            Self::Tunnel(to) => [&[Self::TUNNEL][..], &to.0.to_be_bytes()].concat(),
+        }
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Failure> {
+        match bytes {
+            [] => Ok(Self::Frames),
+            [Self::TUNNEL, to @ ..] if to.len() == 16 => {
+                Ok(Self::Tunnel(HostId(u128::from_be_bytes(array(to)))))
+            }
+            _ => Err(Failure::Refused(Cause::WrongVersion)),
+        }
+    }
+}
+
 impl Link {
     /// Shakes hands as the side that connected.
     pub(super) async fn dialed(
         mut stream: TcpStream,
         (secrets, key): (&Secrets, &Derived),
         us: Hello,
+        purpose: Purpose,
     ) -> Result<Self, Failure> {
         let preamble = seal::preamble(secrets, key);
         let mut noise = builder(&preamble, &key.stream)
@@ -126,9 +161,10 @@ impl Link {
             noise,
             peer,
             key: key.id,
+            purpose,
             made: Instant::now(),
         };
-        link.write_chunk(&[]).await?;
+        link.write_chunk(&purpose.bytes()).await?;
         Ok(link)
     }
 
@@ -173,11 +209,18 @@ impl Link {
             noise,
             peer,
             key: key.id,
+            purpose: Purpose::Frames,
             made: Instant::now(),
         };
-        let mut confirmed = Vec::new();
-        link.read_chunk(&mut confirmed, 0).await?;
+        let mut purpose = Vec::new();
+        link.read_chunk(&mut purpose, PURPOSE_BYTES_MAX).await?;
+        link.purpose = Purpose::read(&purpose)?;
         Ok(link)
+    }
+
+    /// For whoever speaks by chunks of another kind from here on.
+    pub(super) fn into_parts(self) -> (TcpStream, TransportState) {
+        (self.stream, self.noise)
     }
 
     /// Waits until the listener closes; what it sends instead is against the protocol and the
@@ -271,7 +314,7 @@ impl Link {
     }
 
     /// Appends the content of the next chunk, if that is at most `plain_bytes_max`.
-    async fn read_chunk(
+    pub(super) async fn read_chunk(
         &mut self,
         into: &mut Vec<u8>,
         plain_bytes_max: usize,

@@ -1,6 +1,7 @@
 //! Transports that talk to each other over loopback.
 
 mod strangers;
+mod tunnels;
 
 use super::{counters::Cause, *};
 use expect_test::{Expect, expect};

@@ -106,7 +106,7 @@ impl Place {
 mod tests {
     use super::*;
     use holdfast_core::{
-        event::{Happening, ServiceChange},
+        event::{EventId, Happening, ServiceChange, ServiceNews},
         ids::ServiceId,
         time::Wall,
     };
@@ -115,11 +115,14 @@ mod tests {
         let what = Happening::Service(ServiceChange {
             service: ServiceId(1),
             name: "web".to_owned(),
+            news: ServiceNews::Created,
             text: "created".to_owned(),
         });
         Event {
             sequence,
+            id: EventId::default(),
             at: Wall(sequence),
+            ours: false,
             what,
         }
     }

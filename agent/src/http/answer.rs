@@ -31,6 +31,14 @@ pub(super) fn typed(status: StatusCode, kind: &'static str, value: &Value) -> Re
     response
 }
 
+/// What was made, or why not.
+pub(super) fn reply(made: Result<Value, ApiError>) -> Response {
+    match made {
+        Ok(value) => json(StatusCode::OK, &value),
+        Err(err) => error(&err),
+    }
+}
+
 /// For `/v1`: HTTP's own words, where ECS's API has 400 for everything.
 pub(super) fn error(err: &ApiError) -> Response {
     let status = match err {

@@ -2,16 +2,27 @@
 
 use super::App;
 use crate::api::error::ApiError;
+use holdfast_core::ids::HostId;
 use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist};
-use std::ffi::CString;
+use std::{ffi::CString, net::IpAddr};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
 /// As the kernel vouches for it, not as the request says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
-    Local { uid: u32, gid: u32 },
+    Local {
+        uid: u32,
+        gid: u32,
+    },
     Loopback,
+    /// An agent of the cluster, which has checked who asks it.
+    Peer(HostId),
+    /// Whoever has the address `from`, and came to ours.
+    Container {
+        from: IpAddr,
+        to: IpAddr,
+    },
 }
 
 impl Caller {
@@ -42,13 +53,44 @@ impl Caller {
         self.check(app, what).await
     }
 
+    pub(super) async fn check_may_pull(self, app: &App) -> Result<(), ApiError> {
+        let what = "to pull images means to fill the hosts' disks, which";
+        self.check(app, what).await
+    }
+
+    pub(super) async fn check_may_reach(self, app: &App) -> Result<(), ApiError> {
+        let what = "what is in a container, its logs too, may be secret, so to reach into one is \
+                    what";
+        self.check(app, what).await
+    }
+
+    pub(super) async fn check_may_see_secrets(self, app: &App) -> Result<(), ApiError> {
+        let what = "to see which secrets there are is what";
+        self.check(app, what).await
+    }
+
+    /// For people; the kernel vouches for the number alone.
+    pub(super) async fn name(self) -> String {
+        let Self::Local { uid, .. } = self else {
+            return "somebody".to_owned();
+        };
+        let known = spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await;
+        match known {
+            Ok(Ok(Some(user))) => user.name,
+            _ => format!("uid {uid}"),
+        }
+    }
+
     async fn check(self, app: &App, what: &str) -> Result<(), ApiError> {
         if self.may_deploy(app).await {
             return Ok(());
         }
         let who = match self {
             Self::Local { uid, .. } => format!("you are the user with the id {uid}"),
-            Self::Loopback => "over TCP nobody can tell who you are".to_owned(),
+            Self::Peer(host) => format!("you are the agent of host {host}"),
+            Self::Loopback | Self::Container { .. } => {
+                "over TCP nobody can tell who you are".to_owned()
+            }
         };
         Err(ApiError::AccessDenied(format!(
             "{what} only root and the members of the group {:?} may do, \

@@ -1,17 +1,22 @@
 //! The other end of the servers: sends one request to an agent, over a connection of its own.
 
 use super::address::Address;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, Response, body::Incoming, client::conn::http1, header};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    client::conn::http1,
+    header,
+};
 use hyper_util::rt::TokioIo;
-use std::{io, time::Duration};
+use std::{error::Error, fmt::Write as _, io, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
     time::timeout,
 };
 
+/// What is read of an answer ahead of whoever takes it.
+const BUFFER_BYTES_MAX: usize = 128 * 1_024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
@@ -28,11 +33,16 @@ pub(crate) enum SendError {
 }
 
 /// Answers as soon as the head of the answer is there.
-pub(crate) async fn send(
+pub(crate) async fn send<B>(
     to: &Address,
     request: hyper::http::request::Builder,
-    body: Full<Bytes>,
-) -> Result<Response<Incoming>, SendError> {
+    body: B,
+) -> Result<Response<Incoming>, SendError>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let host = match to {
         Address::Unix(_) => "localhost".to_owned(),
         Address::Tcp(address) => address.to_string(),
@@ -44,19 +54,59 @@ pub(crate) async fn send(
     }
 }
 
-async fn through<S>(
+/// Whether anybody takes connections there: one is made, and closed again.
+pub(crate) async fn knock(at: SocketAddr) -> io::Result<()> {
+    TcpStream::connect(at).await.map(drop)
+}
+
+async fn through<S, B>(
     connecting: impl Future<Output = io::Result<S>>,
-    request: Request<Full<Bytes>>,
+    request: Request<B>,
 ) -> Result<Response<Incoming>, SendError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let connected = timeout(CONNECT_TIMEOUT, connecting).await;
     let stream = connected
         .map_err(|_| SendError::Busy)?
         .map_err(SendError::Connect)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    Ok(exchange(stream, request).await?)
+}
+
+/// Sends one request over a connection that is for it alone, and may become something else after
+/// it. Answers as soon as the head of the answer is there.
+pub(crate) async fn exchange<S, B>(
+    stream: S,
+    request: Request<B>,
+) -> Result<Response<Incoming>, hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut builder = http1::Builder::new();
+    let handshake = builder
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await?;
     // What goes wrong with the connection shows up in the answer.
-    tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
+    tokio::spawn(connection.with_upgrades());
+    sender.send_request(request).await
+}
+
+/// For one segment of a path or one value of a query.
+pub(crate) fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => write!(encoded, "%{byte:02X}").expect("a string takes all"),
+        }
+        encoded
+    })
 }

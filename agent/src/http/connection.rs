@@ -1,6 +1,7 @@
 //! Takes connections, never more than a bound, and none for ever.
 
-use super::caller::Caller;
+use super::{caller::Caller, tasks::TASK_STREAMS_MAX};
+use crate::gossip::{Incoming as FromPeers, Tunnel};
 use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -8,7 +9,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -24,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::debug;
 
-/// Connections of one server at the same time; the kernel's queue holds whoever comes next.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections of one server at the same time, streams of logs among them; the kernel's queue holds
+/// whoever comes next.
+const CONNECTIONS_MAX: usize = 64 + TASK_STREAMS_MAX;
 /// From the connection, or the end of the last request, to the end of the next one's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -39,17 +41,31 @@ const STREAM_LIFE_MAX: Duration = Duration::from_secs(3_600);
 /// After a failure to accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells a connection that it now carries a stream of events, which may last.
+/// Tells a connection that it now carries a stream, which may last.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Streaming(Arc<AtomicBool>);
+pub(super) struct Streaming(Arc<AtomicU8>);
 
 impl Streaming {
+    const EVENTS: u8 = 1;
+    const ENDLESS: u8 = 2;
+
+    /// Of events, whose readers come back.
     pub(super) fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.fetch_max(Self::EVENTS, Ordering::Relaxed);
     }
 
-    fn has_begun(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Of something that cannot be gone on with. How many there are must be bounded.
+    pub(super) fn begin_endless(&self) {
+        self.0.fetch_max(Self::ENDLESS, Ordering::Relaxed);
+    }
+
+    /// How much longer than other connections it may last.
+    fn life_max(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            Self::ENDLESS => Some(Duration::MAX),
+            Self::EVENTS => Some(STREAM_LIFE_MAX),
+            _ => None,
+        }
     }
 }
 
@@ -87,6 +103,22 @@ impl Door for TcpListener {
     async fn open(&mut self) -> io::Result<(TcpStream, Caller)> {
         let (io, _) = self.accept().await?;
         Ok((io, Caller::Loopback))
+    }
+}
+
+/// Tunnels: what peers ask of this agent.
+impl Door for FromPeers {
+    type Io = Tunnel;
+
+    async fn open(&mut self) -> io::Result<(Tunnel, Caller)> {
+        match self.recv().await {
+            Some(tunnel) => {
+                let peer = Caller::Peer(tunnel.peer);
+                Ok((tunnel, peer))
+            }
+            // The transport is gone, and so will we be.
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -159,12 +191,15 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
     pin!(connection);
     let life = async {
         let ended = timeout(LIFE_MAX, connection.as_mut()).await.is_ok();
-        let streams = !ended && streaming.has_begun();
-        ended || (streams && timeout(STREAM_LIFE_MAX, connection.as_mut()).await.is_ok())
+        match streaming.life_max() {
+            Some(life_max) if !ended => timeout(life_max, connection.as_mut()).await.is_ok(),
+            _ => ended,
+        }
     };
     if closing.run_until_cancelled(life).await == Some(true) {
         return;

@@ -11,7 +11,7 @@ use axum::{
 };
 
 /// On every answer: it is nobody's to keep, and nothing but what it says it is.
-pub(super) fn harden(router: Router<App>) -> Router<App> {
+pub(super) fn harden<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router.layer(middleware::from_fn(async |request: Request, next: Next| {
         let mut response = next.run(request).await;
         let headers = response.headers_mut();

@@ -5,7 +5,6 @@ use crate::api::{context::ApiContext, error::ApiError, keys};
 use axum::{
     Extension, Router,
     extract::{Path, Request, State},
-    http::StatusCode,
     response::Response,
     routing::{delete, post},
 };
@@ -59,8 +58,5 @@ async fn carry_out(
         let outcome = ecs::confirmed(app, plan(&app.context, &body)?).await?;
         Ok(keys::changed(&outcome))
     };
-    match done.await {
-        Ok(value) => answer::json(StatusCode::OK, &value),
-        Err(err) => answer::error(&err),
-    }
+    answer::reply(done.await)
 }

@@ -5,7 +5,6 @@ use crate::api::{self, error::ApiError, hosts};
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::StatusCode,
     response::Response,
     routing::post,
 };
@@ -23,10 +22,7 @@ async fn leave(
 ) -> Response {
     // The answer takes as long as moving the tasks does.
     streaming.begin();
-    match carry_out(&app, caller, request).await {
-        Ok(value) => answer::json(StatusCode::OK, &value),
-        Err(err) => answer::error(&err),
-    }
+    answer::reply(carry_out(&app, caller, request).await)
 }
 
 /// Without a time-out of its own: the agent answers by the time that it was given, or ends.

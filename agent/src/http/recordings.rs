@@ -2,9 +2,7 @@
 
 use super::{App, answer, caller::Caller};
 use crate::{api::error::ApiError, gossip::now_wall_ms, recordings::Recordings};
-use axum::{
-    Extension, Router, extract::State, http::StatusCode, response::Response, routing::post,
-};
+use axum::{Extension, Router, extract::State, response::Response, routing::post};
 use holdfast_core::{
     recording::{Cause, Header},
     time::Wall,
@@ -18,10 +16,7 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn record(State(app): State<App>, Extension(caller): Extension<Caller>) -> Response {
-    match carry_out(&app, caller).await {
-        Ok(value) => answer::json(StatusCode::OK, &value),
-        Err(err) => answer::error(&err),
-    }
+    answer::reply(carry_out(&app, caller).await)
 }
 
 /// The file stays on the host, where only its owner reads it; the answer says where it is.

@@ -1,6 +1,9 @@
 //! The servers over real sockets, with a driver that answers from an agent that never steps.
 
+mod discovery;
+mod images;
 mod keys;
+mod values;
 
 use super::{
     Address, App, BindError, Servers, bind_introspection, bind_local,
@@ -9,18 +12,25 @@ use super::{
     serve_introspection,
 };
 use crate::{
-    api::tests::board::{A, T0, context, records},
+    api::tests::{
+        board::{A, T0, context, records},
+        events::event,
+    },
+    gossip::{ClusterKey, Keyring},
     handle::{Call, DaemonStatus, Handle},
     recordings::Recordings,
+    runtime::images::{Images, PullBehavior},
+    vault::Vault,
 };
 use bytes::Bytes;
 use expect_test::{ExpectFile, expect_file};
 use holdfast_core::{
     agent::{Agent, AgentConfig},
-    cluster::{board::Board, body::Capacity},
+    cluster::{board::Board, body::Capacity, record::Record},
     command::{Command, Outcome, Refusal},
     effect::Effects,
-    event::{Event, Happening, HostChange, HostStanding},
+    event::{Happening, HostChange, HostStanding},
+    ids::HostId,
     limits,
     recording::{Bounds, Cause, Recorder, Recording},
     time::Now,
@@ -34,7 +44,10 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -65,7 +78,14 @@ impl Served {
             ..DaemonStatus::default()
         });
         let recordings = Recordings::new(&directory);
-        let app = App::new(handle.clone(), context(), "no-such-group", recordings);
+        let app = App::new(
+            handle.clone(),
+            context(),
+            "no-such-group",
+            recordings,
+            images(),
+            vault(),
+        );
         let local = bind_local(&path).await.unwrap();
         let tcp = bind_introspection(([127, 0, 0, 1], 0).into())
             .await
@@ -92,7 +112,21 @@ impl Drop for Served {
     }
 }
 
-fn directory() -> PathBuf {
+/// There is no Docker here.
+fn images() -> Images {
+    Images::without_docker(PullBehavior::PreferCached)
+}
+
+/// With a key that anybody could have.
+pub(super) fn vault() -> Vault {
+    let ring = Keyring {
+        primary: ClusterKey::known_to_everyone("test"),
+        others: vec![],
+    };
+    Vault::new("test", Some(ring))
+}
+
+pub(super) fn directory() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("holdfast-http-{}-{number}", process::id()));
@@ -100,8 +134,15 @@ fn directory() -> PathBuf {
     path
 }
 
-async fn drive(mut calls: mpsc::Receiver<Call>, answer: fn(Command) -> Result<Outcome, Refusal>) {
-    let agent = agent();
+async fn drive(calls: mpsc::Receiver<Call>, answer: fn(Command) -> Result<Outcome, Refusal>) {
+    drive_agent(agent(), calls, answer).await;
+}
+
+pub(super) async fn drive_agent(
+    agent: Agent,
+    mut calls: mpsc::Receiver<Call>,
+    answer: fn(Command) -> Result<Outcome, Refusal>,
+) {
     while let Some(call) = calls.recv().await {
         match call {
             Call::Read(read) => read(&agent),
@@ -117,17 +158,24 @@ async fn drive(mut calls: mpsc::Receiver<Call>, answer: fn(Command) -> Result<Ou
 }
 
 fn agent() -> Agent {
+    agent_of(A, records())
+}
+
+/// One that has this board and never steps.
+pub(super) fn agent_of(host: HostId, records: Vec<Arc<Record>>) -> Agent {
     let config = AgentConfig {
-        host: A,
+        host,
         incarnation: 1,
         cluster: "shop".to_owned(),
-        name: "alpha".to_owned(),
+        name: if host == A { "alpha" } else { "beta" }.to_owned(),
         address: ([10, 0, 0, 1], 7_946).into(),
         seeds: Vec::new(),
         seeds_expected: false,
+        dynamic_ports: None,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
+        gpus: Vec::new(),
         fingerprint: 7,
         keys: Default::default(),
         agent_version: "0.1.0".to_owned(),
@@ -135,14 +183,14 @@ fn agent() -> Agent {
     };
     Agent::resume(
         config,
-        Board::from_records(records()),
+        Board::from_records(records),
         1,
         Now::default(),
         &mut Effects::default(),
     )
 }
 
-fn refuse(_: Command) -> Result<Outcome, Refusal> {
+pub(super) fn refuse(_: Command) -> Result<Outcome, Refusal> {
     Err(Refusal::ServiceExists("web".to_owned()))
 }
 
@@ -154,7 +202,7 @@ async fn told(to: &Address, request: Builder, body: Full<Bytes>) -> (StatusCode,
 }
 
 async fn get(to: &Address, path: &str) -> (StatusCode, Value) {
-    told(to, Request::get(path), Full::default()).await
+    told(to, Request::get(path), Full::<Bytes>::default()).await
 }
 
 fn operation(name: &str) -> Builder {
@@ -192,7 +240,7 @@ async fn both_servers_answer_what_the_driver_reads() {
             get(to, "/").await.1["AvailableCommands"][0],
             json!("/v1/metadata")
         );
-        let head = told(to, Request::head("/v1/metadata"), Full::default()).await;
+        let head = told(to, Request::head("/v1/metadata"), Full::<Bytes>::default()).await;
         assert_eq!(head, (StatusCode::OK, Value::Null));
         check(
             &get(to, "/v1/nothing").await,
@@ -208,7 +256,12 @@ async fn both_servers_answer_what_the_driver_reads() {
 #[tokio::test]
 async fn the_socket_serves_ecs_operations() {
     let served = Served::start(refuse).await;
-    let (status, listed) = told(&served.socket, operation("ListServices"), Full::default()).await;
+    let (status, listed) = told(
+        &served.socket,
+        operation("ListServices"),
+        Full::<Bytes>::default(),
+    )
+    .await;
     assert!(
         status.is_success() && listed["serviceArns"].is_array(),
         "{listed}"
@@ -219,7 +272,7 @@ async fn the_socket_serves_ecs_operations() {
     check(&refused, expect_file!["tests/refused.txt"]);
     let garbled = told(&served.socket, operation("ListTasks"), Full::from("{")).await;
     check(&garbled, expect_file!["tests/garbled.txt"]);
-    let bare = told(&served.socket, Request::post("/"), Full::default()).await;
+    let bare = told(&served.socket, Request::post("/"), Full::<Bytes>::default()).await;
     check(&bare, expect_file!["tests/no_target.txt"]);
 }
 
@@ -251,21 +304,24 @@ async fn a_request_that_is_too_long_is_refused_announced_or_not() {
 async fn over_tcp_nothing_is_written_and_no_web_page_reads() {
     let served = Served::start(refuse).await;
     let to = &served.loopback;
-    let posted = told(to, operation("ListServices"), Full::default()).await;
+    let posted = told(to, operation("ListServices"), Full::<Bytes>::default()).await;
     check(&posted, expect_file!["tests/read_only.txt"]);
     let from_page = Request::get("/v1/status").header("origin", "http://localhost:51678");
     check(
-        &told(to, from_page, Full::default()).await,
+        &told(to, from_page, Full::<Bytes>::default()).await,
         expect_file!["tests/web_page.txt"],
     );
     let cross = Request::get("/v1/status").header("sec-fetch-site", "cross-site");
-    assert_eq!(told(to, cross, Full::default()).await.0.as_u16(), 403);
+    assert_eq!(
+        told(to, cross, Full::<Bytes>::default()).await.0.as_u16(),
+        403
+    );
     let rebound = Request::get("http://evil.example/v1/status");
     check(
-        &told(to, rebound, Full::default()).await,
+        &told(to, rebound, Full::<Bytes>::default()).await,
         expect_file!["tests/rebound.txt"],
     );
-    let response = send(to, Request::get("/v1/status"), Full::default())
+    let response = send(to, Request::get("/v1/status"), Full::<Bytes>::default())
         .await
         .unwrap();
     let headers = response.headers();
@@ -291,22 +347,22 @@ async fn only_those_who_may_deploy_may_write() {
 async fn events_are_streamed_and_resumed() {
     let served = Served::start(refuse).await;
     for sequence in 1..=3 {
-        served.handle.events().push(Event {
+        served.handle.events().push(event(
             sequence,
-            at: T0,
-            what: Happening::Host(HostChange {
+            Happening::Host(HostChange {
                 host: A,
                 name: "alpha".to_owned(),
                 now: HostStanding::Up,
+                since: T0,
                 reason: "joined".to_owned(),
             }),
-        });
+        ));
     }
     let (_, kept) = get(&served.loopback, "/v1/events?follow=false&after=1").await;
     assert_eq!(kept["events"].as_array().unwrap().len(), 2);
     // A browser that reconnects sends the first address again: the header goes first.
     let request = Request::get("/v1/events?after=0").header("last-event-id", "2");
-    let response = send(&served.loopback, request, Full::default())
+    let response = send(&served.loopback, request, Full::<Bytes>::default())
         .await
         .unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -320,10 +376,45 @@ async fn events_are_streamed_and_resumed() {
 }
 
 #[tokio::test]
+async fn a_filtered_stream_says_how_far_it_has_come_and_gives_ecs_shapes() {
+    let served = Served::start(refuse).await;
+    for sequence in 1..=70 {
+        let change = HostChange {
+            host: A,
+            name: "alpha".to_owned(),
+            now: HostStanding::Up,
+            since: T0,
+            reason: "joined".to_owned(),
+        };
+        let told = event(sequence, Happening::Host(change));
+        served.handle.events().push(told);
+    }
+    let request = Request::get("/v1/events?kind=task");
+    let response = send(&served.loopback, request, Full::<Bytes>::default()).await;
+    let frame = response.unwrap().into_body().frame().await;
+    let frame = frame.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(&frame[..], b"id: 64\n\n", "it resumes from there");
+    let path = "/v1/events?follow=false&format=ecs&kind=host&after=68";
+    let (_, kept) = get(&served.loopback, path).await;
+    let times = kept["events"].as_array().unwrap();
+    let times: Vec<_> = times.iter().map(|event| &event["detail-type"]).collect();
+    assert_eq!(times, ["ECS Container Instance State Change"; 2]);
+    assert_eq!(kept["latest"], 70);
+    let request = Request::get("/v1/events?format=ecs&after=69");
+    let response = send(&served.loopback, request, Full::<Bytes>::default()).await;
+    let frame = response.unwrap().into_body().frame().await;
+    let frame = frame.unwrap().unwrap().into_data().unwrap();
+    assert!(
+        frame.starts_with(b"id: 70\nevent: ecs\ndata: {\"account\""),
+        "{frame:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_recording_is_written_for_whoever_may_deploy_and_for_its_owner_alone() {
     let served = Served::start(|_| unreachable!("nothing is changed")).await;
     let record = || Request::post("/v1/recordings");
-    let (status, told_of) = told(&served.socket, record(), Full::default()).await;
+    let (status, told_of) = told(&served.socket, record(), Full::<Bytes>::default()).await;
     assert_eq!(status, StatusCode::OK, "{told_of}");
     let path = Path::new(told_of["path"].as_str().unwrap());
     assert!(path.starts_with(served.directory.join("recordings")));
@@ -336,12 +427,12 @@ async fn a_recording_is_written_for_whoever_may_deploy_and_for_its_owner_alone()
         0o600
     );
     // Over TCP nobody is anybody.
-    let (status, _) = told(&served.loopback, record(), Full::default()).await;
+    let (status, _) = told(&served.loopback, record(), Full::<Bytes>::default()).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
     // It says why if it cannot.
     fs::remove_dir_all(served.directory.join("recordings")).unwrap();
     fs::write(served.directory.join("recordings"), "").unwrap();
-    let (status, refused) = told(&served.socket, record(), Full::default()).await;
+    let (status, refused) = told(&served.socket, record(), Full::<Bytes>::default()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let why = refused["message"].as_str().unwrap();
     assert!(why.contains("cannot write the recording"), "{why}");
@@ -352,7 +443,7 @@ async fn when_the_driver_ends_every_answer_says_so() {
     let (handle, calls) = Handle::new(DaemonStatus::default());
     drop(calls);
     let recordings = Recordings::new(Path::new("/nowhere"));
-    let app = App::new(handle, context(), "holdfast", recordings);
+    let app = App::new(handle, context(), "holdfast", recordings, images(), vault());
     let tcp = bind_introspection(([127, 0, 0, 1], 0).into())
         .await
         .unwrap();
@@ -370,7 +461,7 @@ async fn what_was_asked_before_the_servers_close_is_answered() {
     let directory = directory();
     let (handle, mut calls) = Handle::new(DaemonStatus::default());
     let recordings = Recordings::new(&directory);
-    let app = App::new(handle, context(), "holdfast", recordings);
+    let app = App::new(handle, context(), "holdfast", recordings, images(), vault());
     let tcp = bind_introspection(([127, 0, 0, 1], 0).into())
         .await
         .unwrap();
@@ -406,7 +497,7 @@ async fn a_socket_left_behind_is_taken_over_and_nothing_else_is() {
     let refused = send(
         &Address::Unix(path.clone()),
         Request::get("/"),
-        Full::default(),
+        Full::<Bytes>::default(),
     )
     .await;
     assert!(matches!(refused, Err(SendError::Connect(_))), "{refused:?}");

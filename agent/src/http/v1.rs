@@ -1,12 +1,13 @@
 //! `GET`: the ECS agent's introspection paths, and ours for what ECS has no word for.
 
-use super::{App, answer, stream};
+use super::{App, answer, stream, values};
 use crate::api::{
     error::ApiError,
+    images,
     introspection::{self, NoTask},
     keys,
     overview::{self, Query},
-    why,
+    runs, why,
 };
 use axum::{
     Router,
@@ -31,8 +32,15 @@ const PATHS: &[&str] = &[
     "/v1/services/<name>/why",
     "/v1/services/<name>/rebalance",
     "/v1/cluster-tasks",
+    "/v1/runs",
+    "/v1/runs/<run>",
     "/v1/task-definitions",
     "/v1/keys",
+    "/v1/configs",
+    "/v1/configs/<name>",
+    "/v1/images",
+    "/v1/discovery/prometheus",
+    "/v1/discovery/traefik",
     "/v1/events",
     "/healthz",
     "/readyz",
@@ -59,18 +67,22 @@ pub(super) fn routes() -> Router<App> {
         .route("/v1/services/{name}/why", get(service_why))
         .route("/v1/services/{name}/rebalance", get(service_rebalance))
         .route("/v1/cluster-tasks", get(cluster_tasks))
+        .route("/v1/runs", get(runs))
+        .route("/v1/runs/{run}", get(run))
         .route("/v1/task-definitions", get(definitions))
         .route("/v1/keys", get(keys))
+        .route("/v1/images", get(images))
         .route("/v1/events", get(stream::events))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
+        .merge(values::open_routes())
 }
 
 async fn metadata(State(app): State<App>) -> Response {
     let made = answer::look(&app, |view, daemon| {
         introspection::metadata(view, &daemon.agent_version)
     });
-    reply(made.await)
+    answer::reply(made.await)
 }
 
 async fn tasks(State(app): State<App>, asked: Asked) -> Response {
@@ -84,7 +96,7 @@ async fn tasks(State(app): State<App>, asked: Asked) -> Response {
     );
     let one = match (arn, docker_id) {
         (None, None) => {
-            return reply(answer::look(&app, |view, _| introspection::tasks(view)).await);
+            return answer::reply(answer::look(&app, |view, _| introspection::tasks(view)).await);
         }
         (Some(_), Some(_)) => Ok(Err(NoTask::Ambiguous)),
         (Some(arn), None) => {
@@ -111,7 +123,7 @@ async fn tasks(State(app): State<App>, asked: Asked) -> Response {
 }
 
 async fn status(State(app): State<App>) -> Response {
-    reply(answer::look(&app, overview::status).await)
+    answer::reply(answer::look(&app, overview::status).await)
 }
 
 async fn hosts(State(app): State<App>, asked: Asked) -> Response {
@@ -151,6 +163,17 @@ async fn cluster_tasks(State(app): State<App>, asked: Asked) -> Response {
     .await
 }
 
+async fn runs(State(app): State<App>, asked: Asked) -> Response {
+    with_query(asked, async |query| {
+        answer::look(&app, move |view, _| runs::runs(view, &query)).await?
+    })
+    .await
+}
+
+async fn run(State(app): State<App>, Path(run): Path<String>) -> Response {
+    flat(answer::look(&app, move |view, _| runs::run(view, &run)).await)
+}
+
 async fn definitions(State(app): State<App>, asked: Asked) -> Response {
     with_query(asked, async |query| {
         answer::look(&app, move |view, _| overview::definitions(view, &query)).await?
@@ -159,7 +182,16 @@ async fn definitions(State(app): State<App>, asked: Asked) -> Response {
 }
 
 async fn keys(State(app): State<App>) -> Response {
-    reply(answer::look(&app, |view, _| keys::keys(view)).await)
+    answer::reply(answer::look(&app, |view, _| keys::keys(view)).await)
+}
+
+async fn images(State(app): State<App>, asked: Asked) -> Response {
+    with_query(asked, async |query| {
+        overview::check_query(&query, &[])?;
+        let listed = app.images.list().await;
+        Ok(images::images(&listed.map_err(ApiError::Server)?))
+    })
+    .await
 }
 
 async fn alive(State(app): State<App>) -> Response {
@@ -185,7 +217,7 @@ async fn with_query(
     make: impl AsyncFnOnce(Query) -> Result<Value, ApiError>,
 ) -> Response {
     match parsed(asked) {
-        Ok(query) => reply(make(query).await),
+        Ok(query) => answer::reply(make(query).await),
         Err(err) => answer::error(&err),
     }
 }
@@ -209,13 +241,6 @@ fn found(value: Value) -> Response {
     answer::json(StatusCode::OK, &value)
 }
 
-fn reply(made: Result<Value, ApiError>) -> Response {
-    match made {
-        Ok(value) => found(value),
-        Err(err) => answer::error(&err),
-    }
-}
-
 fn flat(made: Result<Result<Value, ApiError>, ApiError>) -> Response {
-    reply(made.and_then(|made| made))
+    answer::reply(made.and_then(|made| made))
 }

@@ -1,20 +1,26 @@
 //! Docker as the core's container runtime: takes commands, never blocks, answers with events.
 
 use super::{
+    containers::Containers,
+    facts::Facts,
     failure::CallError,
+    given::GivenSettings,
+    images::{ImageSettings, ImageState, Images},
     ledger::Ledger,
-    operations,
-    pull::{PULLS_MAX, Pull},
-    supervise,
+    operations, supervise,
+    tally::Tally,
+    turns::Lane,
 };
+use crate::metadata::MetadataPaths;
 use bollard::{Docker as Client, errors::Error as DockerError};
 use holdfast_core::{
-    ids::{HostId, RuntimeId},
+    ids::{HostId, RuntimeId, TaskId},
     task::runtime::{RuntimeCommand, RuntimeEvent},
     time::Span,
 };
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     num::NonZero,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -24,15 +30,21 @@ use std::{
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::AbortHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
-/// Creating and starting are Docker's heavy work; more of it at once only makes each one slower.
-const STARTS_PER_CORE_MAX: usize = 2;
+/// Starting is Docker's heavy work, of which much is waiting for the kernel's lock on networks.
+const STARTS_PER_CORE_MAX: usize = 4;
+/// Were creations as many as starts, then of fifty tasks all would be created before one started.
+const CREATES_PER_CORE_MAX: usize = 1;
 /// Each is one socket. Far above what a host's tasks need: stopping must not queue.
 const STOPS_MAX: usize = 256;
 /// Creating and starting may take this much longer than other calls.
 pub(crate) const START_TIMEOUT_FACTOR: u32 = 2;
+
+const PASSING_WORDS: [&str; 2] = ["variant `initialized`", "variant `stopped`"];
+const PASSING_TRIES_MAX: u32 = 40;
+const PASSING_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Debug)]
 pub(crate) struct DockerConfig {
@@ -42,10 +54,36 @@ pub(crate) struct DockerConfig {
     pub(crate) host: HostId,
     /// Written on containers whose definition has no stop time-out, for who stops them by hand.
     pub(crate) stop_grace_default: Span,
+    /// How many processes and threads a task may have.
+    pub(crate) task_pids_limit: Option<u32>,
     /// How long one call may take; creating and starting may take twice as long.
     pub(crate) call_timeout: Duration,
-    /// Whether a missing image is pulled.
-    pub(crate) pull: bool,
+    pub(crate) log_driver: LogDriver,
+    pub(crate) images: ImageSettings,
+    pub(crate) given: GivenSettings,
+    /// How long a pull may say nothing.
+    pub(crate) progress_timeout: Duration,
+    /// Where it is noted which images were pulled.
+    pub(crate) state_dir: PathBuf,
+    /// Where containers may ask what they are.
+    pub(crate) metadata: Option<MetadataPaths>,
+}
+
+/// What is at the other end of the connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Engine {
+    /// What goes before a path, to name the version of the API that both sides speak.
+    pub(crate) api: String,
+    pub(crate) is_podman: bool,
+}
+
+/// What becomes of the logs of a container whose definition does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogDriver {
+    /// Docker's `local`, which throws away what is old.
+    Local,
+    /// What the engine is set to; by default that keeps everything for ever.
+    Engine,
 }
 
 /// Serves the core's runtime boundary with a Docker Engine. Dropping it ends the connection; calls
@@ -61,14 +99,18 @@ pub(crate) struct Docker {
 pub(crate) struct Shared {
     pub(crate) config: DockerConfig,
     pub(crate) list_wanted: Notify,
-    pub(crate) starts: Semaphore,
+    pub(crate) creates: Lane,
+    pub(crate) starts: Lane,
     pub(crate) stops: Semaphore,
-    pub(crate) pulls: Semaphore,
-    /// Pulls under way, by image: many tasks of one image are one pull.
-    pub(crate) pulling: Mutex<BTreeMap<String, Arc<Pull>>>,
+    pub(crate) images: ImageState,
     /// The last container that died, and when we heard of it.
     pub(crate) died: Mutex<Option<(RuntimeId, Instant)>>,
+    /// Tasks of which containers are being made.
+    pub(crate) making: Tally<TaskId>,
+    /// Where containers are reached that are checked from outside.
+    pub(crate) addresses: Mutex<BTreeMap<RuntimeId, IpAddr>>,
     client: Mutex<Option<Client>>,
+    engine: Mutex<Engine>,
     ledger: Mutex<Ledger>,
     events: mpsc::Sender<RuntimeEvent>,
 }
@@ -76,21 +118,25 @@ pub(crate) struct Shared {
 impl Docker {
     /// Must be called within a tokio runtime (a current-thread one will do).
     pub(crate) fn start(config: DockerConfig, events: mpsc::Sender<RuntimeEvent>) -> Self {
-        let cores = available_parallelism().map_or(1, NonZero::get);
-        let shared = Arc::new(Shared {
-            config,
-            list_wanted: Notify::new(),
-            starts: Semaphore::new(cores * STARTS_PER_CORE_MAX),
-            stops: Semaphore::new(STOPS_MAX),
-            pulls: Semaphore::new(PULLS_MAX),
-            pulling: Mutex::default(),
-            died: Mutex::default(),
-            client: Mutex::default(),
-            ledger: Mutex::default(),
-            events,
-        });
+        let shared = Arc::new(Shared::new(config, events));
         let supervisor = tokio::spawn(supervise::supervise(Arc::clone(&shared))).abort_handle();
         Self { shared, supervisor }
+    }
+
+    /// For whoever asks about images.
+    pub(crate) fn images(&self) -> Images {
+        Images(Arc::clone(&self.shared))
+    }
+
+    /// For whoever asks something of a single container.
+    pub(crate) fn containers(&self) -> Containers {
+        Containers(Arc::clone(&self.shared))
+    }
+
+    /// For whoever tells containers what they are: where they ask, and what Docker knows of them.
+    pub(crate) fn metadata(&self) -> Option<(MetadataPaths, Facts)> {
+        let paths = self.shared.config.metadata.clone()?;
+        Some((paths, Facts::new(Arc::clone(&self.shared))))
     }
 
     /// Begins to carry out a command; the answer comes as an event. Never blocks. The commands of
@@ -113,12 +159,41 @@ impl Drop for Docker {
 }
 
 impl Shared {
+    pub(crate) fn new(config: DockerConfig, events: mpsc::Sender<RuntimeEvent>) -> Self {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        Self {
+            images: ImageState::open(&config.state_dir, &config.images),
+            config,
+            list_wanted: Notify::new(),
+            creates: Lane::new(cores * CREATES_PER_CORE_MAX),
+            starts: Lane::new(cores * STARTS_PER_CORE_MAX),
+            stops: Semaphore::new(STOPS_MAX),
+            died: Mutex::default(),
+            making: Tally::default(),
+            addresses: Mutex::default(),
+            client: Mutex::default(),
+            engine: Mutex::default(),
+            ledger: Mutex::default(),
+            events,
+        }
+    }
+
     pub(crate) fn client(&self) -> Result<Client, CallError> {
         lock(&self.client).clone().ok_or(CallError::Unavailable)
     }
 
     pub(crate) fn set_client(&self, client: Option<Client>) {
         *lock(&self.client) = client;
+    }
+
+    /// Absent while there is no connection.
+    pub(crate) fn engine(&self) -> Option<Engine> {
+        lock(&self.client).as_ref()?;
+        Some(lock(&self.engine).clone())
+    }
+
+    pub(crate) fn set_engine(&self, engine: Engine) {
+        *lock(&self.engine) = engine;
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -132,13 +207,45 @@ impl Shared {
     /// Notes in the ledger and tells the core in one step, so that the ledger's order is the
     /// core's order: a full comparison told in between would be stale.
     pub(crate) async fn tell(&self, event: impl FnOnce(&mut Ledger) -> RuntimeEvent) {
+        self.tell_if(|ledger| Some(event(ledger))).await;
+    }
+
+    /// As [`Self::tell`], where the ledger may show that there is nothing to be told.
+    pub(crate) async fn tell_if(&self, event: impl FnOnce(&mut Ledger) -> Option<RuntimeEvent>) {
         // Without a receiver the agent is on its way out, and nobody is left to be told.
         let Ok(permit) = self.events.reserve().await else {
             return;
         };
         let mut ledger = self.ledger();
-        permit.send(event(&mut ledger));
+        if let Some(event) = event(&mut ledger) {
+            permit.send(event);
+        }
     }
+}
+
+/// As [`bounded`], of a question about containers. Podman calls one `initialized` before it starts
+/// and `stopped` while it clears up after its end, for some 100 ms. Our client library knows none
+/// of these words and cannot read such an answer at all, so it asks again.
+pub(crate) async fn asked<T, F>(limit: Duration, ask: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, DockerError>>,
+{
+    let passes = |err: &DockerError| match err {
+        DockerError::JsonDataError { message, .. } => {
+            PASSING_WORDS.iter().any(|word| message.contains(word))
+        }
+        _ => false,
+    };
+    let settled = async {
+        for _ in 0..PASSING_TRIES_MAX {
+            match ask().await {
+                Err(err) if passes(&err) => sleep(PASSING_PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+        ask().await
+    };
+    bounded(limit, settled).await
 }
 
 /// Awaits one call to Docker, but not for ever: a hung Docker must not hold its caller.

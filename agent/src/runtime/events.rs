@@ -6,13 +6,19 @@ use super::{
     labels::ours,
     ledger::Ledger,
     list::filters,
-    timestamp,
+    operations, timestamp,
 };
-use bollard::{Docker as Client, models::EventMessage, query_parameters::EventsOptions};
+use bollard::{
+    Docker as Client, errors::Error as DockerError, models::EventMessage,
+    query_parameters::EventsOptions,
+};
 use futures_util::StreamExt;
 use holdfast_core::{
     ids::RuntimeId,
-    task::runtime::{Exit, Labels, RuntimeEvent},
+    task::{
+        runtime::{Exit, Labels, RuntimeEvent},
+        status::Health,
+    },
     time::Wall,
 };
 use std::{collections::HashMap, time::Instant};
@@ -55,7 +61,11 @@ pub(crate) async fn follow(shared: &Shared, client: &Client, cursor: &mut Cursor
         until: None,
         filters: Some(HashMap::from([
             ("type".to_owned(), list(&["container"])),
-            ("event".to_owned(), list(&["die", "oom", "destroy"])),
+            // Podman selects by its own words, whatever it then tells.
+            (
+                "event".to_owned(),
+                list(&["die", "died", "oom", "destroy", "remove", "health_status"]),
+            ),
             ("label".to_owned(), filters(shared)),
         ])),
     };
@@ -67,6 +77,14 @@ pub(crate) async fn follow(shared: &Shared, client: &Client, cursor: &mut Cursor
                 on_message(shared, message).await;
             }
             Some(Err(err)) => {
+                // Each next stream would tell it anew. What it said, and what came since, is found
+                // by the comparison with which a connection begins.
+                if matches!(
+                    err,
+                    DockerError::JsonDataError { .. } | DockerError::JsonSerdeError { .. }
+                ) {
+                    *cursor = Cursor::now();
+                }
                 let reason = CallError::Docker(err).text();
                 return format!("Docker's event stream broke: {reason}");
             }
@@ -102,7 +120,7 @@ async fn on_message(shared: &Shared, message: EventMessage) {
     };
     match message.action.as_deref() {
         Some("oom") => on_out_of_memory(shared, runtime_id, labels).await,
-        Some("die") => {
+        Some("die" | "died") => {
             let code = attributes
                 .get("exitCode")
                 .and_then(|code| code.parse().ok());
@@ -112,12 +130,26 @@ async fn on_message(shared: &Shared, message: EventMessage) {
             let at = nanos.map_or_else(timestamp::now, |nanos| Wall(nanos / NANOS_PER_MS));
             on_die(shared, runtime_id, labels, code, at).await;
         }
+        Some(action) if action.starts_with("health_status") => {
+            // Docker says it in the action, Podman in an attribute.
+            let said = action.strip_prefix("health_status: ");
+            let said = said.or_else(|| attributes.get("health_status").map(String::as_str));
+            let (health, detail) = match said {
+                Some("healthy") => (Health::Healthy, String::new()),
+                Some("unhealthy") => (
+                    Health::Unhealthy,
+                    operations::failed_check(shared, runtime_id).await,
+                ),
+                Some(_) | None => return,
+            };
+            on_health(shared, (runtime_id, labels), health, detail).await;
+        }
         // Half made, as on a full disk: the failure of the creation says why, and nothing is gone
         // that was there.
-        Some("destroy") if shared.ledger().status(runtime_id).is_none() => {
+        Some("destroy" | "remove") if shared.ledger().status(runtime_id).is_none() => {
             shared.ledger().on_gone(runtime_id);
         }
-        Some("destroy") => {
+        Some("destroy" | "remove") => {
             let Labels {
                 task, container, ..
             } = labels;
@@ -129,6 +161,27 @@ async fn on_message(shared: &Shared, message: EventMessage) {
         }
         _ => {}
     }
+}
+
+async fn on_health(
+    shared: &Shared,
+    (runtime_id, labels): (RuntimeId, Labels),
+    health: Health,
+    detail: String,
+) {
+    if !shared.ledger().on_health(runtime_id, health) {
+        return;
+    }
+    let Labels {
+        task, container, ..
+    } = labels;
+    let event = RuntimeEvent::Health {
+        task,
+        container,
+        health,
+        detail,
+    };
+    shared.tell(|_| event).await;
 }
 
 /// Docker tells of the killer before the death or, on a busy host, some 100 ms after it (and its
@@ -159,6 +212,8 @@ async fn on_die(
     at: Wall,
 ) {
     *lock(&shared.died) = Some((runtime_id, Instant::now()));
+    // It may be run again, with another one.
+    lock(&shared.addresses).remove(&runtime_id);
     let event = |ledger: &mut Ledger| {
         // A container of an earlier agent isn't known before the first comparison, which must
         // not take back what is told here.
@@ -169,15 +224,15 @@ async fn on_die(
             out_of_memory,
             at,
         };
-        ledger.on_exited(runtime_id, &exit);
+        let exit = ledger.on_exited(runtime_id, &exit)?;
         let Labels {
             task, container, ..
         } = labels;
-        RuntimeEvent::Exited {
+        Some(RuntimeEvent::Exited {
             task,
             container,
             exit,
-        }
+        })
     };
-    shared.tell(event).await;
+    shared.tell_if(event).await;
 }

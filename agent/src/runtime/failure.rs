@@ -12,6 +12,8 @@ use std::{error::Error, io, time::Duration};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Pull,
+    Volume,
+    Initialize,
     Create,
     Start,
     Inspect,
@@ -32,19 +34,35 @@ pub(crate) enum CallError {
 }
 
 /// Docker answers these with a server error, yet trying again changes nothing.
-const PERMANENT_TEXTS: [&str; 6] = [
+const PERMANENT_TEXTS: [&str; 7] = [
     "port is already allocated",
     "address already in use",
     "executable file not found",
     "no such file or directory",
     "permission denied",
     "not a directory",
+    "could not select device driver",
 ];
+
+/// What Docker's words leave open: what to do.
+const ADVICE: [(&str, &str); 4] = [
+    ("no space left on device", DISK_ADVICE),
+    ("port is already allocated", PORT_ADVICE),
+    ("address already in use", PORT_ADVICE),
+    ("could not select device driver", GPU_ADVICE),
+];
+const DISK_ADVICE: &str = "free some where Docker keeps its data (see `docker system df`)";
+const GPU_ADVICE: &str = "install NVIDIA's container toolkit on this host and restart Docker, or \
+                          set `gpus` of its agent to \"off\"";
+const PORT_ADVICE: &str =
+    "take another host port, or end what has it (see `docker ps` and `ss -lnp`)";
 
 impl Operation {
     const fn error_name(self) -> &'static str {
         match self {
             Self::Pull => "CannotPullContainerError",
+            Self::Volume => "CannotCreateVolumeError",
+            Self::Initialize => "ResourceInitializationError",
             Self::Create => "CannotCreateContainerError",
             Self::Start => "CannotStartContainerError",
             Self::Inspect => "CannotInspectContainerError",
@@ -56,6 +74,8 @@ impl Operation {
     const fn verb(self) -> &'static str {
         match self {
             Self::Pull => "pull the image",
+            Self::Volume => "make a volume",
+            Self::Initialize => "gather what the container is given",
             Self::Create => "create the container",
             Self::Start => "start the container",
             Self::Inspect => "inspect the container",
@@ -87,6 +107,9 @@ impl Operation {
 
     fn failure(self, kind: FailureKind, text: &str) -> RuntimeFailure {
         let mut reason = format!("{}: {}", self.error_name(), text.trim());
+        if let Some((_, advice)) = ADVICE.iter().find(|(words, _)| text.contains(words)) {
+            reason = format!("{reason}; {advice}");
+        }
         if reason.len() > REASON_BYTES_MAX {
             let whole = |end: &usize| reason.is_char_boundary(*end);
             let end = (0..=REASON_BYTES_MAX).rev().find(whole).unwrap_or(0);
@@ -212,6 +235,11 @@ mod tests {
             (
                 500,
                 "Bind for 0.0.0.0:80 failed: port is already allocated",
+                Permanent,
+            ),
+            (
+                500,
+                "could not select device driver \"nvidia\" with capabilities: [[gpu]]",
                 Permanent,
             ),
             (500, "containerd: deadline exceeded", Transient),

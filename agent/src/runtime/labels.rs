@@ -1,7 +1,10 @@
 //! Whose a container is: its labels, its name, and the judgement that it is ours.
 
 use super::docker::DockerConfig;
-use holdfast_core::task::runtime::{Labels, SlotLabel};
+use holdfast_core::{
+    ids::GpuId,
+    task::runtime::{Labels, SlotLabel},
+};
 use std::{collections::HashMap, str::FromStr};
 
 pub(crate) const CLUSTER: &str = "io.holdfast.cluster";
@@ -14,8 +17,10 @@ pub(crate) const GENERATION: &str = "io.holdfast.generation";
 pub(crate) const DEFINITION: &str = "io.holdfast.definition";
 pub(crate) const FAMILY: &str = "io.holdfast.family";
 pub(crate) const REVISION: &str = "io.holdfast.revision";
+pub(crate) const RENEWALS: &str = "io.holdfast.renewals";
 pub(crate) const CONTAINER: &str = "io.holdfast.container";
 pub(crate) const ESSENTIAL: &str = "io.holdfast.essential";
+pub(crate) const GPUS: &str = "io.holdfast.gpus";
 
 // Amazon ECS's own labels: log shippers and monitors read them.
 const ECS_CLUSTER: &str = "com.amazonaws.ecs.cluster";
@@ -49,6 +54,15 @@ pub(crate) fn container_name(labels: &Labels) -> String {
         ..
     } = labels;
     format!("holdfast-{family}-{revision}-{container}-{task}")
+}
+
+/// The name of another container of the same task.
+pub(crate) fn sibling_name(labels: &Labels, container: &str) -> String {
+    let container = container.to_owned();
+    container_name(&Labels {
+        container,
+        ..labels.clone()
+    })
 }
 
 /// The labels of a container of this agent; the reason where it is none.
@@ -94,8 +108,10 @@ pub(crate) fn labels_to_map(labels: &Labels) -> HashMap<String, String> {
         (DEFINITION, labels.definition.to_string()),
         (FAMILY, labels.family.clone()),
         (REVISION, labels.revision.to_string()),
+        (RENEWALS, labels.renewals.to_string()),
         (CONTAINER, labels.container.clone()),
         (ESSENTIAL, labels.essential.to_string()),
+        (GPUS, gpus_text(&labels.gpus)),
         (ECS_CLUSTER, labels.cluster.clone()),
         (ECS_CONTAINER, labels.container.clone()),
         (ECS_FAMILY, labels.family.clone()),
@@ -124,8 +140,30 @@ pub(crate) fn labels_from_map(map: &HashMap<String, String>) -> Result<Labels, N
         definition: read(map, DEFINITION)?,
         family: read(map, FAMILY)?,
         revision: read(map, REVISION)?,
+        renewals: read(map, RENEWALS)?,
         slot,
+        gpus: gpus_of(map)?,
     })
+}
+
+/// NVIDIA's ids have no commas.
+fn gpus_text(gpus: &[GpuId]) -> String {
+    let ids: Vec<&str> = gpus.iter().map(GpuId::as_str).collect();
+    ids.join(",")
+}
+
+fn gpus_of(map: &HashMap<String, String>) -> Result<Box<[GpuId]>, NotOurs> {
+    match map.get(GPUS).map(String::as_str) {
+        None | Some("") => Ok(Box::default()),
+        Some(text) => {
+            let ids = text.split(',').map(str::parse);
+            ids.collect::<Result<_, _>>()
+                .map_err(|_| NotOurs::Unreadable {
+                    key: GPUS,
+                    value: text.to_owned(),
+                })
+        }
+    }
 }
 
 fn read<T: FromStr>(map: &HashMap<String, String>, key: &'static str) -> Result<T, NotOurs> {
@@ -143,11 +181,18 @@ mod tests {
     use expect_test::expect;
     use std::collections::BTreeMap;
 
+    fn gpus() -> Box<[GpuId]> {
+        ["GPU-a", "1"]
+            .map(|id| id.parse().expect("it is an id"))
+            .into()
+    }
+
     #[test]
     fn labels_read_back_as_they_were_written() {
         let without_slot = labels();
         let with_slot = Labels {
             slot: Some(slot()),
+            gpus: gpus(),
             ..labels()
         };
         for labels in [without_slot, with_slot] {
@@ -159,6 +204,7 @@ mod tests {
     fn labels_are_what_other_tools_may_rely_on() {
         let labels = Labels {
             slot: Some(slot()),
+            gpus: gpus(),
             ..labels()
         };
         let map: BTreeMap<_, _> = labels_to_map(&labels).into_iter().collect();
@@ -178,7 +224,9 @@ mod tests {
             io.holdfast.essential=true
             io.holdfast.family=shop
             io.holdfast.generation=4
+            io.holdfast.gpus=GPU-a,1
             io.holdfast.host=00000007000000000000000000000000
+            io.holdfast.renewals=0
             io.holdfast.revision=3
             io.holdfast.service=00000007000000000000000000000005
             io.holdfast.service-name=front
@@ -197,7 +245,8 @@ mod tests {
         for (key, value) in &good {
             let mut map = good.clone();
             map.remove(key);
-            let optional = key == SERVICE || key.starts_with("com.amazonaws");
+            let optional =
+                [SERVICE, GPUS].contains(&key.as_str()) || key.starts_with("com.amazonaws");
             assert_eq!(labels_from_map(&map).is_ok(), optional, "without {key}");
             if value.parse::<u128>().is_ok() && !key.starts_with("com.amazonaws") {
                 map.insert(key.clone(), "x".to_owned());

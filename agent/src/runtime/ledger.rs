@@ -5,7 +5,10 @@
 
 use holdfast_core::{
     ids::{RuntimeId, TaskId},
-    task::runtime::{Exit, Labels, Observed, ObservedStatus, PortBinding},
+    task::{
+        runtime::{Exit, Labels, Observed, ObservedStatus, PortBinding},
+        status::Health,
+    },
     time::Wall,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,12 +38,46 @@ impl Ledger {
     }
 
     pub(crate) fn on_started(&mut self, runtime_id: RuntimeId, since: Wall, ports: &[PortBinding]) {
-        let ports = ports.to_vec();
-        self.advance(runtime_id, ObservedStatus::Running { since, ports });
+        let running = ObservedStatus::Running {
+            since,
+            ports: ports.to_vec(),
+            health: Health::Unknown,
+        };
+        self.advance(runtime_id, running);
     }
 
-    pub(crate) fn on_exited(&mut self, runtime_id: RuntimeId, exit: &Exit) {
+    /// Whether that is news: Docker says it once, but its stream may be told twice.
+    pub(crate) fn on_health(&mut self, runtime_id: RuntimeId, found: Health) -> bool {
+        let Some(known) = self.known.get_mut(&runtime_id) else {
+            return false;
+        };
+        let ObservedStatus::Running { health, .. } = &mut known.status else {
+            return false;
+        };
+        let is_news = *health != found;
+        *health = found;
+        known.changed = true;
+        is_news
+    }
+
+    /// Answers with the end as it is to be told: the same one has one moment, whoever tells of it.
+    /// `None`: it is that of an earlier run.
+    pub(crate) fn on_exited(&mut self, runtime_id: RuntimeId, exit: &Exit) -> Option<Exit> {
         self.advance(runtime_id, ObservedStatus::Exited(exit.clone()));
+        match self.status(runtime_id) {
+            Some(ObservedStatus::Exited(known)) => Some(known.clone()),
+            Some(ObservedStatus::Running { .. }) => None,
+            Some(ObservedStatus::Created) | None => Some(exit.clone()),
+        }
+    }
+
+    /// Nobody knows what has become of it: whoever is to touch it next is to look first.
+    pub(crate) fn forget(&mut self, runtime_id: RuntimeId) {
+        self.known.remove(&runtime_id);
+    }
+
+    pub(crate) fn has_task(&self, task: TaskId) -> bool {
+        self.known.values().any(|known| known.labels.task == task)
     }
 
     /// Answers with the container's exit, put right, if the container has exited already.
@@ -88,7 +125,7 @@ impl Ledger {
                 .filter(|was| was.changed)
                 .map(|was| &was.status);
             let status = match later {
-                Some(later) if rank(later) >= rank(&observed.status) => later.clone(),
+                Some(later) if !is_before(later, &observed.status) => later.clone(),
                 _ => observed.status,
             };
             let known = Known {
@@ -144,7 +181,9 @@ impl Ledger {
 
     fn advance(&mut self, runtime_id: RuntimeId, status: ObservedStatus) {
         if let Some(known) = self.known.get_mut(&runtime_id) {
-            if rank(&status) > rank(&known.status) {
+            if is_before(&known.status, &status) {
+                // The killer's word was about the run before.
+                known.out_of_memory &= !matches!(status, ObservedStatus::Running { .. });
                 known.status = status;
             }
             known.changed = true;
@@ -152,12 +191,16 @@ impl Ledger {
     }
 }
 
-/// Statuses only move forward: our containers run once.
-const fn rank(status: &ObservedStatus) -> u8 {
-    match status {
-        ObservedStatus::Created => 0,
-        ObservedStatus::Running { .. } => 1,
-        ObservedStatus::Exited(_) => 2,
+/// A container's statuses follow one another in time; one that is run again has several runs.
+fn is_before(one: &ObservedStatus, other: &ObservedStatus) -> bool {
+    use ObservedStatus::{Created, Exited, Running};
+    match (one, other) {
+        (_, Created) => false,
+        (Created, _) => true,
+        (Running { since: one, .. }, Running { since: other, .. }) => one < other,
+        (Running { since, .. }, Exited(exit)) => *since <= exit.at,
+        (Exited(exit), Running { since, .. }) => exit.at < *since,
+        (Exited(one), Exited(other)) => one.at < other.at,
     }
 }
 
@@ -202,6 +245,7 @@ mod tests {
                 ObservedStatus::Running {
                     since: Wall(1),
                     ports: vec![],
+                    health: Health::Unknown,
                 },
             ),
             observed(REMOVED, ObservedStatus::Created),
@@ -235,6 +279,30 @@ mod tests {
         assert_eq!(ledger.on_out_of_memory(ID, &labels()), Some(right.clone()));
         assert_eq!(ledger.status(ID), Some(&ObservedStatus::Exited(right)));
         assert_eq!(ledger.on_out_of_memory(ID, &labels()), None);
+    }
+
+    #[test]
+    fn an_end_is_that_of_the_run_before_it() {
+        let (mut ledger, run) = (Ledger::default(), |at| Exit {
+            code: Some(1),
+            out_of_memory: false,
+            at: Wall(at),
+        });
+        ledger.on_created(ID, &labels());
+        ledger.on_started(ID, Wall(10), &[]);
+        ledger.on_exited(ID, &run(20));
+        assert_eq!(ledger.status(ID), Some(&ObservedStatus::Exited(run(20))));
+        ledger.on_started(ID, Wall(30), &[]);
+        ledger.on_exited(ID, &run(20));
+        assert!(matches!(
+            ledger.status(ID),
+            Some(ObservedStatus::Running { .. })
+        ));
+        assert!(ledger.on_health(ID, Health::Healthy));
+        assert!(!ledger.on_health(ID, Health::Healthy));
+        ledger.on_exited(ID, &run(30));
+        assert!(!ledger.on_health(ID, Health::Healthy));
+        assert_eq!(ledger.status(ID), Some(&ObservedStatus::Exited(run(30))));
     }
 
     #[test]

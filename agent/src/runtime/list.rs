@@ -1,7 +1,7 @@
 //! The full comparison: every container of this agent, whatever its status.
 
 use super::{
-    docker::{Shared, bounded},
+    docker::{Shared, asked},
     failure::CallError,
     labels::{self, ours},
     observe, timestamp,
@@ -15,7 +15,10 @@ use futures_util::{StreamExt, stream};
 use holdfast_core::{
     ids::RuntimeId,
     spec::task_definition::Protocol,
-    task::runtime::{Exit, Observed, ObservedStatus, PortBinding},
+    task::{
+        runtime::{Exit, Observed, ObservedStatus, PortBinding},
+        status::Health,
+    },
     time::Wall,
 };
 use std::{collections::HashMap, time::Duration};
@@ -34,8 +37,10 @@ pub(crate) async fn list(shared: &Shared, client: &Client) -> Result<Vec<Observe
         filters: Some(HashMap::from([("label".to_owned(), filters(shared))])),
         ..ListContainersOptions::default()
     };
-    let call = client.list_containers(Some(options));
-    let summaries = bounded(shared.config.call_timeout, call).await?;
+    let list = || client.list_containers(Some(options.clone()));
+    let summaries = asked(shared.config.call_timeout, list).await?;
+    let in_use = summaries.iter().filter_map(|one| one.image_id.as_deref());
+    shared.images.notes.on_seen(in_use, timestamp::now());
     let observed: Vec<_> = stream::iter(summaries)
         .map(|summary| observe(shared, client, summary))
         .buffer_unordered(INSPECTIONS_MAX)
@@ -85,7 +90,21 @@ async fn observe(shared: &Shared, client: &Client, summary: ContainerSummary) ->
     let status = match (coarse(&summary), known) {
         (Coarse::Created, _) => ObservedStatus::Created,
         // Known with all that there is to know: nothing of it changes any more.
-        (Coarse::Running, Some(known @ ObservedStatus::Running { .. })) => known,
+        (
+            Coarse::Running,
+            Some(ObservedStatus::Running {
+                since,
+                ports,
+                health: known_health,
+            }),
+        ) => {
+            ObservedStatus::Running {
+                since,
+                ports,
+                // Podman's list does not say.
+                health: health(&summary).unwrap_or(known_health),
+            }
+        }
         (Coarse::Exited, Some(ObservedStatus::Exited(exit))) if exit.code.is_some() => {
             ObservedStatus::Exited(exit)
         }
@@ -100,9 +119,9 @@ async fn observe(shared: &Shared, client: &Client, summary: ContainerSummary) ->
 
 /// `None` where the container went away since it was listed.
 async fn inspect(client: &Client, id: &str, summary: &ContainerSummary) -> Option<ObservedStatus> {
-    let call = client.inspect_container(id, None::<InspectContainerOptions>);
+    let inspect = || client.inspect_container(id, None::<InspectContainerOptions>);
     let now = timestamp::now();
-    match bounded(INSPECTION_TIMEOUT, call).await {
+    match asked(INSPECTION_TIMEOUT, inspect).await {
         Ok(inspected) => Some(observe::status(&inspected, now)),
         Err(err) if err.is_not_found() => None,
         Err(err) => {
@@ -140,6 +159,7 @@ fn from_summary(summary: &ContainerSummary, now: Wall) -> ObservedStatus {
         Coarse::Running => ObservedStatus::Running {
             since: created(summary).unwrap_or(now),
             ports: ports(summary),
+            health: health(summary).unwrap_or_default(),
         },
         Coarse::Exited => ObservedStatus::Exited(Exit {
             code: summary.status.as_deref().and_then(exit_code),
@@ -152,6 +172,17 @@ fn from_summary(summary: &ContainerSummary, now: Wall) -> ObservedStatus {
 fn created(summary: &ContainerSummary) -> Option<Wall> {
     let seconds = u64::try_from(summary.created?).ok()?;
     Some(Wall(seconds.saturating_mul(1_000)))
+}
+
+/// From "Up 3 minutes (healthy)".
+fn health(summary: &ContainerSummary) -> Option<Health> {
+    let status = summary.status.as_deref().unwrap_or_default();
+    match status.split_once('(')?.1 {
+        "healthy)" => Some(Health::Healthy),
+        "unhealthy)" => Some(Health::Unhealthy),
+        "health: starting)" => Some(Health::Unknown),
+        _ => None,
+    }
 }
 
 /// From "Exited (137) 3 minutes ago".
@@ -167,15 +198,14 @@ fn ports(summary: &ContainerSummary) -> Vec<PortBinding> {
             PortSummaryTypeEnum::SCTP | PortSummaryTypeEnum::EMPTY => return None,
         };
         let host_port = port.public_port.filter(|port| *port != 0)?;
-        Some(PortBinding {
+        let bound = PortBinding {
             container_port: port.private_port,
             host_port,
             protocol,
-        })
+        };
+        Some((port.ip.as_deref(), bound))
     });
-    let mut ports = ports.collect();
-    observe::sort(&mut ports);
-    ports
+    observe::each_once(ports.collect())
 }
 
 #[cfg(test)]

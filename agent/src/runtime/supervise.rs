@@ -1,10 +1,11 @@
 //! The connection to Docker: made, watched, lost and made again, for as long as the agent lives.
 
 use super::{
-    docker::{DockerConfig, Shared, bounded},
+    cgroups,
+    docker::{DockerConfig, Engine, Shared, bounded},
     events::{self, Cursor},
     failure::CallError,
-    list,
+    given, gpus, images, list, volumes,
 };
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client, models::SystemVersion};
 use holdfast_core::task::runtime::RuntimeEvent;
@@ -43,10 +44,11 @@ pub(crate) async fn supervise(shared: Arc<Shared>) {
     let mut told: Option<String> = None;
     while !shared.is_abandoned() {
         let reason = match connect(&shared.config).await {
-            Ok((client, version)) => {
+            Ok((client, engine, version)) => {
                 info!(version, "Docker is available.");
                 told = None;
                 let since = Instant::now();
+                shared.set_engine(engine);
                 shared.set_client(Some(client.clone()));
                 shared.tell(|_| RuntimeEvent::Available { version }).await;
                 let reason = session(&shared, &client, &mut cursor).await;
@@ -69,8 +71,9 @@ pub(crate) async fn supervise(shared: Arc<Shared>) {
     }
 }
 
-/// A client that speaks a version which both sides know, and Docker's own version; or why not.
-async fn connect(config: &DockerConfig) -> Result<(Client, String), String> {
+/// A client that speaks a version which both sides know, what it speaks to, and Docker's own
+/// version; or why not.
+async fn connect(config: &DockerConfig) -> Result<(Client, Engine, String), String> {
     let socket = config.socket.display().to_string();
     let path = socket.strip_prefix("unix://").unwrap_or(&socket);
     let cannot = |err: CallError| format!("cannot reach Docker at {path}: {}", err.text());
@@ -80,8 +83,12 @@ async fn connect(config: &DockerConfig) -> Result<(Client, String), String> {
         .await
         .map_err(cannot)?;
     let api = negotiate(&version)?;
-    let client = client.with_request_modifier(move |request| pin_version(request, api));
-    Ok((client, version.version.unwrap_or_default()))
+    let client = client.with_request_modifier(move |request| amend(request, api));
+    let engine = Engine {
+        api: api.prefix(),
+        is_podman: gpus::is_podman(&version),
+    };
+    Ok((client, engine, version.version.unwrap_or_default()))
 }
 
 fn negotiate(version: &SystemVersion) -> Result<ApiVersion, String> {
@@ -110,14 +117,19 @@ fn negotiate(version: &SystemVersion) -> Result<ApiVersion, String> {
 }
 
 impl ApiVersion {
+    fn prefix(self) -> String {
+        format!("/v{}.{}", self.0, self.1)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.split_once('.')?;
         Some(Self(major.parse().ok()?, minor.parse().ok()?))
     }
 }
 
-/// Bollard asks without a version, and would get whatever a newer Docker makes of the question.
-fn pin_version(request: BollardRequest, api: ApiVersion) -> BollardRequest {
+/// Bollard asks without a version, and would get whatever a newer Docker makes of the question; and
+/// it writes credentials in a way that Docker cannot read in full.
+fn amend(request: BollardRequest, api: ApiVersion) -> BollardRequest {
     let (mut parts, body) = request.into_parts();
     if let (Some(scheme), Some(authority), Some(path)) = (
         parts.uri.scheme_str(),
@@ -127,10 +139,11 @@ fn pin_version(request: BollardRequest, api: ApiVersion) -> BollardRequest {
         let pinned = hyper::Uri::builder()
             .scheme(scheme)
             .authority(authority.as_str())
-            .path_and_query(format!("/v{}.{}{path}", api.0, api.1))
+            .path_and_query(format!("{}{path}", api.prefix()))
             .build();
         parts.uri = pinned.unwrap_or(parts.uri);
     }
+    images::mend_header(&mut parts.headers);
     BollardRequest::from_parts(parts, body)
 }
 
@@ -140,6 +153,7 @@ async fn session(shared: &Shared, client: &Client, cursor: &mut Cursor) -> Strin
         reason = events::follow(shared, client, cursor) => reason,
         reason = watch(client) => reason,
         reason = keep_comparing(shared, client) => reason,
+        reason = images::keep_clean(shared, client) => reason,
     }
 }
 
@@ -172,6 +186,7 @@ async fn keep_comparing(shared: &Shared, client: &Client) -> String {
                 shared
                     .tell(|ledger| RuntimeEvent::Listed(ledger.end_comparison(found)))
                     .await;
+                sweep(shared).await;
             }
             Err(err) => {
                 let reason = err.text();
@@ -184,6 +199,16 @@ async fn keep_comparing(shared: &Shared, client: &Client) -> String {
             return "the agent is stopping".to_owned();
         }
     }
+}
+
+/// What was made for tasks of which nothing is left goes, too.
+async fn sweep(shared: &Shared) {
+    if let Err(err) = volumes::sweep(shared).await {
+        let reason = err.text();
+        debug!(reason, "Cannot look for volumes that nobody has any more.");
+    }
+    given::sweep(shared, |task| volumes::is_here(shared, task));
+    cgroups::sweep(shared.config.host, |task| volumes::is_here(shared, task));
 }
 
 #[cfg(test)]

@@ -1,27 +1,47 @@
-//! The runtime's tests: what they share. `contract` and `real` need a Docker Engine,
-//! `fake` brings its own.
+//! The runtime's tests: what they share. Most of them need a Docker Engine, `fake` brings its own.
 
 pub(crate) mod asked;
 mod contract;
+mod events;
 mod fake;
+mod garbled;
+mod given;
+mod hangs;
+mod images;
+mod others;
+mod pause;
+mod proxy;
 mod real;
+mod registry;
+mod replies;
+mod story;
+mod together;
 
-use super::{Docker, DockerConfig};
-use bollard::Docker as Client;
+use super::{
+    Docker, DockerConfig, GivenSettings, LogDriver,
+    images::{CleanUp, ImageSettings, PROGRESS_TIMEOUT, PullBehavior, WhenCleaned},
+};
+use crate::vault::Vault;
+pub(crate) use bollard::Docker as Client;
+use bollard::{
+    models::ContainerCreateBody,
+    query_parameters::{LogsOptionsBuilder, RemoveContainerOptionsBuilder},
+};
+use futures_util::StreamExt as _;
 use holdfast_core::{
     ids::{Digest, HostId, ServiceId, TaskId},
-    spec::task_definition::{Container, NetworkMode},
-    task::runtime::{CreateContainer, Labels, RuntimeEvent, SlotLabel},
+    spec::task_definition::Container,
+    task::runtime::{CreateContainer, Labels, RuntimeEvent, Shared, SlotLabel},
     time::Span,
 };
-use std::{env, path::PathBuf, time::Duration};
-use tokio::{sync::mpsc, time::timeout};
+use std::{env, path::PathBuf, thread, time::Duration};
+use tokio::{runtime, sync::mpsc, time::timeout};
 
 /// Far beyond what a loaded machine needs; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The image that the tests on a real Docker run, made by `tests/e2e/make-image.sh`.
-fn docker_image() -> Option<String> {
+pub(crate) fn docker_image() -> Option<String> {
     let image = env::var("HOLDFAST_TEST_DOCKER_IMAGE").ok();
     if image.is_none() {
         eprintln!("SKIPPED: set HOLDFAST_TEST_DOCKER_IMAGE to the image of tests/e2e/workload");
@@ -36,10 +56,68 @@ fn docker_socket() -> PathBuf {
 }
 
 /// Docker's own client: the hand from outside.
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     let socket = docker_socket().display().to_string();
     Client::connect_with_unix(&socket, 60, bollard::API_DEFAULT_VERSION)
         .expect("Docker's socket is there")
+}
+
+/// Waits for its first words: before them it is deaf to signals, as any first process is, and
+/// serves nobody.
+pub(crate) async fn first_words(client: &Client, container: &str) {
+    let options = LogsOptionsBuilder::new().follow(true).stdout(true).build();
+    let mut logs = client.logs(container, Some(options));
+    let first = timeout(PATIENCE, logs.next()).await;
+    let first = first.expect("it says something").expect("it runs");
+    first.expect("Docker keeps its words");
+}
+
+/// One of the test image that is nobody's; its id.
+pub(crate) async fn start_container(
+    client: &Client,
+    image: &str,
+    words: &str,
+    terminal: bool,
+) -> String {
+    let body = ContainerCreateBody {
+        image: Some(image.to_owned()),
+        cmd: Some(words.split_whitespace().map(str::to_owned).collect()),
+        tty: Some(terminal),
+        ..ContainerCreateBody::default()
+    };
+    let made = client.create_container(None, body).await;
+    let id = made.expect("Docker makes a container").id;
+    client.start_container(&id, None).await.expect("it starts");
+    id
+}
+
+pub(crate) async fn kill(client: &Client, container: &str) {
+    let killed = client.kill_container(container, None).await;
+    killed.expect("it runs");
+}
+
+/// Removes them by id, whatever they do.
+pub(crate) async fn remove(client: &Client, containers: Vec<String>) {
+    for id in containers {
+        let force = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        if let Err(err) = client.remove_container(&id, Some(force)).await {
+            eprintln!("cannot clean up {id}: {err}");
+        }
+    }
+}
+
+/// For a `drop`, which cannot await anything: does it on a thread of its own, and waits for that.
+pub(crate) fn clean_up(what: &str, work: impl Future<Output = ()> + Send + 'static) {
+    let cleaner = thread::spawn(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime starts").block_on(work);
+    });
+    if cleaner.join().is_err() {
+        eprintln!("cannot clean up {what}");
+    }
 }
 
 pub(crate) fn config() -> DockerConfig {
@@ -48,8 +126,33 @@ pub(crate) fn config() -> DockerConfig {
         cluster: "test".to_owned(),
         host: HostId(7 << 96),
         stop_grace_default: Span::from_secs(30),
+        task_pids_limit: None,
         call_timeout: Duration::from_secs(60),
-        pull: false,
+        log_driver: LogDriver::Local,
+        images: ImageSettings {
+            behavior: PullBehavior::Never,
+            auth_file: None,
+            clean_up: CleanUp {
+                when: WhenCleaned::Never,
+                interval: Duration::from_secs(1_800),
+                age_min: Duration::from_secs(3_600),
+                deleted_max: 5,
+                disk_percent_max: 85,
+                containerd_root: "/var/lib/containerd".into(),
+                excluded: vec![],
+            },
+        },
+        given: GivenSettings {
+            vault: Vault::new("test", None),
+            environment_files: "/nonexistent/env".into(),
+            secret_files: "/nonexistent/secrets".into(),
+            secret_commands: None,
+            secret_mounts: "/dev/shm/holdfast-tests".into(),
+        },
+        progress_timeout: PROGRESS_TIMEOUT,
+        // Only who pulls writes there.
+        state_dir: env::temp_dir(),
+        metadata: None,
     }
 }
 
@@ -63,7 +166,9 @@ pub(crate) fn labels() -> Labels {
         definition: Digest([9; 32]),
         family: "shop".to_owned(),
         revision: 3,
+        renewals: 0,
         slot: None,
+        gpus: Box::default(),
     }
 }
 
@@ -85,12 +190,14 @@ pub(crate) fn create(image: &str) -> CreateContainer {
             essential: true,
             ..Container::default()
         },
-        network: NetworkMode::Bridge,
+        shared: Shared::default(),
         volumes: vec![],
+        gpus: Box::default(),
+        given: vec![],
     }
 }
 
-async fn connect(config: &DockerConfig) -> (Docker, mpsc::Receiver<RuntimeEvent>) {
+pub(crate) async fn connect(config: &DockerConfig) -> (Docker, mpsc::Receiver<RuntimeEvent>) {
     let (sender, mut events) = mpsc::channel(64);
     let docker = Docker::start(config.clone(), sender);
     let available = |event| match event {
@@ -99,6 +206,14 @@ async fn connect(config: &DockerConfig) -> (Docker, mpsc::Receiver<RuntimeEvent>
     };
     until(&mut events, "Available", available).await;
     (docker, events)
+}
+
+async fn unavailable(events: &mut mpsc::Receiver<RuntimeEvent>) -> String {
+    let unavailable = |event| match event {
+        RuntimeEvent::Unavailable { reason } => Ok(reason),
+        other => Err(other),
+    };
+    until(events, "Unavailable", unavailable).await
 }
 
 async fn until<T>(

@@ -89,6 +89,57 @@ pub fn create_service_of(host: &Host, definition: &Value, name: &str, count: u32
         .expect("it is a good service");
 }
 
+/// Registers this definition as a further revision, and has the service move to it.
+#[track_caller]
+pub fn update_service(host: &Host, definition: &Value, name: &str) {
+    host.ecs("RegisterTaskDefinition", definition)
+        .expect("it is a good definition");
+    let change = json!({"service": name, "taskDefinition": definition["family"]});
+    host.ecs("UpdateService", &change)
+        .expect("the service is there");
+}
+
+/// Waits until `service why` says this of it.
+#[track_caller]
+pub fn await_why(host: &Host, service: &str, says: &str) {
+    until(&format!("{service} says why"), PATIENCE, || {
+        let why = host.cli_ok(&["service", "why", service]);
+        match why.contains(says) {
+            true => Ok(()),
+            false => Err(why),
+        }
+    });
+}
+
+#[track_caller]
+pub fn delete_service(host: &Host, name: &str) {
+    host.ecs("DeleteService", &json!({"service": name, "force": true}))
+        .expect("the service is there");
+}
+
+/// As ECS describes the tasks of a family that are to be RUNNING, or STOPPED.
+#[track_caller]
+pub fn tasks_of(host: &Host, family: &str, desired: &str) -> Vec<Value> {
+    let wanted = json!({"family": family, "desiredStatus": desired});
+    let listed = host.ecs("ListTasks", &wanted);
+    let tasks = listed.expect("any agent may be asked")["taskArns"].clone();
+    if tasks.as_array().is_none_or(Vec::is_empty) {
+        return Vec::new();
+    }
+    let told = host.ecs("DescribeTasks", &json!({"tasks": tasks}));
+    let told = told.expect("they were listed")["tasks"].clone();
+    told.as_array().cloned().unwrap_or_default()
+}
+
+/// Its container of that name.
+pub fn container_of<'a>(task: &'a Value, name: &str) -> &'a Value {
+    let containers = task["containers"].as_array().map_or(&[][..], Vec::as_slice);
+    let found = containers
+        .iter()
+        .find(|container| container["name"] == name);
+    found.unwrap_or(&Value::Null)
+}
+
 #[track_caller]
 pub fn scale(host: &Host, name: &str, count: u32) {
     let change = json!({"service": name, "desiredCount": count});

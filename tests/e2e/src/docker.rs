@@ -41,6 +41,13 @@ pub struct Container {
     pub slot: Option<u32>,
 }
 
+/// One volume that an agent made for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    pub name: String,
+    pub cluster: String,
+}
+
 /// One event of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -115,6 +122,44 @@ impl Engine {
         }
     }
 
+    /// One that is like no other and runs as `base` does, under this name; its id.
+    pub fn vary_image(&self, base: &str, name: &str) -> String {
+        let (repository, tag) = name.rsplit_once(':').expect("it has a tag");
+        let nonce = format!("NONCE={}", wall_nanos());
+        let container = self.create(&json!({"Image": base, "Env": [nonce]}));
+        let path = format!("/commit?container={container}&repo={repository}&tag={tag}");
+        let made = self.call("POST", &path, &Value::Null);
+        self.remove(&[container]);
+        assert!(made.status == 201, "{path}: {}", made.text());
+        let id = made.json()["Id"].as_str().map(str::to_owned);
+        id.expect("an image has an id")
+    }
+
+    pub fn push(&self, name: &str) {
+        let (repository, tag) = name.rsplit_once(':').expect("it has a tag");
+        let path = format!("/images/{repository}/push?tag={tag}");
+        let request = Request {
+            method: "POST",
+            path: &path,
+            // No credentials, which are "{}" in base64.
+            headers: &[("x-registry-auth", "e30=")],
+            body: &[],
+        };
+        let answer = self.server.call(&request);
+        let answer = answer.unwrap_or_else(|err| panic!("{path}: {err}"));
+        // What goes wrong on the way is told in the body.
+        let text = answer.text();
+        let fine = answer.status == 200 && !text.contains("errorDetail");
+        assert!(fine, "{path}: {} {text}", answer.status);
+    }
+
+    /// One that is gone already is fine.
+    pub fn remove_image(&self, id: &str) {
+        let answer = self.call("DELETE", &format!("/images/{id}?force=1"), &Value::Null);
+        let fine = matches!(answer.status, 200 | 404);
+        assert!(fine, "remove the image {id}: {}", answer.text());
+    }
+
     pub fn version(&self) -> String {
         let version = self.get("/version");
         version["Version"].as_str().unwrap_or("unknown").to_owned()
@@ -132,8 +177,7 @@ impl Engine {
         label: &str,
         within: Duration,
     ) -> Result<Vec<Container>, String> {
-        let filters = query_escaped(&json!({"label": [label]}).to_string());
-        let path = format!("/containers/json?all=1&filters={filters}");
+        let path = format!("/containers/json?all=1&filters={}", labelled(label));
         let listed = self.get_within(&path, within)?.json();
         let listed = listed
             .as_array()
@@ -167,6 +211,11 @@ impl Engine {
 
     pub fn inspect(&self, id: &str) -> Value {
         self.get(&format!("/containers/{id}/json"))
+    }
+
+    /// What the engine says of an image.
+    pub fn image(&self, id: &str) -> Value {
+        self.get(&format!("/images/{id}/json"))
     }
 
     pub fn started_at(&self, id: &str) -> String {
@@ -209,6 +258,42 @@ impl Engine {
                 });
             }
         });
+    }
+
+    /// Has the container's first process get a signal, as in `SIGSTOP`.
+    pub fn signal(&self, id: &str, signal: &str) {
+        let path = format!("/containers/{id}/kill?signal={signal}");
+        let answer = self.call("POST", &path, &Value::Null);
+        assert!(answer.status == 204, "{signal} {id}: {}", answer.text());
+    }
+
+    /// All volumes with this label.
+    pub fn volumes(&self, label: &str) -> Vec<Volume> {
+        let listed = self.get(&format!("/volumes?filters={}", labelled(label)));
+        let listed = listed["Volumes"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let volume = |listed: &Value| Volume {
+            name: text(&listed["Name"]),
+            cluster: text(&listed["Labels"][CLUSTER_LABEL]),
+        };
+        listed.iter().map(volume).collect()
+    }
+
+    /// What is gone already is fine.
+    pub fn remove_volumes(&self, volumes: impl IntoIterator<Item = Volume>) {
+        for Volume { name, .. } in volumes {
+            let answer = self.call("DELETE", &format!("/volumes/{name}"), &Value::Null);
+            let fine = matches!(answer.status, 204 | 404);
+            assert!(fine, "remove the volume {name}: {}", answer.text());
+        }
+    }
+
+    /// The ids of the images with this label.
+    pub fn images(&self, label: &str) -> Vec<String> {
+        let listed = self.get(&format!("/images/json?filters={}", labelled(label)));
+        let listed = listed.as_array().cloned().unwrap_or_default();
+        let ids = listed.iter().filter_map(|image| image["Id"].as_str());
+        ids.map(str::to_owned).collect()
     }
 
     /// Of the containers with this label.
@@ -349,6 +434,10 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.connection.shut_down();
     }
+}
+
+fn labelled(label: &str) -> String {
+    query_escaped(&json!({"label": [label]}).to_string())
 }
 
 fn container(listed: &Value) -> Container {

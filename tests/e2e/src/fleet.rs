@@ -93,6 +93,8 @@ impl Fleet {
             &self.place.dir.join("key").display().to_string(),
         );
         host.set("docker-socket", &self.engine.socket);
+        // Hosts that share an engine, and so its ports, must not choose the same ones.
+        host.set("dynamic-ports", "docker");
         // Two seeds, so that one of them may be the one that is lost.
         let seeds: Vec<_> = self
             .hosts
@@ -240,5 +242,7 @@ impl Drop for Fleet {
             .map(|container| container.id)
             .collect();
         self.engine.remove(&left);
+        let volumes = self.engine.volumes(&self.label());
+        self.engine.remove_volumes(volumes);
     }
 }

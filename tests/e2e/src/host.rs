@@ -96,7 +96,11 @@ impl Host {
         host.set("state-dir", &state.display().to_string());
         host.set("api-socket", &host.socket().display().to_string());
         host.set("introspection", "off");
+        host.set("dns", "off");
+        // Agents that share a machine would share its address.
+        host.set("metadata", "off");
         host.set("log-format", "text");
+        host.set("secret-mounts", "/dev/shm/holdfast-e2e");
         // What the machine has does not matter: the tests say what there is.
         host.set("cpu", "4096");
         host.set("memory-mib", "1024");
@@ -313,13 +317,21 @@ impl Host {
 
     /// The command line as a person on this host would use it.
     pub fn cli(&self, arguments: &[&str]) -> Output {
+        let begun = self.cli_begun(arguments).wait_with_output();
+        begun.unwrap_or_else(|err| panic!("holdfast {arguments:?}: {err}"))
+    }
+
+    /// As `cli`, for a command that something happens to meanwhile.
+    pub fn cli_begun(&self, arguments: &[&str]) -> Child {
         let mut command = Command::new(program::holdfast());
         command
             .args(arguments)
             .env("HOLDFAST_SOCKET", self.socket())
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
-            .output()
+            .spawn()
             .unwrap_or_else(|err| panic!("{command:?}: {err}"))
     }
 

@@ -102,10 +102,12 @@ fn clear_dead_runs(engine: &Engine) {
             fs::remove_file(entry.path()).ok();
         }
     }
+    let is_left = |cluster: &str| cluster.starts_with(PREFIX) && dead(cluster);
     let left = engine.containers(CLUSTER_LABEL).into_iter();
-    let left =
-        left.filter(|container| container.cluster.starts_with(PREFIX) && dead(&container.cluster));
+    let left = left.filter(|container| is_left(&container.cluster));
     engine.remove(&left.map(|container| container.id).collect::<Vec<_>>());
+    let left = engine.volumes(CLUSTER_LABEL).into_iter();
+    engine.remove_volumes(left.filter(|volume| is_left(&volume.cluster)));
 }
 
 /// Of `e2e-<pid>-<number>` and of the copy of the program, `holdfast-<pid>`.

@@ -19,6 +19,7 @@ use holdfast_core::{
     effect::{Effect, Send},
     event::{Event as Told, Happening},
     ids::{HostId, KeyId, TaskId},
+    input::Input,
     limits,
     task::{
         runtime::{RuntimeCommand, RuntimeEvent},
@@ -93,7 +94,11 @@ impl Cluster {
             }
             Effect::Acquit(hashes) => self.hosts[place].journal.acquit(&hashes),
             Effect::Keys(orders) => self.change_keys(place, &orders),
+            Effect::Reseal(orders) => self.reseal(place, orders),
             Effect::Emit(told) => self.emit(place, told),
+            Effect::Retell(told) => self
+                .trace
+                .mix(self.now, place, 19 ^ (told.id.0 as u64) << 8),
             Effect::Left => {
                 self.trace.mix(self.now, place, 18);
                 self.go_away(place);
@@ -120,9 +125,8 @@ impl Cluster {
         keys.held.extend(orders.install.iter().map(|(key, _)| *key));
         keys.held.retain(|key| !orders.remove.contains(key));
         keys.in_use = orders.seal_with.or(keys.in_use);
-        let boot = host.boot;
-        let event = Event::Keys { host: place, boot };
-        self.queue.push(self.now + 2_000, event);
+        let (boot, report) = (host.boot, host.keys.clone());
+        self.answer_as_driver(place, boot, Input::Keys(report));
     }
 
     /// The kernel of a machine that has power answers, whatever its agent does, if the first
@@ -390,6 +394,7 @@ impl Cluster {
         }
         self.plant_command(place, &mut command);
         self.check_command(place, &command);
+        self.check_given(place, &command);
         if self.failure.is_some() {
             return;
         }
@@ -508,7 +513,11 @@ impl Cluster {
                 Key::ServiceRevision(*id),
             ],
             Outcome::StopOrdered(task) => vec![Key::StopOrder(*task)],
+            Outcome::ProtectionOrdered { tasks, .. } => {
+                tasks.iter().map(|task| Key::Protection(*task)).collect()
+            }
             Outcome::Directed(hosts) => hosts.iter().map(|host| Key::Directive(*host)).collect(),
+            Outcome::ValueSet { name, .. } | Outcome::ValueRemoved(name) => vec![name.key()],
             Outcome::Forgotten(host) => vec![Key::Host(*host), Key::Directive(*host)],
             #[allow(unreachable_patterns, reason = "outcomes that are yet to come")]
             _ => return true,
@@ -527,10 +536,12 @@ impl Cluster {
 
 fn subject(chore: &Chore) -> Option<TaskId> {
     match chore {
-        Chore::Exit { key, .. } => Some(key.task),
+        Chore::Exit { key, .. } | Chore::Done { key, .. } => Some(key.task),
         Chore::Command(RuntimeCommand::Create(make)) => Some(make.labels.task),
         Chore::Command(
             RuntimeCommand::Start { task, .. }
+            | RuntimeCommand::Check { task, .. }
+            | RuntimeCommand::ReadLog { task, .. }
             | RuntimeCommand::Stop { task, .. }
             | RuntimeCommand::Remove { task, .. },
         ) => Some(*task),
@@ -566,6 +577,8 @@ fn command_word(command: &RuntimeCommand) -> u64 {
         RuntimeCommand::Stop { task, .. } => 3 ^ task.word(),
         RuntimeCommand::Remove { task, .. } => 4 ^ task.word(),
         RuntimeCommand::List => 5,
+        RuntimeCommand::ReadLog { task, .. } => 8 ^ task.word(),
+        RuntimeCommand::Check { task, .. } => 7 ^ task.word(),
         #[allow(unreachable_patterns, reason = "commands that are yet to come")]
         _ => 6,
     }

@@ -1,11 +1,12 @@
 //! What must always hold of one agent: statuses, events, wakes; and who runs what in truth.
 
-use crate::{disk::Disk, host::Host, majority::Calm};
+use crate::{disk::Disk, host::Host, majority::Calm, values::Words};
 use holdfast_core::{
     cluster::{
         body::{Body, Key, TaskReport},
         record::Record,
     },
+    command::{Outcome, Refusal},
     event::{Event, Happening, TaskChange},
     ids::{Generation, HostId, ServiceId, SlotIndex, TaskId},
     task::{runtime::RuntimeEvent, status::TaskStatus},
@@ -24,6 +25,9 @@ pub struct Checks {
     pub calm: Calm,
     pub wanted: BTreeMap<ServiceId, Wanted>,
     pub asked: BTreeMap<u64, Asked>,
+    pub words: Words,
+    /// Until when tasks are not to be stopped, as was answered.
+    pub protected: BTreeMap<TaskId, u64>,
 }
 
 /// What is known of one host from what it recorded and emitted.
@@ -68,7 +72,7 @@ pub struct Asked {
     pub desired: Option<u32>,
     /// Microseconds within which it is to be answered.
     pub within: u64,
-    pub answered: bool,
+    pub answer: Option<Result<Outcome, Refusal>>,
 }
 
 /// The host that a check is about.
@@ -98,6 +102,8 @@ impl Checks {
             calm: Calm::default(),
             wanted: BTreeMap::new(),
             asked: BTreeMap::new(),
+            words: Words::default(),
+            protected: BTreeMap::new(),
         }
     }
 
@@ -122,7 +128,7 @@ impl Checks {
         self.ledgers[place].events_lost = true;
         // Whoever asked the agent that ended will not be answered.
         self.asked
-            .retain(|_, asked| asked.place != place || asked.answered);
+            .retain(|_, asked| asked.place != place || asked.answer.is_some());
     }
 
     pub fn on_replaced(&mut self, place: usize) {
@@ -206,6 +212,15 @@ impl Checks {
     }
 
     /// The task was RUNNING and was not told to stop since.
+    /// Which slot the task serves there, while it runs.
+    pub fn slot_of(&self, place: usize, task: TaskId) -> Option<(ServiceId, SlotIndex)> {
+        let is_it =
+            |copy: &Copy| (copy.place, copy.task) == (place, task) && copy.down_at.is_none();
+        let mut slots = self.copies.iter();
+        let (slot, _) = slots.find(|(_, copies)| copies.iter().any(is_it))?;
+        Some(*slot)
+    }
+
     pub fn is_serving(&self, place: usize, task: TaskId) -> bool {
         let ledger = &self.ledgers[place];
         ledger.reached.contains(&task) && !ledger.told_to_stop.contains(&task)
@@ -261,7 +276,27 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::disk::Disk;
-    use holdfast_core::time::Wall;
+    use holdfast_core::{
+        cluster::{
+            body::{Body, Key, ServiceRevision, TaskReport},
+            record::{Record, Version},
+        },
+        event::{EventId, Said},
+        ids::Digest,
+        time::Wall,
+    };
+
+    fn said(task: TaskId) -> Said {
+        let revision = ServiceRevision {
+            definition: Digest::default(),
+            family: "web".to_owned(),
+            revision: 1,
+            renewals: 0,
+        };
+        let body = Body::Task(TaskReport::begin(revision, None, Wall(0)));
+        let key = Key::Task(HostId(1), task);
+        Said::new(&Record::new(key, Version::default(), Some(body)))
+    }
 
     fn change(sequence: u64, from: Option<TaskStatus>, to: TaskStatus) -> Event {
         let reason = "because".to_owned();
@@ -273,10 +308,13 @@ mod tests {
             to,
             stop_code: None,
             reason,
+            said: said(TaskId(1)),
         };
         Event {
             sequence,
+            id: EventId::default(),
             at: Wall(0),
+            ours: true,
             what: Happening::Task(change),
         }
     }

@@ -18,14 +18,14 @@ use crate::{
 use holdfast_core::{
     agent::{Agent, Timings},
     cluster::{board::Board, record::Record},
-    effect::Effects,
+    effect::{Effect, Effects},
     ids::{Digest, HostId, ServiceId, SlotIndex},
     input::Input,
     planted::Poisoned,
     recording::Bounds,
     rng::Rng,
     spec::task_definition::TaskDefinition,
-    task::runtime::RuntimeEvent,
+    task::runtime::{RuntimeCommand, RuntimeEvent},
 };
 use std::{
     cell::Cell,
@@ -99,10 +99,11 @@ pub(crate) enum Event {
     FaultBegins(usize),
     FaultEnds(usize),
     Order(usize),
-    /// The driver has changed its keys as it was asked to.
-    Keys {
+    /// The driver has done something of its own that it was asked for.
+    Driver {
         host: usize,
         boot: u32,
+        input: Box<Input>,
     },
     Sweep,
 }
@@ -276,10 +277,9 @@ impl Cluster {
             Event::FaultBegins(number) => self.begin_fault(number),
             Event::FaultEnds(number) => self.end_fault(number),
             Event::Order(number) => self.give_order(number),
-            Event::Keys { host, boot } => {
+            Event::Driver { host, boot, input } => {
                 if self.hosts[host].boot == boot {
-                    let report = self.hosts[host].keys.clone();
-                    self.step(host, Input::Keys(report));
+                    self.step(host, *input);
                 }
             }
             Event::Sweep => {
@@ -360,6 +360,7 @@ impl Cluster {
             Input::Seeds(seeds) => 6 ^ (seeds.len() as u64) << 8,
             Input::Blamed { held, .. } => 8 ^ (held.len() as u64) << 8,
             Input::Tried => 9,
+            Input::Resealed(secrets) => 10 ^ (secrets.len() as u64) << 8,
             Input::Knocked { host, answered } => 5 ^ host.word() ^ u64::from(*answered) << 60,
         };
         self.trace.mix(self.now, place, word);
@@ -402,9 +403,12 @@ impl Cluster {
     }
 
     fn drain(&mut self, place: usize, effects: &mut Effects) {
-        let killed_after = self.hosts[place].killed_after;
+        let effects: Vec<Effect> = effects.drain().collect();
+        let creates = |effect| matches!(effect, &Effect::Runtime(RuntimeCommand::Create(_)));
+        let is_spared = self.hosts[place].killed_creating && !effects.iter().any(creates);
+        let killed_after = self.hosts[place].killed_after.filter(|_| !is_spared);
         let mut number = 0;
-        for effect in effects.drain() {
+        for effect in effects {
             if killed_after.is_some_and(|(after, _)| number > after) {
                 continue;
             }

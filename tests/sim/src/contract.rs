@@ -3,9 +3,12 @@
 use crate::runtime::{Chore, FakeRuntime};
 use holdfast_core::{
     ids::{Digest, HostId, RuntimeId, TaskId},
-    spec::task_definition::{Container, NetworkMode, PortMapping, Protocol},
+    spec::{
+        image::ImageRef,
+        task_definition::{Container, PortMapping, Protocol},
+    },
     task::runtime::{
-        CreateContainer, FailureKind, Labels, ObservedStatus, RuntimeCommand, RuntimeEvent,
+        CreateContainer, FailureKind, Labels, ObservedStatus, RuntimeCommand, RuntimeEvent, Shared,
     },
     time::{Span, Wall},
 };
@@ -43,6 +46,8 @@ pub enum Step {
     List,
     Kill,
     RemoveByForce,
+    /// Ahead of any use.
+    Pull(Kind),
     Expect(Pattern),
     /// Nothing may be told for this long.
     Silence(Span),
@@ -75,6 +80,7 @@ pub enum Pattern {
     ListedRunning,
     ListedExited,
     ListedNothing,
+    PullFailed(FailureKind),
 }
 
 const SOON: Span = Span::from_secs(30);
@@ -186,6 +192,14 @@ pub fn scripts() -> Vec<Script> {
             ],
         ),
         script(
+            "an image that is nowhere cannot be pulled ahead",
+            &[],
+            &[
+                Step::Pull(Kind::Missing),
+                Expect(Pattern::PullFailed(FailureKind::Permanent)),
+            ],
+        ),
+        script(
             "a port of the runtime's choice is told",
             &[],
             &[
@@ -215,6 +229,7 @@ pub fn play(script: &Script, task: TaskId, driver: &mut dyn Driver) -> Result<()
                 task,
                 container: container(),
                 runtime_id,
+                after: None,
             }),
             Step::Stop { grace } => driver.command(RuntimeCommand::Stop {
                 task,
@@ -228,6 +243,11 @@ pub fn play(script: &Script, task: TaskId, driver: &mut dyn Driver) -> Result<()
                 runtime_id,
             }),
             Step::List => driver.command(RuntimeCommand::List),
+            Step::Pull(kind) => {
+                let image = container_of(kind, task).container.image;
+                let image = ImageRef::try_from(image).expect("it is one");
+                driver.command(RuntimeCommand::Pull { image });
+            }
             Step::Kill => driver.kill(task, "main"),
             Step::RemoveByForce => driver.remove_by_force(task, "main"),
             Step::Expect(pattern) => {
@@ -290,6 +310,9 @@ impl Pattern {
                         .iter()
                         .any(|p| p.container_port == 80 && p.host_port != 0)
             }
+            (Self::PullFailed(kind), RuntimeEvent::ImagePulled { outcome, .. }) => {
+                matches!(outcome, Err(failure) if failure.kind == kind)
+            }
             (Self::Exited, RuntimeEvent::Exited { task, .. }) => *task == meant,
             (Self::ExitedWith(code), RuntimeEvent::Exited { task, exit, .. }) => {
                 *task == meant && exit.code == code
@@ -309,11 +332,7 @@ impl Pattern {
 
 /// The container that a script asks for.
 pub fn container_of(kind: Kind, task: TaskId) -> CreateContainer {
-    let port = PortMapping {
-        container_port: 80,
-        host_port: 0,
-        protocol: Protocol::Tcp,
-    };
+    let port = PortMapping::new(80, 0, Protocol::Tcp);
     CreateContainer {
         labels: Labels {
             cluster: CLUSTER.to_owned(),
@@ -324,7 +343,9 @@ pub fn container_of(kind: Kind, task: TaskId) -> CreateContainer {
             definition: Digest([7; 32]),
             family: "contract".to_owned(),
             revision: 1,
+            renewals: 0,
             slot: None,
+            gpus: Box::default(),
         },
         container: Container {
             name: "main".to_owned(),
@@ -340,8 +361,10 @@ pub fn container_of(kind: Kind, task: TaskId) -> CreateContainer {
             },
             ..Container::default()
         },
-        network: NetworkMode::Bridge,
+        shared: Shared::default(),
         volumes: Vec::new(),
+        gpus: Box::default(),
+        given: vec![],
     }
 }
 
@@ -402,14 +425,14 @@ impl Driver for FakeDriver {
 
     fn kill(&mut self, task: TaskId, container: &str) {
         let name = container.to_owned();
-        let key = crate::runtime::ContainerKey { task, name };
+        let key = crate::container::ContainerKey { task, name };
         let event = self.runtime.kill(&key, Wall(self.now / 1_000));
         self.told.extend(event);
     }
 
     fn remove_by_force(&mut self, task: TaskId, container: &str) {
         let name = container.to_owned();
-        let key = crate::runtime::ContainerKey { task, name };
+        let key = crate::container::ContainerKey { task, name };
         let events = self.runtime.remove_by_force(&key, Wall(self.now / 1_000));
         self.told.extend(events);
     }

@@ -8,7 +8,7 @@ use holdfast_core::{
         keys::KeyReport,
         quarantine::Journal,
     },
-    ids::{HostId, Incarnation, KeyId},
+    ids::{GpuId, HostId, Incarnation, KeyId},
     input::Input,
     recording::Recorder,
     rng::Rng,
@@ -48,6 +48,8 @@ pub struct Host {
     pub lost: bool,
     /// The agent is killed after so many effects of a step that has more.
     pub killed_after: Option<(u32, u64)>,
+    /// Only in a step that asks for a container.
+    pub killed_creating: bool,
     pub faulty_calls_ppm: u64,
     /// It was told to go in any case, and may stop what nobody has taken over by then.
     pub leave_by: Option<u64>,
@@ -83,6 +85,7 @@ impl Host {
             capacity: Capacity {
                 cpu: 4_096,
                 memory_mib: 4_096,
+                gpus: 0,
             },
             agent: None,
             recorder: None,
@@ -97,6 +100,7 @@ impl Host {
             powered: true,
             lost: false,
             killed_after: None,
+            killed_creating: false,
             faulty_calls_ppm: 0,
             leave_by: None,
             timings: Timings::default(),
@@ -146,14 +150,22 @@ impl Host {
             address,
             seeds,
             seeds_expected: false,
+            dynamic_ports: Some((61_000, 65_535)),
             zone: Some(format!("z{}", self.place % 3)),
             attributes: BTreeMap::new(),
             capacity: self.capacity,
+            gpus: self.gpus(),
             fingerprint: self.fingerprint,
             keys: self.keys.clone(),
             agent_version: "sim".to_owned(),
             timings: self.timings.clone(),
         }
+    }
+
+    /// By their indexes.
+    pub fn gpus(&self) -> Vec<GpuId> {
+        let ids = (0..self.capacity.gpus).map(|index| index.to_string().parse());
+        ids.collect::<Result<_, _>>().expect("an index is an id")
     }
 
     /// An input for an agent that is frozen waits in its socket.

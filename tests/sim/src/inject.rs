@@ -2,12 +2,13 @@
 
 use crate::{
     cluster::{Cluster, SECOND, first_addresses},
+    container::ContainerKey,
     disk::Disk,
     faults::FaultKind,
     host::{CLUSTER, Host},
     network::{Network, Weather},
     planted::Planted,
-    runtime::{ContainerKey, FakeRuntime, VERSION},
+    runtime::{FakeRuntime, VERSION},
 };
 use holdfast_core::{
     cluster::{
@@ -169,6 +170,13 @@ impl Cluster {
         self.disturb();
     }
 
+    /// So long each pull takes from now on, on every host.
+    pub fn set_pull_time(&mut self, micros: u64) {
+        for host in &mut self.hosts {
+            host.runtime.manners.pull_us = (micros, micros);
+        }
+    }
+
     /// The network, for what a story does to it.
     pub fn network(&mut self) -> &mut Network {
         self.disturb();
@@ -294,11 +302,30 @@ impl Cluster {
 
     /// `docker kill` of one of our running containers; `false` if there is none.
     pub fn kill_container(&mut self, place: usize) -> bool {
-        let wall = self.hosts[place].wall(self.now);
-        let Some(key) = self.running_container(place) else {
-            return false;
+        let found = self.running_container(place);
+        found.is_some_and(|key| self.kill(place, &key))
+    }
+
+    /// As [`Self::kill_container`], of the first one of that name.
+    pub fn kill_one(&mut self, place: usize, name: &str) -> bool {
+        let found = {
+            let mut all = self.hosts[place].runtime.containers();
+            let found = all.find(|(key, there)| key.name == name && there.is_running());
+            found.map(|(key, _)| key.clone())
         };
-        let event = self.hosts[place].runtime.kill(&key, wall);
+        found.is_some_and(|key| self.kill(place, &key))
+    }
+
+    /// Whatever is checked on the host is not well any more.
+    pub fn sicken(&mut self, place: usize) {
+        self.hosts[place].runtime.sicken();
+        self.disturb();
+        self.refresh_all(place);
+    }
+
+    fn kill(&mut self, place: usize, key: &ContainerKey) -> bool {
+        let wall = self.hosts[place].wall(self.now);
+        let event = self.hosts[place].runtime.kill(key, wall);
         self.disturb();
         self.refresh(place, key.task);
         event

@@ -7,11 +7,16 @@ use crate::{
 };
 use holdfast_core::{
     agent::Agent,
-    cluster::board::{Board, Service},
+    cluster::{
+        board::{Board, Service},
+        run::Run,
+    },
     event::HostStanding,
+    ids::ServiceId,
     spec::task_definition::{Protocol, TaskDefinition},
     task::{runtime::ObservedStatus, status::TaskStatus},
 };
+use std::collections::BTreeMap;
 
 /// From the last fault until all is well: 30 s of the design, plus the longest that single things
 /// may take by right: a SIGTERM that is ignored (30 s), an agent that is expected back (30 s), and
@@ -28,6 +33,9 @@ const LOOKED_AGAIN: u64 = 32 * SECOND;
 /// All must be well for so long before it counts: two rounds of repair.
 const SETTLED: u64 = 3 * SECOND;
 pub(crate) const ANSWER_MAX: u64 = 5 * SECOND;
+/// The longest pull, or as many questions as it takes to give a host up, and some to find out that
+/// an agent began anew.
+pub const PULL_MAX: u64 = 30 * SECOND;
 
 /// What is made of copies that were told to stop and have not ended: some ignore SIGTERM, and by
 /// right have until they are killed.
@@ -179,13 +187,31 @@ impl Cluster {
         }
         let board = agents.first()?.1.board();
         self.pending_views(&agents)
+            .or_else(|| self.pending_words(&agents))
             .or_else(|| self.pending_answers())
             .or_else(|| {
                 board
                     .services()
                     .find_map(|s| self.pending_service(board, &s, endings))
             })
+            .or_else(|| {
+                board
+                    .runs()
+                    .find_map(|(id, run)| self.pending_run(board, id, run))
+            })
             .or_else(|| self.pending_orphans(board, endings))
+    }
+
+    /// Each slot of a run ends, if a host has room for it.
+    fn pending_run(&self, board: &Board, id: ServiceId, run: &Run) -> Option<String> {
+        let desired = u32::try_from(run.tasks.len()).unwrap_or(u32::MAX);
+        let index = (0..desired).find(|index| {
+            let slot = board.slot(id, *index);
+            slot.is_none_or(|(_, slot)| slot.end.is_none())
+        })?;
+        let waits = self.is_explained(board, &board.service(id)?, index);
+        let slot = board.slot(id, index);
+        (!waits).then(|| format!("slot {index} of run {id} has not ended: {slot:?}"))
     }
 
     fn pending_views(&self, agents: &[(&Host, &Agent)]) -> Option<String> {
@@ -221,13 +247,14 @@ impl Cluster {
         None
     }
 
-    fn pending_answers(&self) -> Option<String> {
+    /// A command that should have been answered by now.
+    pub fn pending_answers(&self) -> Option<String> {
         let late = |asked: &Asked| asked.at + asked.within < self.now;
         let mut open = self
             .checks
             .asked
             .iter()
-            .filter(|(_, asked)| !asked.answered);
+            .filter(|(_, asked)| asked.answer.is_none());
         let (id, asked) = open.find(|(_, asked)| late(asked))?;
         Some(format!("command {id} to h{} is not answered", asked.place))
     }
@@ -267,8 +294,9 @@ impl Cluster {
                 return Some(format!("slot {index} of {name} is being handed over"));
             }
             let containers = self.hosts[copy.place].runtime.containers_of(copy.task);
-            let mut runs = containers.map(|c| c.make.labels.definition);
-            if runs.any(|definition| definition != service.revision.definition) {
+            let wanted = (service.revision.definition, service.revision.renewals);
+            let mut runs = containers.map(|c| &c.make.labels);
+            if runs.any(|labels| (labels.definition, labels.renewals) != wanted) {
                 // Its successor starts first, and for that there may be no room.
                 let slot = board.slot(service.id, index);
                 if slot.is_some_and(|(_, slot)| !slot.reason.is_empty()) && !self.has_room(service)
@@ -279,11 +307,40 @@ impl Cluster {
             }
         }
         self.pending_slot.set(None);
+        if let Some(why) = self.pending_bytes(service) {
+            return Some(why);
+        }
         let beyond = (service.id, service.desired)..=(service.id, u32::MAX);
         let mut surplus = self.checks.copies.range(beyond);
         surplus
             .find(|(_, copies)| copies.iter().any(|copy| counts(&copy)))
             .map(|((_, index), _)| format!("slot {index} of {name} still runs"))
+    }
+
+    /// All tasks of a deployment run the same bytes.
+    fn pending_bytes(&self, service: &Service<'_>) -> Option<String> {
+        let definition = self.definitions.get(&service.revision.definition)?;
+        let pinned = definition.containers.iter().filter(|c| !c.follows_tag);
+        let pinned: Vec<&str> = pinned.map(|container| container.name.as_str()).collect();
+        let mut first = BTreeMap::new();
+        for index in 0..service.desired {
+            let copies = self.checks.copies_of(service.id, index).iter();
+            for copy in copies.filter(|copy| copy.down_at.is_none()) {
+                let host = &self.hosts[copy.place];
+                for container in host.runtime.containers_of(copy.task) {
+                    let name = container.make.container.name.as_str();
+                    let image = container.image(host.id);
+                    let others = *first.entry(name).or_insert(image);
+                    if pinned.contains(&name) && image != others {
+                        return Some(format!(
+                            "container {name} of slot {index} of {} runs other bytes than others",
+                            service.settings.name
+                        ));
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// Nothing has room for it in truth, and its slot record says why.
@@ -310,16 +367,18 @@ impl Cluster {
             }
             let holding = host.runtime.containers().map(|(_, there)| there);
             let holding = holding.filter(|c| !matches!(c.status, ObservedStatus::Exited(_)));
-            let (cpu, memory) = holding.fold((0, 0), |(cpu, memory), c| {
+            let (cpu, memory, gpus) = holding.fold((0, 0, 0), |(cpu, memory, gpus), c| {
                 let container = &c.make.container;
                 (
                     cpu + container.cpu,
                     memory + container.memory_reserved_mib(),
+                    gpus + container.gpus,
                 )
             });
             let is_bound = |port: &(Protocol, u16)| host.runtime.is_bound(port.0, port.1);
             cpu + needs.cpu <= host.capacity.cpu
                 && memory + needs.memory_mib <= host.capacity.memory_mib
+                && gpus + needs.gpus <= host.capacity.gpus.into()
                 && !needs.ports.iter().any(is_bound)
         })
     }

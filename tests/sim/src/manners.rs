@@ -1,15 +1,22 @@
 //! How the fake container runtime behaves: how fast it is, and what it does wrong.
 
-use holdfast_core::task::runtime::Observed;
+use crate::silence::permanent;
+use holdfast_core::{
+    spec::image::ImageRef,
+    task::runtime::{Observed, PulledImage, RuntimeEvent},
+};
 
 /// How long what takes, in microseconds, and how often it goes wrong.
 #[derive(Clone, Debug)]
 pub struct Manners {
     pub create_us: (u64, u64),
     pub start_us: (u64, u64),
+    pub pull_us: (u64, u64),
     /// From SIGTERM to the end of a container that honours it.
     pub term_us: (u64, u64),
     pub other_us: (u64, u64),
+    /// From its start until what is checked of a container is well.
+    pub warm_us: (u64, u64),
     /// Creates and starts that fail; a fifth of them for good.
     pub fail_ppm: u64,
     /// Containers that end only when killed.
@@ -34,8 +41,10 @@ impl Manners {
     pub const GOOD: Self = Self {
         create_us: (15_000, 40_000),
         start_us: (150_000, 400_000),
+        pull_us: (200_000, 5_000_000),
         term_us: (10_000, 100_000),
         other_us: (5_000, 20_000),
+        warm_us: (0, 1_500_000),
         fail_ppm: 0,
         stubborn_ppm: 0,
         exits_ppm: 0,
@@ -46,4 +55,17 @@ impl Manners {
         ports_taken: Vec::new(),
         strangers: Vec::new(),
     };
+
+    pub fn pull(&self, image: ImageRef) -> RuntimeEvent {
+        let missing = image.as_str().starts_with("missing") || self.no_images;
+        let reason = || format!("CannotPullContainerError: no such image: {image}");
+        let outcome = match missing {
+            true => Err(permanent(reason())),
+            false => Ok(PulledImage {
+                digest: "sha256:fake".to_owned(),
+                was_here: false,
+            }),
+        };
+        RuntimeEvent::ImagePulled { image, outcome }
+    }
 }

@@ -3,7 +3,7 @@
 use crate::{
     checks::{Asked, Wanted},
     cluster::{Cluster, SECOND},
-    liveness::ANSWER_MAX,
+    liveness::{ANSWER_MAX, PULL_MAX},
     workload::Order,
 };
 use holdfast_core::{
@@ -11,11 +11,13 @@ use holdfast_core::{
         board::Board,
         body::{Availability, HostReport},
     },
-    command::{Command, CommandId, Outcome, Refusal},
+    command::{Command, CommandId, Outcome, Refusal, RunOrder, ServiceChange},
     ids::{HostId, TaskId},
     input::Input,
     spec::{
+        image::ImageRef,
         options::{OptionsChange, ServiceOptions},
+        run::RunOptions,
         service::DefinitionRef,
         task_definition::TaskDefinition,
     },
@@ -60,25 +62,34 @@ impl Cluster {
             },
             Order::Scale { service, desired } => Command::UpdateService {
                 service,
-                desired: Some(desired),
-                definition: None,
-                options: OptionsChange::default(),
+                change: ServiceChange {
+                    desired: Some(desired),
+                    ..ServiceChange::default()
+                },
             },
             Order::Update { service, family } => Command::UpdateService {
                 service,
-                desired: None,
-                definition: Some(latest(&family)),
-                options: OptionsChange::default(),
+                change: ServiceChange {
+                    definition: Some(latest(&family)),
+                    ..ServiceChange::default()
+                },
             },
+            Order::SetValue { name, restart } => Command::SetValue {
+                value: self.new_value(place, name)?,
+                by: "a person".to_owned(),
+                restart,
+            },
+            Order::RemoveValue { name } => Command::RemoveValue { name, force: true },
             Order::Delete { service } => Command::DeleteService {
                 service,
                 force: true,
             },
             Order::Choose { service, options } => Command::UpdateService {
                 service,
-                desired: None,
-                definition: None,
-                options,
+                change: ServiceChange {
+                    options,
+                    ..ServiceChange::default()
+                },
             },
             Order::Direct { host, availability } => Command::DirectHosts {
                 hosts: vec![self.hosts[host].id],
@@ -94,10 +105,30 @@ impl Cluster {
                 let force = false;
                 Command::Leave { within, force }
             }
+            other => self.command_of_what_there_is(place, other)?,
+        })
+    }
+
+    /// For orders about hosts, runs and tasks that the agent knows.
+    fn command_of_what_there_is(&self, place: usize, order: Order) -> Option<Command> {
+        Some(match order {
             Order::Forget { pick } => Command::ForgetHost {
                 host: one_down(self.board(place)?, pick)?,
                 force: false,
             },
+            Order::Run {
+                family,
+                count,
+                options,
+            } => Command::RunTask(run_order(&family, count, options)),
+            Order::StopRun { pick } => {
+                let runs: Vec<_> = self.board(place)?.runs().map(|(id, _)| id).collect();
+                let run = pick.checked_rem(runs.len() as u64)? as usize;
+                Command::StopRun {
+                    run: runs[run],
+                    reason: "asked by the simulator".to_owned(),
+                }
+            }
             Order::StopTask { pick } => {
                 let board = self.board(place)?;
                 let running = |last| last == TaskStatus::Running;
@@ -109,6 +140,7 @@ impl Cluster {
                     reason: "asked by the simulator".to_owned(),
                 }
             }
+            _ => return None,
         })
     }
 
@@ -117,7 +149,7 @@ impl Cluster {
         let id = self.checks.asked.len() as u64 + 1 + self.stats.moments * 1_000;
         let desired = match &command {
             Command::CreateService { desired, .. } => Some(*desired),
-            Command::UpdateService { desired, .. } => *desired,
+            Command::UpdateService { change, .. } => change.desired,
             _ => None,
         };
         if let Command::RegisterTaskDefinition(definition) = &command {
@@ -128,8 +160,10 @@ impl Cluster {
             Command::Leave { within, .. } => {
                 within.map_or(LEAVE_MAX, |within| within.0 + LEAVE_MAX)
             }
+            Command::PullImage { .. } => PULL_MAX,
             _ => ANSWER_MAX,
         };
+        self.checks.words.on_asked(CommandId(id), &command);
         self.checks.asked.insert(
             id,
             Asked {
@@ -138,7 +172,7 @@ impl Cluster {
                 at: self.now,
                 desired,
                 within,
-                answered: false,
+                answer: None,
             },
         );
         let id = CommandId(id);
@@ -160,8 +194,8 @@ impl Cluster {
             return;
         }
         let desired = match self.checks.asked.get_mut(&id.0) {
-            Some(asked) if asked.place == place && !asked.answered => {
-                asked.answered = true;
+            Some(asked) if asked.place == place && asked.answer.is_none() => {
+                asked.answer = Some(result.clone());
                 asked.desired
             }
             _ => {
@@ -172,6 +206,7 @@ impl Cluster {
                 return;
             }
         };
+        self.on_word(place, id, result.as_ref().ok());
         let Ok(outcome) = result else {
             return;
         };
@@ -194,6 +229,16 @@ impl Cluster {
             }
             Outcome::Deleted(service) => {
                 self.checks.wanted.remove(&service);
+            }
+            Outcome::ProtectionOrdered { until, tasks, .. } => {
+                let wall = self.hosts[place].wall(self.now);
+                let left = until.map(|until| until.0.saturating_sub(wall.0) * 1_000);
+                for task in tasks {
+                    match left {
+                        Some(left) => self.checks.protected.insert(task, self.now + left),
+                        None => self.checks.protected.remove(&task),
+                    };
+                }
             }
             _ => {}
         }
@@ -241,23 +286,47 @@ impl Cluster {
         self.ask(place, command);
     }
 
+    pub fn run_once(&mut self, place: usize, family: &str, count: u32, options: RunOptions) {
+        let order = run_order(family, count, options);
+        self.ask(place, Command::RunTask(order));
+    }
+
     /// Changes how a service is held.
     pub fn choose(&mut self, place: usize, service: &str, options: OptionsChange) {
         let command = Command::UpdateService {
             service: service.to_owned(),
-            desired: None,
-            definition: None,
-            options,
+            change: ServiceChange {
+                options,
+                ..ServiceChange::default()
+            },
         };
         self.ask(place, command);
+    }
+
+    /// The running task of a slot is not to be stopped for so many minutes; which one that is.
+    pub fn protect(&mut self, place: usize, index: u32, minutes: u32) -> Option<TaskId> {
+        let mut slots = self.checks.copies.iter();
+        let (_, copies) = slots.find(|((_, at), _)| *at == index)?;
+        let task = copies.iter().find(|copy| copy.down_at.is_none())?.task;
+        let (tasks, minutes) = (vec![task], Some(minutes));
+        self.ask(place, Command::ProtectTasks { tasks, minutes });
+        Some(task)
+    }
+
+    /// Where a task runs, in truth.
+    pub fn place_of(&self, task: TaskId) -> Option<usize> {
+        let mut up = self.checks.copies.values().flatten();
+        let copy = up.find(|copy| copy.task == task && copy.down_at.is_none());
+        copy.map(|copy| copy.place)
     }
 
     pub fn scale(&mut self, place: usize, service: &str, desired: u32) {
         let command = Command::UpdateService {
             service: service.to_owned(),
-            desired: Some(desired),
-            definition: None,
-            options: OptionsChange::default(),
+            change: ServiceChange {
+                desired: Some(desired),
+                ..ServiceChange::default()
+            },
         };
         self.ask(place, command);
     }
@@ -265,9 +334,22 @@ impl Cluster {
     pub fn update(&mut self, place: usize, service: &str, family: &str) {
         let command = Command::UpdateService {
             service: service.to_owned(),
-            desired: None,
-            definition: Some(latest(family)),
-            options: OptionsChange::default(),
+            change: ServiceChange {
+                definition: Some(latest(family)),
+                ..ServiceChange::default()
+            },
+        };
+        self.ask(place, command);
+    }
+
+    /// All its tasks are to be replaced, though nothing else changes.
+    pub fn renew(&mut self, place: usize, service: &str) {
+        let command = Command::UpdateService {
+            service: service.to_owned(),
+            change: ServiceChange {
+                renew: true,
+                ..ServiceChange::default()
+            },
         };
         self.ask(place, command);
     }
@@ -292,6 +374,18 @@ impl Cluster {
                 availability,
             },
         );
+    }
+
+    /// What became of a command, as far as it has been answered.
+    pub fn answer(&self, id: u64) -> Option<&Result<Outcome, Refusal>> {
+        self.checks.asked.get(&id)?.answer.as_ref()
+    }
+
+    /// Another host, or this one, is to pull an image; the id of the answer.
+    pub fn pull(&mut self, place: usize, host: usize, image: &str) -> u64 {
+        let image = ImageRef::try_from(image.to_owned()).expect("it is an image");
+        let host = self.hosts[host].id;
+        self.ask(place, Command::PullImage { host, image })
     }
 
     pub fn forget(&mut self, place: usize, host: usize, force: bool) {
@@ -334,6 +428,19 @@ fn one_down(board: &Board, pick: u64) -> Option<HostId> {
     let down: Vec<_> = down.map(|(host, ..)| host).collect();
     let place = pick.checked_rem(down.len() as u64)? as usize;
     Some(down[place])
+}
+
+fn run_order(family: &str, count: u32, options: RunOptions) -> RunOrder {
+    RunOrder {
+        definition: latest(family),
+        overridden: None,
+        overrides: String::new(),
+        count,
+        options,
+        group: String::new(),
+        started_by: String::new(),
+        client_token: String::new(),
+    }
 }
 
 pub fn latest(family: &str) -> DefinitionRef {

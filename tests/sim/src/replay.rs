@@ -138,6 +138,7 @@ fn input_text(input: &Input) -> String {
             let held = held.len();
             format!("the last agent died of what it read: {blame:?}; {held} are held back")
         }
+        Input::Resealed(secrets) => format!("{} secrets are sealed anew", secrets.len()),
         Input::Tried => "who is tried is noted".to_owned(),
         Input::Shutdown => "shutdown".to_owned(),
     }
@@ -163,10 +164,12 @@ pub fn effect_text(effect: &Effect) -> String {
         Effect::Remember(records) => format!("remembers {} records", records.len()),
         Effect::Forget(records) => format!("forgets {} records", records.len()),
         Effect::Reply { id, result } => format!("answers command {}: {result:?}", id.0),
+        Effect::Reseal(orders) => format!("seals {} secrets anew", orders.len()),
         Effect::Keys(orders) => format!("orders keys: {orders:?}"),
         Effect::Try(hashes) => format!("tries {} records", hashes.len()),
         Effect::Acquit(hashes) => format!("acquits {} records", hashes.len()),
         Effect::Emit(event) => format!("tells: {:?}", event.what),
+        Effect::Retell(event) => format!("tells again: {:?}", event.what),
         Effect::Left => "has left".to_owned(),
         Effect::Knock { host, addresses } => {
             format!("knocks at {:08x}: {addresses:?}", host.short())

@@ -7,6 +7,7 @@ use crate::{
     options::Options,
     planted::Planted,
     stats::Stats,
+    values,
     workload::{self, TimedOrder},
 };
 use holdfast_core::{planted, recording::Cause, rng::Rng};
@@ -54,6 +55,9 @@ pub fn run(options: Options) -> Result<Report, Box<Failure>> {
     watch(cluster, plan, play)
 }
 
+/// Makes the seed that runs are drawn from another one than the others.
+const RUNS: u64 = 0x72_75_6e_73;
+
 /// The faults and the orders that the seed stands for.
 pub fn drawn(options: &Options) -> (Vec<Fault>, Vec<TimedOrder>) {
     let mut rng = Rng::new(options.seed);
@@ -67,7 +71,14 @@ pub fn drawn(options: &Options) -> (Vec<Fault>, Vec<TimedOrder>) {
         let mut rng = Rng::new(!options.seed);
         let choices = workload::draw_choices(&mut rng, options.agents, options.seconds);
         orders.extend(choices);
+        orders.extend(values::draw(&mut rng, options.agents, options.seconds));
     }
+    let mut rng = Rng::new(options.seed.rotate_left(32) ^ RUNS);
+    orders.extend(workload::draw_runs(
+        &mut rng,
+        options.agents,
+        options.seconds,
+    ));
     (faults, orders)
 }
 

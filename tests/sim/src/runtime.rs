@@ -1,36 +1,27 @@
 //! The fake container runtime: keeps the contract of `RuntimeCommand` as Docker does, or fails to.
 
-use crate::{manners::Manners, silence::time_out};
+use crate::{
+    container::{ContainerKey, FakeContainer, is_checked, key, runtime_id, started},
+    manners::Manners,
+    silence::{permanent, time_out},
+    values::lacking,
+};
 use holdfast_core::{
     ids::{HostId, RuntimeId, TaskId},
     rng::Rng,
     spec::task_definition::{PortMapping, Protocol},
     task::runtime::{
         CreateContainer, Exit, FailureKind, Labels, Observed, ObservedStatus, PortBinding,
-        RuntimeCommand, RuntimeEvent, RuntimeFailure,
+        RuntimeCommand, RuntimeEvent, RuntimeFailure, is_same_end,
     },
+    task::status::Health,
     time::Wall,
 };
 use std::collections::BTreeMap;
 
 pub const VERSION: &str = "fake 1.0";
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ContainerKey {
-    pub task: TaskId,
-    pub name: String,
-}
-
-#[derive(Clone, Debug)]
-pub struct FakeContainer {
-    pub runtime_id: RuntimeId,
-    pub make: CreateContainer,
-    pub status: ObservedStatus,
-    /// Which run of its process; an exit that was drawn for an earlier one does not count.
-    run: u32,
-    /// It ignores SIGTERM.
-    pub(crate) stubborn: bool,
-}
+/// How long a container works that ends by itself.
+const WORK_US: (u64, u64) = (1_000_000, 10_000_000);
 
 /// Work in progress inside the runtime.
 #[derive(Clone, Debug)]
@@ -38,6 +29,12 @@ pub enum Chore {
     Command(RuntimeCommand),
     /// The process ends by itself.
     Exit {
+        key: ContainerKey,
+        run: u32,
+        code: i32,
+    },
+    /// The process has done its work.
+    Done {
         key: ContainerKey,
         run: u32,
         code: i32,
@@ -125,7 +122,11 @@ impl FakeRuntime {
             _ if !self.answers => (1_000_000, 3_000_000),
             RuntimeCommand::Create(_) => self.manners.create_us,
             RuntimeCommand::Start { .. } => self.manners.start_us,
-            RuntimeCommand::Remove { .. } | RuntimeCommand::List => self.manners.other_us,
+            RuntimeCommand::Pull { .. } => self.manners.pull_us,
+            RuntimeCommand::Remove { .. }
+            | RuntimeCommand::Check { .. }
+            | RuntimeCommand::ReadLog { .. }
+            | RuntimeCommand::List => self.manners.other_us,
             RuntimeCommand::Stop {
                 task,
                 container,
@@ -145,7 +146,7 @@ impl FakeRuntime {
     pub fn finish(&mut self, now: u64, wall: Wall, chore: Chore) -> Finished {
         match chore {
             Chore::Exit { .. } if self.is_calm => Finished::default(),
-            Chore::Exit { key, run, code } => Finished {
+            Chore::Exit { key, run, code } | Chore::Done { key, run, code } => Finished {
                 event: self
                     .end(&key, |c| c.run == run, exit(code, wall))
                     .filter(|_| self.answers),
@@ -169,13 +170,14 @@ impl FakeRuntime {
     fn serve(&mut self, now: u64, wall: Wall, command: RuntimeCommand) -> Finished {
         let mut then = None;
         let event = match command {
-            RuntimeCommand::Create(make) => self.create(*make),
+            RuntimeCommand::Create(make) => lacking(&make).unwrap_or_else(|| self.create(*make)),
             RuntimeCommand::Start {
                 task,
                 container,
                 runtime_id,
+                after,
             } => {
-                let started = self.start(wall, task, container, runtime_id);
+                let started = self.start((now, wall), (task, container, runtime_id), after);
                 if let RuntimeEvent::Started {
                     task, container, ..
                 } = &started
@@ -183,6 +185,28 @@ impl FakeRuntime {
                     then = self.draw_exit(now, *task, container);
                 }
                 started
+            }
+            RuntimeCommand::ReadLog {
+                task, container, ..
+            } => RuntimeEvent::LastWords {
+                task,
+                container,
+                text: "no more".to_owned(),
+            },
+            RuntimeCommand::Check {
+                task,
+                container,
+                runtime_id,
+                kind,
+                ..
+            } => {
+                let outcome = self.check(now, task, &container, runtime_id);
+                RuntimeEvent::Checked {
+                    task,
+                    container,
+                    kind,
+                    outcome,
+                }
             }
             RuntimeCommand::Stop {
                 task, container, ..
@@ -202,6 +226,7 @@ impl FakeRuntime {
                 container,
                 runtime_id,
             } => self.remove(task, container, runtime_id),
+            RuntimeCommand::Pull { image } => self.manners.pull(image),
             RuntimeCommand::List => RuntimeEvent::Listed(self.list()),
         };
         Finished {
@@ -214,12 +239,7 @@ impl FakeRuntime {
         let (task, container) = (make.labels.task, make.labels.container.clone());
         let key = key(task, &container);
         if let Some(there) = self.containers.get(&key) {
-            let runtime_id = there.runtime_id;
-            return RuntimeEvent::Created {
-                task,
-                container,
-                runtime_id,
-            };
+            return there.created(self.host);
         }
         if let Some(failure) = self.draw_failure("CannotCreateContainerError: no space left") {
             return RuntimeEvent::CreateFailed {
@@ -248,64 +268,107 @@ impl FakeRuntime {
             status: ObservedStatus::Created,
             run: 0,
             stubborn: self.rng.chance_ppm(self.manners.stubborn_ppm),
+            well_at: 0,
+            sick: false,
+            found_well: false,
         };
+        let created = made.created(self.host);
         self.containers.insert(key, made);
-        RuntimeEvent::Created {
-            task,
-            container,
-            runtime_id,
-        }
+        created
     }
 
     fn start(
         &mut self,
-        at: Wall,
-        task: TaskId,
-        container: String,
-        runtime_id: RuntimeId,
+        (now, at): (u64, Wall),
+        (task, container, runtime_id): (TaskId, String, RuntimeId),
+        after: Option<Wall>,
     ) -> RuntimeEvent {
-        let wanted = match self.known(task, &container, runtime_id) {
-            None => Err(permanent(format!(
+        let Some(there) = self.known(task, &container, runtime_id) else {
+            let failure = permanent(format!(
                 "CannotStartContainerError: no such container: {runtime_id}"
-            ))),
-            Some(there) => Ok((there.is_running(), there.make.container.ports.clone())),
+            ));
+            return RuntimeEvent::StartFailed {
+                task,
+                container,
+                failure,
+            };
         };
-        let bound = match wanted {
-            Ok((true, _)) => None,
-            Ok((false, wanted)) => Some(self.bind(&wanted)),
-            Err(failure) => Some(Err(failure)),
-        };
-        let bound = match bound {
-            Some(Ok(ports)) => match self.draw_failure("CannotStartContainerError: cgroup") {
-                Some(failure) => Some(Err(failure)),
-                None => Some(Ok(ports)),
-            },
-            other => other,
+        match &there.status {
+            ObservedStatus::Running { since, ports, .. } => {
+                let (since, ports) = (*since, ports.clone());
+                return started(task, container, there, since, ports);
+            }
+            ObservedStatus::Exited(exit)
+                if after.is_none_or(|after| !is_same_end(after, exit.at)) =>
+            {
+                let exit = exit.clone();
+                return RuntimeEvent::Exited {
+                    task,
+                    container,
+                    exit,
+                };
+            }
+            ObservedStatus::Created | ObservedStatus::Exited(_) => {}
+        }
+        let wanted = there.make.container.ports.clone();
+        let is_checked = is_checked(&there.make);
+        let bound = self.bind(&wanted);
+        let bound =
+            bound.and_then(
+                |ports| match self.draw_failure("CannotStartContainerError: cgroup") {
+                    Some(failure) => Err(failure),
+                    None => Ok(ports),
+                },
+            );
+        let warm = if is_checked {
+            self.draw(self.manners.warm_us)
+        } else {
+            0
         };
         let there = self.containers.get_mut(&key(task, &container));
-        match (there, bound) {
-            (_, Some(Err(failure))) => RuntimeEvent::StartFailed {
+        match (bound, there) {
+            (Err(failure), _) => RuntimeEvent::StartFailed {
                 task,
                 container,
                 failure,
             },
-            (Some(there), Some(Ok(ports))) => {
+            (Ok(ports), Some(there)) => {
                 there.run += 1;
                 there.status = ObservedStatus::Running {
                     since: at,
                     ports: ports.clone(),
+                    health: Health::Unknown,
                 };
+                (there.well_at, there.found_well) = (now + warm, false);
                 started(task, container, there, at, ports)
             }
-            (Some(there), None) => match there.status.clone() {
-                ObservedStatus::Running { since, ports } => {
-                    started(task, container, there, since, ports)
-                }
-                ObservedStatus::Created | ObservedStatus::Exited(_) => {
-                    unreachable!("a container without a need to bind runs")
-                }
-            },
-            (None, _) => unreachable!("an unknown container has failed above"),
+            (Ok(_), None) => unreachable!("an unknown container has failed above"),
+        }
+    }
+
+    fn check(
+        &mut self,
+        now: u64,
+        task: TaskId,
+        name: &str,
+        runtime_id: RuntimeId,
+    ) -> Result<(), String> {
+        let there = self.containers.get_mut(&key(task, name));
+        let there = there.filter(|there| there.runtime_id == runtime_id && there.is_running());
+        match there {
+            Some(there) if !there.sick && now >= there.well_at => {
+                there.found_well = true;
+                Ok(())
+            }
+            Some(_) => Err("it answers 503".to_owned()),
+            None => Err("it does not run".to_owned()),
+        }
+    }
+
+    /// Whatever runs and is checked is not well from now on.
+    pub fn sicken(&mut self) {
+        for there in self.containers.values_mut() {
+            there.sick |= there.is_running() && is_checked(&there.make);
         }
     }
 
@@ -460,6 +523,7 @@ impl FakeRuntime {
             twin.status = ObservedStatus::Running {
                 since: at,
                 ports: Vec::new(),
+                health: Health::Unknown,
             };
             let key = ContainerKey {
                 task: other,
@@ -494,6 +558,11 @@ impl FakeRuntime {
     }
 
     fn draw_exit(&mut self, now: u64, task: TaskId, name: &str) -> Option<(u64, Chore)> {
+        let there = self.containers.get(&key(task, name))?;
+        if let Some(code) = there.does_work() {
+            let (key, run) = (key(task, name), there.run);
+            return Some((now + self.draw(WORK_US), Chore::Done { key, run, code }));
+        }
         if let Some(after) = self.manners.crashes_after_us {
             let key = key(task, name);
             let run = self.containers.get(&key)?.run;
@@ -512,55 +581,10 @@ impl FakeRuntime {
     }
 }
 
-impl FakeContainer {
-    pub const fn is_running(&self) -> bool {
-        matches!(self.status, ObservedStatus::Running { .. })
-    }
-}
-
-/// No two are alike: whose it is, the host, and a number.
-fn runtime_id(host: HostId, whose: &str, number: u64) -> RuntimeId {
-    let mut bytes = [0; 32];
-    bytes[..whose.len()].copy_from_slice(whose.as_bytes());
-    bytes[8..24].copy_from_slice(&host.0.to_be_bytes());
-    bytes[24..].copy_from_slice(&number.to_be_bytes());
-    RuntimeId(bytes)
-}
-
-fn key(task: TaskId, name: &str) -> ContainerKey {
-    ContainerKey {
-        task,
-        name: name.to_owned(),
-    }
-}
-
 const fn exit(code: i32, at: Wall) -> Exit {
     Exit {
         code: Some(code),
         out_of_memory: false,
         at,
-    }
-}
-
-const fn permanent(reason: String) -> RuntimeFailure {
-    RuntimeFailure {
-        kind: FailureKind::Permanent,
-        reason,
-    }
-}
-
-fn started(
-    task: TaskId,
-    container: String,
-    there: &FakeContainer,
-    at: Wall,
-    ports: Vec<PortBinding>,
-) -> RuntimeEvent {
-    RuntimeEvent::Started {
-        task,
-        container,
-        runtime_id: there.runtime_id,
-        at,
-        ports,
     }
 }

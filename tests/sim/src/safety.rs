@@ -3,8 +3,8 @@
 use crate::{
     checks::Copy,
     cluster::{Cluster, SECOND},
+    container::FakeContainer,
     host::{CLUSTER, Host},
-    runtime::FakeContainer,
     trace::low,
 };
 use holdfast_core::{
@@ -12,13 +12,15 @@ use holdfast_core::{
         board::Board,
         body::{Body, Key},
         record::Record,
+        run::{Ended, Run},
     },
     ids::{RuntimeId, ServiceId, TaskId},
     spec::options::HandOver,
     task::{
         runtime::{CreateContainer, Labels, ObservedStatus, RuntimeCommand, SlotLabel},
-        status::TaskStatus,
+        status::{Health, TaskStatus},
     },
+    time::Wall,
 };
 use std::collections::BTreeMap;
 
@@ -26,6 +28,9 @@ use std::collections::BTreeMap;
 const RACE: u64 = 3 * SECOND;
 /// How long two copies of a slot may both serve where views have settled: a hand-over's overlap.
 const OVERLAP: u64 = 15 * SECOND;
+
+/// A time that one host tells by its clock may have come so much earlier by another's.
+const CLOCKS_DIFFER: u64 = 10 * SECOND;
 
 // Truth: who runs what, by the runtimes alone.
 impl Cluster {
@@ -59,9 +64,7 @@ impl Cluster {
         let definition = self.definitions.get(&labels.definition);
         let needed = definition.map_or(1, |definition| definition.containers.len());
         let slot = labels.slot.clone();
-        let running = containers
-            .filter(|container| container.is_running())
-            .count();
+        let running = containers.filter(|container| container.is_up()).count();
         match slot {
             Some(slot) if running == needed => self.on_up(place, task, &slot),
             _ => self.on_down(place, task),
@@ -248,12 +251,27 @@ impl Cluster {
                 task,
                 container,
                 runtime_id,
+                after,
             } => self
                 .check_ours(place, *task, container, *runtime_id)
                 .and_then(|()| {
                     let there = self.hosts[place].runtime.container(*task, container);
-                    there.map_or(Ok(()), |there| self.check_start(place, &there.make.labels))
+                    there.map_or(Ok(()), |there| {
+                        check_again(there, *after)?;
+                        self.check_start(place, &there.make.labels)
+                    })
                 }),
+            RuntimeCommand::ReadLog {
+                task,
+                container,
+                runtime_id,
+            }
+            | RuntimeCommand::Check {
+                task,
+                container,
+                runtime_id,
+                ..
+            } => self.check_ours(place, *task, container, *runtime_id),
             RuntimeCommand::Stop {
                 task,
                 container,
@@ -261,6 +279,7 @@ impl Cluster {
                 ..
             } => self
                 .check_ours(place, *task, container, *runtime_id)
+                .and_then(|()| self.check_protection(place, *task))
                 .and_then(|()| self.check_stop(place, *task)),
             RuntimeCommand::Remove {
                 task,
@@ -336,6 +355,10 @@ impl Cluster {
         }
         let board = self.board(place);
         match (&labels.slot, board) {
+            (Some(slot), Some(board)) if has_ended(board, slot) => Err(format!(
+                "starts a container of slot {} of {}, which it knows to have ended",
+                slot.index, slot.service_name
+            )),
             (Some(slot), Some(board)) if board.is_service_gone(slot.service) => Err(format!(
                 "starts a container of {}, which it knows to be deleted",
                 slot.service_name
@@ -355,9 +378,19 @@ impl Cluster {
                 && self.checks.status(place, key.task) != Some(TaskStatus::Stopped)
         });
         let (mut cpu, mut memory) = (wanted.cpu, wanted.memory_reserved_mib());
+        let (gpus, own) = (&make.gpus, host.gpus());
+        if gpus.len() != wanted.gpus as usize || !gpus.iter().all(|gpu| own.contains(gpu)) {
+            return Err(format!("promises {gpus:?}, {} of {own:?}", wanted.gpus));
+        }
         for (key, there) in holding {
             cpu += there.make.container.cpu;
             memory += there.make.container.memory_reserved_mib();
+            if let Some(gpu) = gpus.iter().find(|gpu| there.make.gpus.contains(gpu)) {
+                return Err(format!(
+                    "promises GPU {gpu} twice; task {} has it",
+                    key.task
+                ));
+            }
             let twice = wanted
                 .ports
                 .iter()
@@ -398,6 +431,33 @@ impl Cluster {
         Ok(())
     }
 
+    /// What its host has been told of its protection holds until the time that was asked for; but
+    /// not against people's orders, and not where nobody may run it any more.
+    fn check_protection(&self, place: usize, task: TaskId) -> Result<(), String> {
+        let Some(board) = self.board(place) else {
+            return Ok(());
+        };
+        let asked_until = self.checks.protected.get(&task);
+        let is_asked = asked_until.is_some_and(|until| self.now + CLOCKS_DIFFER < *until);
+        let is_told = board.protection(task).is_some_and(|it| it.until.is_some());
+        let of = self.checks.slot_of(place, task);
+        let of = of.filter(|_| self.checks.is_serving(place, task));
+        let Some((service, _)) = of.filter(|_| is_asked && is_told) else {
+            return Ok(());
+        };
+        let report = board.task_at(self.hosts[place].id, task);
+        let is_sick = report.is_some_and(|report| report.health == Health::Unhealthy);
+        let is_excused = is_sick
+            || self.must_go(place, board)
+            || self.is_without_majority(place, service)
+            || board.service(service).is_none()
+            || board.stop_order(task).is_some();
+        match is_excused {
+            true => Ok(()),
+            false => Err(format!("stops task {task}, which is protected and healthy")),
+        }
+    }
+
     /// A healthy task is stopped for a smaller count, a deletion, a person's order, a stop-first
     /// hand-over, or because another copy of its slot serves (or did, a moment ago) on its side.
     fn check_stop(&self, place: usize, task: TaskId) -> Result<(), String> {
@@ -405,9 +465,10 @@ impl Cluster {
             let up = copies
                 .iter()
                 .find(|c| c.task == task && c.down_at.is_none())?;
-            (up.place == place && self.checks.is_serving(place, task)).then_some(*slot)
+            let is_serving = up.place == place && self.checks.is_serving(place, task);
+            is_serving.then_some((*slot, up.up_at))
         });
-        let (Some((service, index)), Some(board)) = (found, self.board(place)) else {
+        let (Some(((service, index), up_at)), Some(board)) = (found, self.board(place)) else {
             return Ok(());
         };
         let wanted = board.service(service).map(|service| service.desired);
@@ -417,6 +478,7 @@ impl Cluster {
             || (is_unknown && !self.checks.wanted.contains_key(&service))
             || self.is_without_majority(place, service)
             || board.is_service_gone(service)
+            || self.is_over(board, (service, index), up_at)
             || wanted.is_some_and(|desired| index >= desired)
             || board.stop_order(task).is_some()
             || board
@@ -449,6 +511,14 @@ impl Cluster {
         ))
     }
 
+    /// The slot is of a run: it has ended, or this copy has had its time.
+    fn is_over(&self, board: &Board, (run, index): (ServiceId, u32), up_at: u64) -> bool {
+        let limit = board.run(run).and_then(Run::timeout);
+        let slot = board.slot(run, index).map(|(_, slot)| slot);
+        limit.is_some_and(|limit| self.now >= up_at + limit.0)
+            || slot.is_some_and(|slot| slot.end.is_some())
+    }
+
     /// It was told to go in any case, and has waited long enough, or there is nobody to wait for.
     fn must_go(&self, place: usize, board: &Board) -> bool {
         let id = self.hosts[place].id;
@@ -464,4 +534,26 @@ impl Cluster {
             .as_ref()
             .map(holdfast_core::agent::Agent::board)
     }
+}
+
+/// The slot is of a run, and nothing is to be begun for it any more.
+fn has_ended(board: &Board, slot: &SlotLabel) -> bool {
+    let known = board.slot(slot.service, slot.index);
+    known.is_some_and(|(generation, known)| {
+        let end = known.end.as_ref();
+        generation >= slot.generation && end.is_some_and(|end| end.how != Ended::Lost)
+    })
+}
+
+/// What has ended is run again only where its own policy says so.
+fn check_again(there: &FakeContainer, after: Option<Wall>) -> Result<(), String> {
+    let policy = there.make.container.restart.as_ref();
+    let is_asked = policy.is_some_and(|policy| policy.enabled);
+    if after.is_some() && !is_asked {
+        let name = &there.make.labels.container;
+        return Err(format!(
+            "{name} is run again, which its policy does not say"
+        ));
+    }
+    Ok(())
 }

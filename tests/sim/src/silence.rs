@@ -35,6 +35,29 @@ pub fn time_out(command: &RuntimeCommand) -> Option<RuntimeEvent> {
             container: container.clone(),
             failure,
         }),
-        RuntimeCommand::List => None,
+        RuntimeCommand::Check {
+            task,
+            container,
+            kind,
+            ..
+        } => Some(RuntimeEvent::Checked {
+            task: *task,
+            container: container.clone(),
+            kind: *kind,
+            outcome: Err("no answer in time".to_owned()),
+        }),
+        RuntimeCommand::Pull { image } => Some(RuntimeEvent::ImagePulled {
+            image: image.clone(),
+            outcome: Err(failure),
+        }),
+        RuntimeCommand::ReadLog { .. } | RuntimeCommand::List => None,
+    }
+}
+
+/// A failure that another try would not change.
+pub const fn permanent(reason: String) -> RuntimeFailure {
+    RuntimeFailure {
+        kind: FailureKind::Permanent,
+        reason,
     }
 }

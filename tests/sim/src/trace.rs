@@ -112,6 +112,8 @@ pub const fn message_kind(message: &Message) -> (&'static str, usize) {
         Message::Fetch(hashes) => ("Fetch", hashes.len()),
         Message::CatchUp { .. } => ("CatchUp", 0),
         Message::Page { records, .. } => ("Page", records.len()),
+        Message::Pull { .. } => ("Pull", 0),
+        Message::Pulling { .. } => ("Pulling", 0),
         #[allow(
             unreachable_patterns,
             reason = "kinds of messages that are yet to come"
@@ -136,10 +138,23 @@ pub fn command_text(command: &RuntimeCommand) -> String {
             )
         }
         RuntimeCommand::Start {
-            task, container, ..
+            task,
+            container,
+            after,
+            ..
         } => {
-            format!("start {container} of task {:08x}", low(task.0))
+            let again = if after.is_some() { " again" } else { "" };
+            format!("start {container} of task {:08x}{again}", low(task.0))
         }
+        RuntimeCommand::ReadLog {
+            task, container, ..
+        } => format!("read the log of {container} of task {:08x}", low(task.0)),
+        RuntimeCommand::Check {
+            task,
+            container,
+            kind,
+            ..
+        } => format!("check {container} of task {:08x} ({kind:?})", low(task.0)),
         RuntimeCommand::Stop {
             task,
             container,
@@ -166,6 +181,13 @@ pub fn event_text(event: &RuntimeEvent) -> String {
     match event {
         RuntimeEvent::Available { version } => format!("available: {version}"),
         RuntimeEvent::Unavailable { reason } => format!("unavailable: {reason}"),
+        RuntimeEvent::Pulling {
+            task,
+            container,
+            progress,
+        } => {
+            format!("{container} of task {:08x} {progress}", low(task.0))
+        }
         RuntimeEvent::Created {
             task, container, ..
         } => {

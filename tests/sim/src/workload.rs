@@ -3,9 +3,14 @@
 use holdfast_core::{
     cluster::body::Availability,
     rng::Rng,
-    spec::options::{HandOver, OptionsChange, PartitionPolicy, ReplaceAfter},
-    spec::task_definition::{
-        Condition, Container, Dependency, PortMapping, Protocol, TaskDefinition,
+    spec::{
+        given::{Secret, SecretPlace, SecretSource, ValueName},
+        health::{HealthCheck, NetProbe, Probe},
+        options::{HandOver, OptionsChange, PartitionPolicy, ReplaceAfter},
+        run::{OnLost, RunOptions},
+        task_definition::{
+            Condition, Container, Dependency, PortMapping, Protocol, RestartPolicy, TaskDefinition,
+        },
     },
 };
 use std::{collections::BTreeMap, fmt};
@@ -31,6 +36,13 @@ pub enum Order {
     Delete {
         service: String,
     },
+    SetValue {
+        name: ValueName,
+        restart: bool,
+    },
+    RemoveValue {
+        name: ValueName,
+    },
     /// How the service is held.
     Choose {
         service: String,
@@ -44,6 +56,16 @@ pub enum Order {
     Leave,
     /// A host that is down by the board of the one asked, picked by this word, is forgotten.
     Forget {
+        pick: u64,
+    },
+    /// Tasks that end by themselves.
+    Run {
+        family: String,
+        count: u32,
+        options: RunOptions,
+    },
+    /// The run that this word picks among those that the agent knows.
+    StopRun {
         pick: u64,
     },
     /// The task that this word picks among those that the agent knows to run.
@@ -159,6 +181,47 @@ pub fn draw_choices(rng: &mut Rng, hosts: usize, seconds: u64) -> Vec<TimedOrder
     orders
 }
 
+/// Runs, in about half of the seeds; again from a seed of their own.
+pub fn draw_runs(rng: &mut Rng, hosts: usize, seconds: u64) -> Vec<TimedOrder> {
+    const FAMILIES: [&str; 3] = ["once", "fails", "endless"];
+    let mut orders = Vec::new();
+    if rng.below(2) == 0 {
+        return orders;
+    }
+    let mut order = |rng: &mut Rng, at, order| {
+        let host = rng.below(hosts as u64) as usize;
+        orders.push(TimedOrder { at, host, order });
+    };
+    for family in FAMILIES {
+        order(rng, 4 * SECOND, Order::Register(definition(family, 1)));
+    }
+    let mut at = 12 * SECOND + rng.below(10 * SECOND);
+    while at < seconds * SECOND {
+        let family = FAMILIES[rng.below(3) as usize].to_owned();
+        let is_endless = family == "endless";
+        let options = RunOptions {
+            retries: rng.below(3) as u32,
+            timeout_s: (is_endless || rng.below(3) == 0).then(|| 3 + rng.below(10) as u32),
+            on_lost: [OnLost::Report, OnLost::Rerun][rng.below(2) as usize],
+            remove: rng.below(4) == 0,
+        };
+        let count = 1 + rng.below(3) as u32;
+        let wanted = match rng.below(6) {
+            0 => Order::StopRun {
+                pick: rng.next_u64(),
+            },
+            _ => Order::Run {
+                family,
+                count,
+                options,
+            },
+        };
+        order(rng, at, wanted);
+        at += rng.below(15 * SECOND);
+    }
+    orders
+}
+
 fn choice(rng: &mut Rng, kind: u64, hosts: usize) -> Order {
     let mut options = OptionsChange::default();
     match kind {
@@ -215,6 +278,48 @@ pub fn definition(family: &str, variant: u64) -> TaskDefinition {
             side.depends_on = vec![started("base")];
             vec![main, side, container("base", variant, false)]
         }
+        "gpu" => {
+            main.gpus = 1;
+            vec![main]
+        }
+        "checked" => {
+            (main.health_check, main.readiness_check) = (Some(check()), Some(check()));
+            vec![main]
+        }
+        // It does its work, well or not, and ends.
+        "once" | "fails" | "endless" => {
+            main.image = match family {
+                "once" => "once-0:1",
+                "fails" => "once-1:1",
+                _ => "web:1",
+            }
+            .to_owned();
+            main.ports.clear();
+            vec![main]
+        }
+        "drifting" => {
+            main.image = "drifting:1".to_owned();
+            vec![main]
+        }
+        // The second one is run again whenever it ends.
+        "again" => {
+            let mut again = container("again", variant, false);
+            (again.essential, again.restart) = (false, Some(at_once()));
+            vec![main, again]
+        }
+        // It is given what the cluster keeps.
+        "keyed" => {
+            let given = |name: &str, from| Secret {
+                at: SecretPlace::Variable(name.to_owned()),
+                from,
+            };
+            let (name, member) = ("db".to_owned(), None);
+            main.secrets = vec![
+                given("DB", SecretSource::Secret { name, member }),
+                given("CONF", SecretSource::Config("conf".to_owned())),
+            ];
+            vec![main]
+        }
         _ => vec![main],
     };
     TaskDefinition {
@@ -231,6 +336,27 @@ fn started(container: &str) -> Dependency {
     }
 }
 
+fn check() -> HealthCheck {
+    HealthCheck {
+        probe: Probe::Net(NetProbe {
+            port: 80,
+            path: None,
+        }),
+        interval_s: 1,
+        timeout_s: 1,
+        retries: 3,
+        start_period_s: Some(10),
+    }
+}
+
+fn at_once() -> RestartPolicy {
+    RestartPolicy {
+        enabled: true,
+        ignored_exit_codes: vec![],
+        attempt_period_s: Some(0),
+    }
+}
+
 fn container(name: &str, variant: u64, fixed_port: bool) -> Container {
     Container {
         name: name.to_owned(),
@@ -239,11 +365,11 @@ fn container(name: &str, variant: u64, fixed_port: bool) -> Container {
         cpu: 64,
         memory_mib: 64,
         essential: true,
-        ports: vec![PortMapping {
-            container_port: 80,
-            host_port: if fixed_port { 8_080 } else { 0 },
-            protocol: Protocol::Tcp,
-        }],
+        ports: vec![PortMapping::new(
+            80,
+            if fixed_port { 8_080 } else { 0 },
+            Protocol::Tcp,
+        )],
         ..Container::default()
     }
 }
@@ -261,11 +387,19 @@ impl fmt::Display for Order {
             }
             Self::Scale { service, desired } => write!(f, "scale {service} to {desired}"),
             Self::Update { service, family } => write!(f, "update {service} to {family}"),
+            Self::SetValue { name, restart } => write!(f, "set {name}, restart: {restart}"),
+            Self::RemoveValue { name } => write!(f, "remove {name}"),
             Self::Delete { service } => write!(f, "delete {service}"),
             Self::Choose { service, options } => write!(f, "hold {service} as {options:?}"),
             Self::Direct { host, availability } => write!(f, "{availability:?} h{host}"),
             Self::Leave => write!(f, "leave"),
             Self::Forget { .. } => write!(f, "forget a host that is down"),
+            Self::Run {
+                family,
+                count,
+                options,
+            } => write!(f, "run {count} of {family}, {options:?}"),
+            Self::StopRun { .. } => write!(f, "stop a run"),
             Self::StopTask { .. } => write!(f, "stop a task"),
         }
     }

@@ -13,10 +13,24 @@ pub struct Allowed {
 
 pub const ALLOWED: &[Allowed] = &[
     Allowed {
+        rule: "only-in",
+        path: "agent/src/outbound/tests.rs",
+        item: "TcpListener",
+        at_most: 0,
+        reason: "a test's receiver of webhooks, which is somebody else's program",
+    },
+    Allowed {
+        rule: "only-in",
+        path: "agent/src/runtime/tests/replies.rs",
+        item: "TcpListener",
+        at_most: 0,
+        reason: "a test's foreign program, which has a host port",
+    },
+    Allowed {
         rule: "function-lines",
         path: "tests/sim/src/contract.rs",
         item: "scripts",
-        at_most: 118,
+        at_most: 126,
         reason: "a table of scripts, one after the other",
     },
     Allowed {

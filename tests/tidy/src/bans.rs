@@ -66,23 +66,23 @@ const BANS: &[Ban] = &[
     only_in(
         "UdpSocket",
         // The probe's is never sent from: it asks the routing table for our address.
-        &["agent/src/gossip", "agent/src/probe", DNS],
-        "datagrams are gossip/'s, but for questions to DNS",
+        &["agent/src/gossip", "agent/src/probe", "agent/src/dns", DNS],
+        "datagrams are gossip/'s, but for questions to DNS and answers of it",
     ),
     only_in(
         "TcpListener",
         STREAMS,
-        "streams are gossip/'s, http/'s and api/'s",
+        "streams are gossip/'s, http/'s, api/'s and dns/'s",
     ),
     only_in(
         "TcpStream",
         STREAMS,
-        "streams are gossip/'s, http/'s and api/'s",
+        "streams are gossip/'s, http/'s, api/'s and dns/'s",
     ),
     only_in(
         "TcpSocket",
         STREAMS,
-        "streams are gossip/'s, http/'s and api/'s",
+        "streams are gossip/'s, http/'s, api/'s and dns/'s",
     ),
     Ban {
         lines: Lines::NotTests,
@@ -101,6 +101,7 @@ const STREAMS: &[&str] = &[
     "agent/src/gossip",
     "agent/src/http",
     "agent/src/api",
+    "agent/src/dns",
     KNOCK,
     DNS,
 ];

@@ -23,8 +23,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("spec", &["time", "rng", "ids", "limits"]),
     // The vocabulary: what happened, what is recorded, what travels, what is asked for. Statuses,
     // records and messages are words, and machines of other modules may say them.
-    ("event", &["time", "ids", "task::status"]),
-    ("command", &["time", "ids", "spec", "cluster::body"]),
+    (
+        "event",
+        &[
+            "time",
+            "rng",
+            "ids",
+            "task::status",
+            "cluster::body",
+            "cluster::record",
+        ],
+    ),
+    (
+        "command",
+        &["time", "ids", "spec", "cluster::body", "cluster::values"],
+    ),
     (
         "input",
         &[
@@ -34,6 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cluster::message",
             "cluster::quarantine",
             "cluster::record",
+            "cluster::values",
             "task::runtime",
         ],
     ),
@@ -47,6 +61,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cluster::keys",
             "cluster::message",
             "cluster::record",
+            "cluster::values",
             "task::runtime",
         ],
     ),
@@ -62,6 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "spec",
             "effect",
             "cluster::body",
+            "cluster::values",
         ],
     ),
     (

@@ -305,7 +305,9 @@ impl Agent {
                     | Key::ServiceCount(_)
                     | Key::ServiceRevision(_)
                     | Key::ServiceSettings(_)
+                    | Key::Run(_)
                     | Key::StopOrder(_)
+                    | Key::Protection(_)
                     | Key::Directive(_)
             );
             if is_order && record.version.stamp.author == me {

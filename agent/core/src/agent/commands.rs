@@ -3,11 +3,11 @@
 use super::Agent;
 use crate::{
     cluster::body::{Body, Key, Label, ServiceCount, ServiceRevision, ServiceSettings, StopOrder},
-    command::{Command, CommandId, Outcome, Refusal},
+    command::{Command, CommandId, Outcome, Refusal, ServiceChange},
     effect::{Effect, Effects},
     ids::{Digest, ServiceId, TaskId},
     limits,
-    spec::{options::OptionsChange, service::DefinitionRef, task_definition::TaskDefinition},
+    spec::{service::DefinitionRef, task_definition::TaskDefinition},
     time::Now,
 };
 
@@ -34,8 +34,14 @@ impl Agent {
         command: Command,
         fx: &mut Effects,
     ) -> Result<Option<Outcome>, Refusal> {
-        // Whoever must go, must go, whatever it knows.
-        if !matches!(command, Command::Leave { force: true, .. }) {
+        // Whoever must go, must go, whatever it knows; and what is to be here needs no others.
+        let me = self.config.host;
+        let needs_no_board = match &command {
+            Command::Leave { force, .. } => *force,
+            Command::PullImage { host, .. } => *host == me,
+            _ => false,
+        };
+        if !needs_no_board {
             self.check_caught_up(now)?;
         }
         let done = match command {
@@ -55,31 +61,37 @@ impl Agent {
                 };
                 self.create_service(now, asked, &definition, desired, fx)
             }
-            Command::UpdateService {
-                service,
-                desired,
-                definition,
-                options,
-            } => {
-                let change = (desired, definition.as_ref(), options);
-                self.update_service(now, &service, change, fx)
+            Command::UpdateService { service, change } => {
+                self.update_service(now, &service, &change, fx)
             }
             Command::DeleteService { service, force } => {
                 self.delete_service(now, &service, force, fx)
             }
+            Command::RunTask(order) => self.begin_run(now, order, fx),
+            Command::StopRun { run, reason } => self.stop_run(now, run, &reason, fx),
+            Command::RemoveRun { run, force } => self.remove_run(now, run, force, fx),
             Command::StopTask { task, reason } => self.stop_task(now, task, reason, fx),
+            Command::ProtectTasks { tasks, minutes } => {
+                Ok(self.order_protection(now, tasks, minutes, fx))
+            }
             Command::DirectHosts {
                 hosts,
                 availability,
             } => self.direct(now, hosts, availability, fx),
             Command::ForgetHost { host, force } => self.forget_on_command(now, host, force, fx),
             Command::Leave { within, force } => {
-                self.leave(now, id, (within, force), fx)?;
-                return Ok(None);
+                return self.leave(now, id, (within, force), fx).map(|()| None);
+            }
+            Command::PullImage { host, image } => {
+                return self.have_pulled(now, id, (host, image), fx).map(|()| None);
             }
             Command::InstallKey { key, secret } => self.install_key(now, (key, secret), fx),
             Command::UseKey { key, force } => self.use_key(now, key, force, fx),
             Command::RemoveKey { key, force } => self.remove_key(now, key, force, fx),
+            Command::SetValue { value, by, restart } => {
+                self.set_value(now, (value, by, restart), fx)
+            }
+            Command::RemoveValue { name, force } => self.remove_value(now, (name, force), fx),
         };
         done.map(Some)
     }
@@ -184,18 +196,35 @@ impl Agent {
         &mut self,
         now: Now,
         name: &str,
-        (desired, definition, options): (Option<u32>, Option<&DefinitionRef>, OptionsChange),
+        change: &ServiceChange,
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let (id, _) = self.find_service(name)?;
-        let revision = definition.map(|wanted| self.resolve(wanted)).transpose()?;
-        if let Some(desired) = desired {
+        let revision = change
+            .definition
+            .as_ref()
+            .map(|wanted| self.resolve(wanted));
+        let revision = revision.transpose()?;
+        if let Some(desired) = change.desired {
             check_count(desired)?;
             self.write_count(now, id, desired, fx);
         }
-        if let Some(revision) = revision {
-            self.write_revision(now, id, revision, fx);
+        let known = self
+            .board
+            .service(id)
+            .map(|service| service.revision.clone());
+        let revision = revision.or_else(|| known.clone().filter(|_| change.renew));
+        if let (Some(revision), Some(known)) = (revision, known) {
+            let revision = ServiceRevision {
+                renewals: known.renewals.saturating_add(u32::from(change.renew)),
+                ..revision
+            };
+            // To say again what is so already must not undo what somebody else says meanwhile.
+            if revision != known {
+                self.write_revision(now, id, revision, fx);
+            }
         }
+        let options = change.options;
         let settings = self
             .board
             .service(id)
@@ -232,6 +261,8 @@ impl Agent {
             Key::ServiceSettings(id),
             Key::ServiceCount(id),
             Key::ServiceRevision(id),
+            // Also where there are none yet: its keeper may be about to write them.
+            Key::Pins(id),
         ] {
             self.write(now, key, 1, None, fx);
         }
@@ -244,8 +275,12 @@ impl Agent {
         reason: String,
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
-        let (_, report) = self.board.task(task).ok_or(Refusal::NoSuchTask(task))?;
-        if report.last.is_live() {
+        let report = self.board.task(task).map(|(_, report)| report);
+        // It may be one that a run has promised and nobody has begun yet.
+        if report.is_none() && self.board.run_of_task(task).is_none() {
+            return Err(Refusal::NoSuchTask(task));
+        }
+        if report.is_none_or(|report| report.last.is_live()) {
             let order = Body::StopOrder(StopOrder { reason });
             self.write(now, Key::StopOrder(task), 0, Some(order), fx);
         }
@@ -258,7 +293,7 @@ impl Agent {
         Ok((service.id, service.desired))
     }
 
-    fn resolve(&self, wanted: &DefinitionRef) -> Result<ServiceRevision, Refusal> {
+    pub(super) fn resolve(&self, wanted: &DefinitionRef) -> Result<ServiceRevision, Refusal> {
         let missing = || Refusal::NoSuchDefinition(wanted.to_string());
         self.board.resolve(wanted).ok_or_else(missing)
     }

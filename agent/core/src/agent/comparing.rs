@@ -2,7 +2,7 @@
 
 use super::Agent;
 use crate::{
-    cluster::body::RuntimeStatus,
+    cluster::{body::RuntimeStatus, run::title},
     effect::Effects,
     task::runtime::{Observed, RuntimeEvent},
     time::{Now, Span},
@@ -27,6 +27,9 @@ impl Agent {
                     None => {
                         let definition = self.board.definition(labels.definition).cloned();
                         self.roster.adopt(now, labels, definition);
+                        if let Some(order) = self.board.protection(task) {
+                            self.on_protection(now, task, order);
+                        }
                     }
                 }
             }
@@ -34,20 +37,36 @@ impl Agent {
         self.stop_deleted(now, fx);
     }
 
-    /// Of a service that is gone nothing is begun any more, also not what the disk says was to be.
+    /// Of a service that is gone nothing is begun any more, nor of a run's slot that has ended;
+    /// also not what the disk says was to be.
     fn stop_deleted(&mut self, now: Now, fx: &mut Effects) {
         let live = self.roster.iter().filter(|task| !task.is_stopping());
         let of_slots = live.filter_map(|task| Some((task.id, task.report.slot.as_ref()?)));
-        let deleted = of_slots.filter(|(_, slot)| self.board.is_service_gone(slot.service));
-        let deleted: Vec<_> = deleted
-            .map(|(task, slot)| (task, format!("(service {}) was deleted", slot.service_name)))
-            .collect();
-        for (task, reason) in deleted {
+        let over = of_slots.filter_map(|(task, slot)| {
+            let what = match self.board.is_service_gone(slot.service) {
+                true => "was deleted",
+                false if self.board.has_ended(slot) => "has ended",
+                false => return None,
+            };
+            Some((task, format!("{} {what}", title(&slot.service_name))))
+        });
+        let over: Vec<_> = over.collect();
+        for (task, reason) in over {
             self.stop_copy(now, task, &reason, fx);
         }
     }
 
     pub(super) fn on_runtime(&mut self, now: Now, event: RuntimeEvent, fx: &mut Effects) {
+        // Images that people want here are no task's matter.
+        let event = match event {
+            RuntimeEvent::ImagePulling { image, progress } => {
+                return self.pulls.on_progress(&image, progress);
+            }
+            RuntimeEvent::ImagePulled { image, outcome } => {
+                return self.on_image_pulled(now, &image, outcome, fx);
+            }
+            event => event,
+        };
         match &event {
             RuntimeEvent::Available { .. }
                 if planted!(StaysOutOfService) && self.roster.has_compared() => {}

@@ -81,7 +81,9 @@ impl Agent {
                 self.write(now, key, tombstone.epoch, None, fx);
             }
         }
-        let orders = said.iter().map(|task| Key::StopOrder(*task));
+        let orders = said
+            .iter()
+            .flat_map(|task| [Key::StopOrder(*task), Key::Protection(*task)]);
         for key in orders.chain([Key::Directive(host)]) {
             if self.is_older(&key, |of| of.stamp < tombstone.stamp) {
                 self.write(now, key, 0, None, fx);

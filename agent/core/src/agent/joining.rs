@@ -297,8 +297,9 @@ impl Agent {
     /// Deleted while this host was away for so long that the others have forgotten even that. What
     /// it runs it knew, and its board was since a full copy of theirs.
     pub(super) fn is_long_gone(&self, service: ServiceId) -> bool {
-        let settings = self.board.record(&Key::ServiceSettings(service));
-        self.was_away_long && settings.is_none() && !planted!(ServesWhatNobodyKnows)
+        let keys = [Key::ServiceSettings(service), Key::Run(service)];
+        let is_unknown = keys.iter().all(|key| self.board.record(key).is_none());
+        self.was_away_long && is_unknown && !planted!(ServesWhatNobodyKnows)
     }
 
     /// No other host is up, as far as this agent can tell: time to ask again where peers are.
@@ -316,6 +317,7 @@ impl Agent {
             self.bury_from = now.mono + BURY_AFTER;
         }
         self.joining = Joining::Done;
+        self.look_first();
         if self.runtime_version.is_some() {
             fx.push(Effect::Runtime(RuntimeCommand::List));
         }

@@ -106,6 +106,13 @@ impl Agent {
                 hosts: named(&used),
             });
         }
+        let sealed = self.sealed_with(key);
+        if !sealed.is_empty() {
+            return Err(Refusal::KeySeals {
+                key,
+                secrets: named(&sealed),
+            });
+        }
         let cut_off = self.hosts_whose(|host, report| {
             let others = || mine.in_use.iter().all(|used| !report.held.contains(used));
             !self.board.is_up(host) && report.held.contains(&key) && others()
@@ -129,7 +136,7 @@ impl Agent {
     }
 }
 
-fn named(hosts: &[String]) -> String {
+pub(super) fn named(hosts: &[String]) -> String {
     let shown = hosts[..hosts.len().min(NAMED_MAX)].join(", ");
     match hosts.len().saturating_sub(NAMED_MAX) {
         0 => shown,

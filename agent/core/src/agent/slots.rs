@@ -2,15 +2,24 @@
 
 use super::Agent;
 use crate::{
-    cluster::body::{Body, HostStatus, Key, RuntimeStatus, Slot, TaskReport},
+    cluster::{
+        body::{Body, HostStatus, Key, RuntimeStatus, Slot, TaskReport},
+        run::title,
+    },
     effect::Effects,
-    ids::{Generation, ServiceId, SlotIndex, TaskId},
+    ids::{Generation, GpuId, ServiceId, SlotIndex, TaskId},
     schedule::{
-        copy::{Fate, awaited, fate, serves},
+        copy::{Fate, awaited, fate, fate_of_protected, serves},
         keeper::{Scope, Sight},
         lease::Standing,
+        pins::learned,
+    },
+    spec::{
+        privilege::{DENIED, PRIVILEGE_ATTRIBUTE},
+        task_definition::TaskDefinition,
     },
     task::{
+        machine::Defined,
         runtime::SlotLabel,
         status::{StopCode, TaskStatus},
     },
@@ -38,6 +47,7 @@ impl Agent {
     pub(super) fn every_service(&self) -> BTreeSet<ServiceId> {
         let known = self.board.services().map(|service| service.id);
         let known = known.chain(self.board.shadowed_services());
+        let known = known.chain(self.board.runs().map(|(run, _)| run));
         let running = self
             .roster
             .iter()
@@ -60,8 +70,8 @@ impl Agent {
         let is_long_gone = self.is_long_gone(service);
         for (task, label) in mine {
             if is_long_gone {
-                let name = &label.service_name;
-                let reason = format!("(service {name}) was deleted while this host was away");
+                let title = title(&label.service_name);
+                let reason = format!("{title} was deleted while this host was away");
                 self.stop_copy(now, task, &reason, fx);
                 continue;
             }
@@ -69,7 +79,10 @@ impl Agent {
                 self.stop_copy(now, task, LEASE_OVER, fx);
                 continue;
             }
-            let fate = fate(&self.board, (self.config.host, task), &label);
+            let fate = match self.is_protected(task) {
+                true => fate_of_protected(&self.board, (self.config.host, task), &label),
+                false => fate(&self.board, (self.config.host, task), &label),
+            };
             // Who may be down has taken over nothing for certain.
             if matches!(fate, Fate::Stop { .. } | Fate::GiveWay { .. })
                 && self.may_lack_heir(&label)
@@ -170,7 +183,8 @@ impl Agent {
             let (generation, slot) = self.board.slot(id, index)?;
             let mut tasks = self.tasks_for((id, index), (generation, slot));
             let is_served = tasks.next().is_some();
-            let begins = !is_served && awaited(&self.board, id, slot).is_none();
+            let is_over = slot.end.is_some() || self.board.is_called_off(id, index);
+            let begins = !is_served && !is_over && awaited(&self.board, id, slot).is_none();
             begins.then(|| Offer {
                 index,
                 generation,
@@ -202,26 +216,61 @@ impl Agent {
             // It comes by repair, and then the offer is looked at again.
             return;
         };
-        let task = TaskId::mint(self.config.host, &mut self.rng);
         let label = SlotLabel {
             service,
             service_name: offer.service_name,
             index: offer.index,
             generation: offer.generation,
         };
+        let pins = self.board.service(service).and_then(|known| known.pins);
+        let pins = pins.filter(|pins| pins.are_of(&revision));
+        let images = pins.map(|pins| pins.images.clone()).unwrap_or_default();
         let mut report = TaskReport::begin(revision, Some(label), now.wall);
-        match self.ledger.reserve(task, &definition.needs()) {
-            Ok(()) => self.roster.start(task, report, definition, fx),
-            Err(no_room) => {
+        // What is only refused was never the task that a run promised by its name.
+        let minted = TaskId::mint(self.config.host, &mut self.rng);
+        let named = self.board.unused_name(service, offer.index);
+        let task = named.unwrap_or(minted);
+        report.values = self.values_set_at(definition.values().into_iter());
+        match self.accept(task, definition) {
+            Ok((definition, gpus)) => {
+                let defined = Defined {
+                    definition,
+                    images,
+                    gpus,
+                };
+                self.roster.start(now, task, report, defined, fx);
+            }
+            Err(why) => {
                 report.desired = TaskStatus::Stopped;
                 report.last = TaskStatus::Stopped;
                 report.stop_code = Some(StopCode::TaskFailedToStart);
-                report.stopped_reason = no_room.to_string().into();
+                report.stopped_reason = why.into();
                 report.refused = true;
                 report.stopped_at = Some(now.wall);
-                self.write_task(now, task, report, fx);
+                self.write_task(now, minted, report, fx);
             }
         }
+    }
+
+    /// What this host allows and has room for, with what it chose for the task; else why not.
+    pub(super) fn accept(
+        &mut self,
+        task: TaskId,
+        definition: TaskDefinition,
+    ) -> Result<(TaskDefinition, Vec<GpuId>), String> {
+        let attribute = self.config.attributes.get(PRIVILEGE_ATTRIBUTE);
+        let denies = attribute.is_some_and(|said| said == DENIED);
+        if let Some(what) = definition.privilege().filter(|_| denies) {
+            return Err(format!(
+                "POLICY: {what}, and its host allows nothing that is root there (its agent's \
+                 setting privileged)"
+            ));
+        }
+        let chosen = self.ledger.choose_ports(definition).and_then(|definition| {
+            let gpus = self.ledger.reserve(task, &definition.needs())?;
+            Ok((definition, gpus))
+        });
+        chosen.map_err(|no_room| no_room.to_string())
     }
 
     fn write_task(&mut self, now: Now, task: TaskId, report: TaskReport, fx: &mut Effects) {
@@ -239,12 +288,13 @@ impl Agent {
             let Some(task) = self.roster.get(id) else {
                 continue;
             };
-            let (report, needs) = (task.report.clone(), task.definition().map(|d| d.needs()));
-            match (report.last.is_live(), needs) {
-                (false, _) => self.ledger.release(id),
-                (true, Some(needs)) => self.ledger.adopt(id, needs),
-                (true, None) => {}
+            let (report, needs) = (task.report.clone(), task.needs());
+            self.note_protection(now, id, &report);
+            match report.last.is_live() {
+                false => self.ledger.release(id),
+                true => self.ledger.adopt(id, needs),
             }
+            self.note_timeout(now, id);
             let told = self.board.task_at(self.config.host, id) == Some(&report)
                 && (self.board.is_fresh(self.config.host, id) || !report.last.is_live());
             if !told {
@@ -283,6 +333,12 @@ impl Agent {
     pub(super) fn keep(&mut self, now: Now, id: ServiceId, scope: &Scope, fx: &mut Effects) {
         let keeper = self.index.keeper_of(id);
         let mine = self.joining.is_done() && keeper == Some(self.config.host);
+        let known = self.board.service(id).filter(|_| mine);
+        let pinned = known.filter(|known| known.run.is_none());
+        if let Some(pins) = pinned.and_then(|known| learned(&self.board, known, scope)) {
+            // They are known to whoever looks at the slots now.
+            self.write(now, Key::Pins(id), 0, Some(Body::Pins(pins)), fx);
+        }
         let Some(service) = self.board.service(id).filter(|_| mine) else {
             if mine && self.board.shadowed_services().any(|other| other == id) {
                 // Two sides created a service of one name: the earlier one stays.

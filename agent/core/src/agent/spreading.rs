@@ -34,6 +34,7 @@ const DRAWS_MAX: u32 = 32;
 impl Agent {
     /// Acts on everything that changed in this step until nothing does any more.
     pub(super) fn settle(&mut self, now: Now, fx: &mut Effects) {
+        self.give_values(fx);
         for _ in 0..ROUNDS_MAX {
             self.publish_tasks(now, fx);
             self.attend_roll_call(now, fx);
@@ -47,6 +48,7 @@ impl Agent {
                 dirty.services.extend(self.every_service());
             }
             for (service, scope) in scopes(dirty) {
+                self.follow(now, service, &scope, fx);
                 self.serve(now, service, &scope, fx);
                 self.publish_tasks(now, fx);
                 self.save(fx);
@@ -55,6 +57,7 @@ impl Agent {
         }
         self.save(fx);
         self.order_keys(fx);
+        self.give_values(fx);
         self.spread(now, fx);
     }
 
@@ -128,13 +131,15 @@ impl Agent {
     /// Whom a record concerns so much that chance must not decide when they hear of it.
     fn concerned(&self, record: &Record) -> Vec<HostId> {
         match (&record.key, &record.body) {
+            // Its keeper places it.
+            (Key::Run(run), _) => self.index.keeper_of(*run).into_iter().collect(),
             (Key::Slot(..), Some(Body::Slot(slot))) => slot
                 .host
                 .into_iter()
                 .chain(slot.superseded.iter().map(|at| at.host))
                 .collect(),
             (Key::Task(..), Some(Body::Task(report))) => self.waiting_for(report),
-            (Key::StopOrder(task), _) => self
+            (Key::StopOrder(task) | Key::Protection(task), _) => self
                 .board
                 .task(*task)
                 .map(|(host, _)| host)

@@ -2,7 +2,11 @@
 
 mod hosts;
 mod joining;
+mod outward;
+mod pulling;
+mod services;
 mod spreading;
+mod values;
 
 use super::{Agent, AgentConfig, Timings};
 use crate::{
@@ -52,7 +56,7 @@ fn host(host: HostId) -> Arc<Record> {
         zone: None,
         attributes: Box::default(),
         capacity: Capacity::default(),
-
+        gpus: Box::default(),
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
@@ -86,9 +90,11 @@ fn config() -> AgentConfig {
         address: address(ME),
         seeds: vec![],
         seeds_expected: false,
+        dynamic_ports: None,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
+        gpus: vec![],
         fingerprint: 1,
         keys: Default::default(),
         agent_version: String::new(),
@@ -374,14 +380,18 @@ fn a_task_belongs_to_whichever_host_reports_it_in_any_order() {
         definition: crate::ids::Digest([1; 32]),
         family: Box::default(),
         revision: 1,
+        renewals: 0,
+        values: Box::default(),
         slot: None,
         desired: crate::task::status::TaskStatus::Running,
         last: crate::task::status::TaskStatus::Running,
         health: Default::default(),
+        ready: true,
         stop_code: None,
         stopped_reason: Box::default(),
         refused: false,
         replaced: false,
+        protected_until: None,
         created_at: Wall(1),
         started_at: None,
         stopping_at: None,
@@ -405,28 +415,36 @@ fn a_task_belongs_to_whichever_host_reports_it_in_any_order() {
 #[test]
 fn an_adopted_task_is_not_called_stopped_while_its_container_runs() {
     use crate::task::{
-        machine::Task,
+        machine::{Owner, Task},
         status::{StopCode, TaskStatus},
     };
     let report = crate::cluster::body::TaskReport {
         definition: crate::ids::Digest([1; 32]),
         family: Box::default(),
         revision: 1,
+        renewals: 0,
+        values: Box::default(),
         slot: None,
         desired: TaskStatus::Running,
         last: TaskStatus::Provisioning,
         health: Default::default(),
+        ready: true,
         stop_code: None,
         stopped_reason: Box::default(),
         refused: false,
         replaced: false,
+        protected_until: None,
         created_at: Wall(1),
         started_at: None,
         stopping_at: None,
         stopped_at: None,
         containers: Box::default(),
     };
-    let mut task = Task::remembered(TaskId(7), report, None, &Timings::default());
+    let owner = Owner {
+        cluster: "test".into(),
+        host: ME,
+    };
+    let mut task = Task::remembered(TaskId(7), report, None, owner, &Timings::default());
     task.stop(
         NOW,
         StopCode::ServiceSchedulerInitiated,

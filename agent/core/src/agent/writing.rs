@@ -143,7 +143,7 @@ impl Agent {
             || self.board.record(&record.key).is_some()
             || age_ms <= self.board.tombstone_ms();
         let credible = match &record.key {
-            Key::Host(_) | Key::Task(..) | Key::Verdict(_) => {
+            Key::Host(_) | Key::Task(..) | Key::Verdict(_) | Key::Secret(_) | Key::Config(_) => {
                 epoch <= now.wall.0 + limits::EPOCH_AHEAD_MAX
             }
             Key::Slot(service, index) => {
@@ -153,9 +153,14 @@ impl Agent {
                     .map_or(0, |(generation, _)| generation);
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
-            Key::ServiceCount(_) | Key::ServiceRevision(_) | Key::ServiceSettings(_) => epoch <= 1,
+            Key::ServiceCount(_)
+            | Key::ServiceRevision(_)
+            | Key::ServiceSettings(_)
+            | Key::Pins(_)
+            | Key::Run(_) => epoch <= 1,
             Key::Definition(_)
             | Key::StopOrder(_)
+            | Key::Protection(_)
             | Key::Directive(_)
             | Key::ClusterKey(_)
             | Key::KeyInUse => epoch == 0,
@@ -174,7 +179,7 @@ impl Agent {
         &mut self,
         now: Now,
         old: Option<&Record>,
-        new: &Record,
+        new: &Arc<Record>,
         fx: &mut Effects,
     ) {
         self.tell_change(now, old, new, fx);
@@ -214,21 +219,36 @@ impl Agent {
                 }
             }
             Key::Definition(_) => self.on_definition(now, new, fx),
-            Key::StopOrder(task) => {
-                if let Some(Body::StopOrder(order)) = &new.body {
-                    let reason = order.reason.clone();
-                    self.roster
-                        .stop(now, *task, StopCode::UserInitiated, &reason, fx);
-                }
+            Key::Run(id) => {
+                self.on_definition(now, new, fx);
+                self.on_run(now, *id);
+            }
+            Key::StopOrder(task) | Key::Protection(task) => {
+                self.on_word_of_a_task(now, *task, new, fx);
             }
             Key::Label { family, .. } => self.on_label(now, family, old, new, fx),
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
             | Key::ServiceSettings(_)
+            | Key::Pins(_)
             | Key::Electorate
+            | Key::Secret(_)
+            | Key::Config(_)
             | Key::Unknown { .. } => {}
             Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
             Key::Directive(host) => self.on_standing(now, *host),
+        }
+    }
+
+    /// What a person, or the task itself, wants to become of it.
+    fn on_word_of_a_task(&mut self, now: Now, task: TaskId, new: &Record, fx: &mut Effects) {
+        match &new.body {
+            Some(Body::StopOrder(order)) => {
+                let code = StopCode::UserInitiated;
+                self.roster.stop(now, task, code, &order.reason, fx);
+            }
+            Some(Body::Protection(asked)) => self.on_protection(now, task, *asked),
+            _ => {}
         }
     }
 
@@ -286,13 +306,11 @@ impl Agent {
 
     /// A definition has come: tasks that were adopted without it can be accounted for.
     fn on_definition(&mut self, now: Now, record: &Record, fx: &mut Effects) {
-        let (Key::Definition(digest), Some(Body::Definition(definition))) =
-            (&record.key, &record.body)
-        else {
+        let Some((digest, definition)) = record.defines() else {
             return;
         };
         let waiting = |task: &&crate::task::machine::Task| {
-            task.definition().is_none() && task.report.definition == *digest
+            task.definition().is_none() && task.report.definition == digest
         };
         let waiting: Vec<_> = self
             .roster
@@ -306,8 +324,8 @@ impl Agent {
                 .roster
                 .get(task)
                 .filter(|task| task.report.last.is_live());
-            if live.is_some() {
-                self.ledger.adopt(task, definition.needs());
+            if let Some(known) = live {
+                self.ledger.adopt(task, known.needs());
             }
         }
     }
@@ -385,6 +403,7 @@ impl Agent {
             zone: self.config.zone.as_deref().map(Box::from),
             attributes: self.config.attributes.clone().into_iter().collect(),
             capacity: self.config.capacity,
+            gpus: self.config.gpus.clone().into(),
             status: self.status,
             caught_up: self.joining.is_done() && self.clocks.are_right(),
             runtime: self.runtime.clone(),
@@ -423,6 +442,7 @@ impl Agent {
         self.tell_clock_to_somebody(now, fx);
         // A driver that could not save its keys is asked once more.
         self.keys_dirty = true;
+        self.reseal(fx);
         self.sign_life(now, fx);
         if now.mono >= self.bury_from {
             let buried = self.board.bury(now.wall);
@@ -430,12 +450,18 @@ impl Agent {
                 fx.push(Effect::Forget(buried));
             }
         }
+        self.follow_further(now, fx);
         self.keeper.tidy(now);
+        self.clear_up_runs(now, fx);
+        self.pulls.tidy(now.mono);
         let me = self.config.host;
         let old = self.board.tasks_on(me).filter(|(task, report)| {
             let stopped_at = report.stopped_at.unwrap_or(now.wall);
+            let run = report.slot.as_ref().map(|label| label.service);
+            let is_gone = run.is_some_and(|run| self.board.is_run_gone(run));
             report.last == TaskStatus::Stopped
-                && now.wall.ms_since(stopped_at) > limits::STOPPED_TASK_KEPT_MS
+                && (is_gone || now.wall.ms_since(stopped_at) > limits::STOPPED_TASK_KEPT_MS)
+                && self.board.is_settled(report)
                 && self.roster.get(*task).is_none()
         });
         let old: Vec<_> = old.map(|(task, _)| task).collect();
@@ -443,6 +469,9 @@ impl Agent {
             self.write(now, Key::Task(me, task), self.incarnation, None, fx);
             if self.board.stop_order(task).is_some() {
                 self.write(now, Key::StopOrder(task), 0, None, fx);
+            }
+            if self.board.protection(task).is_some() {
+                self.write(now, Key::Protection(task), 0, None, fx);
             }
         }
         let orphaned = self.board.all_slots().filter(|(service, ..)| {

@@ -3,8 +3,8 @@
 use crate::{
     cluster::{
         body::{
-            Availability, Body, HostReport, HostStatus, Key, Label, RuntimeStatus, ServiceRevision,
-            ServiceSettings, Slot, Standing, TaskReport,
+            Availability, Body, HostReport, HostStatus, Key, Label, Protection, RuntimeStatus,
+            ServiceRevision, Slot, Standing, TaskReport,
         },
         hash_tree::HashTree,
         record::{Record, Version},
@@ -23,7 +23,21 @@ use std::{
     sync::Arc,
 };
 
+/// Reads the body of one kind of record, with its version.
+macro_rules! body {
+    ($board:expr, $key:expr, $kind:ident) => {
+        match $board.record(&$key).map(|r| (r.version, r.body.as_ref())) {
+            Some((version, Some(Body::$kind(body)))) => Some((version, body)),
+            _ => None,
+        }
+    };
+}
+
 mod entry;
+mod said;
+mod service;
+
+pub use service::Service;
 
 /// A clone costs nothing and shares all that is equal: whoever reads gets a consistent picture
 /// without stopping who writes.
@@ -36,6 +50,10 @@ pub struct Board {
     /// Task reports with a slot.
     slot_tasks: OrdSet<BySlot>,
     tasks: OrdSet<ByTask>,
+    /// What the first tasks of runs are to be called.
+    run_tasks: OrdMap<TaskId, (ServiceId, SlotIndex)>,
+    /// Definitions that runs have changed for themselves, and which.
+    run_definitions: OrdMap<Digest, OrdSet<ServiceId>>,
 }
 
 /// What merging one record did.
@@ -47,15 +65,6 @@ pub enum Merge {
     Known,
     /// We have a later one.
     Older { ours: Arc<Record> },
-}
-
-/// A service as its three records describe it together.
-#[derive(Clone, Copy, Debug)]
-pub struct Service<'a> {
-    pub id: ServiceId,
-    pub settings: &'a ServiceSettings,
-    pub revision: &'a ServiceRevision,
-    pub desired: u32,
 }
 
 // Writing.
@@ -107,7 +116,9 @@ impl Board {
             |r: &&Arc<Record>| r.body.is_none() && now.ms_since(r.version.stamp.wall) > kept_ms;
         // Without the tombstone nobody would know that its slots are to go, too.
         let has_slots = |key: &Key| match key {
-            Key::ServiceSettings(service) => self.slots(*service).next().is_some(),
+            Key::ServiceSettings(service) | Key::Run(service) => {
+                self.slots(*service).next().is_some()
+            }
             _ => false,
         };
         let buried = self.records().filter(|r| old(r) && !has_slots(&r.key));
@@ -140,6 +151,15 @@ impl Board {
                     self.slot_tasks.insert(BySlot(Arc::clone(record)));
                 }
             }
+            (Key::Run(id), Some(Body::Run(run))) => {
+                let slots = (0..).zip(&run.tasks);
+                let slots = slots.map(|(index, task)| (*task, (*id, index)));
+                self.run_tasks.extend(slots);
+                if run.overridden.is_some() {
+                    let of = self.run_definitions.entry(run.revision.definition);
+                    of.or_default().insert(*id);
+                }
+            }
             _ => {}
         }
     }
@@ -159,6 +179,18 @@ impl Board {
                 self.tasks.remove(&ByTask(Arc::clone(record)));
                 if report.slot.is_some() {
                     self.slot_tasks.remove(&BySlot(Arc::clone(record)));
+                }
+            }
+            (Key::Run(id), Some(Body::Run(run))) => {
+                for task in &run.tasks {
+                    self.run_tasks.remove(task);
+                }
+                let digest = run.revision.definition;
+                if let Some(of) = self.run_definitions.get_mut(&digest) {
+                    of.remove(id);
+                    if of.is_empty() {
+                        self.run_definitions.remove(&digest);
+                    }
                 }
             }
             _ => {}
@@ -228,16 +260,6 @@ impl Board {
     }
 }
 
-/// Reads the body of one kind of record, with its version.
-macro_rules! body {
-    ($board:expr, $key:expr, $kind:ident) => {
-        match $board.record(&$key).map(|r| (r.version, r.body.as_ref())) {
-            Some((version, Some(Body::$kind(body)))) => Some((version, body)),
-            _ => None,
-        }
-    };
-}
-
 // Reading.
 impl Board {
     pub fn host(&self, host: HostId) -> Option<(Incarnation, &HostReport)> {
@@ -268,6 +290,7 @@ impl Board {
             Key::ServiceSettings(service),
             Key::ServiceRevision(service),
             Key::ServiceCount(service),
+            Key::Run(service),
         ];
         let said = keys.iter().filter_map(|key| self.record(key));
         let at = said.map(|record| record.version.stamp.wall);
@@ -370,7 +393,12 @@ impl Board {
     }
 
     pub fn definition(&self, digest: Digest) -> Option<&TaskDefinition> {
-        body!(self, Key::Definition(digest), Definition).map(|(_, definition)| definition)
+        let registered = body!(self, Key::Definition(digest), Definition);
+        let of_run = || {
+            let run = *self.run_definitions.get(&digest)?.get_min()?;
+            self.run(run)?.overridden.as_deref()
+        };
+        registered.map(|(_, definition)| definition).or_else(of_run)
     }
 
     pub fn label(&self, family: &str, revision: u32) -> Option<&Label> {
@@ -424,65 +452,8 @@ impl Board {
             definition,
             family,
             revision,
+            renewals: 0,
         })
-    }
-
-    /// The service if it lives and is the earliest of its name.
-    pub fn service(&self, id: ServiceId) -> Option<Service<'_>> {
-        let (_, settings) = body!(self, Key::ServiceSettings(id), ServiceSettings)?;
-        if self.service_id_named(&settings.name) != Some(id) {
-            return None;
-        }
-        let (_, count) = body!(self, Key::ServiceCount(id), ServiceCount)?;
-        let (_, revision) = body!(self, Key::ServiceRevision(id), ServiceRevision)?;
-        Some(Service {
-            id,
-            settings,
-            revision,
-            desired: count.desired,
-        })
-    }
-
-    pub fn service_named(&self, name: &str) -> Option<Service<'_>> {
-        self.service(self.service_id_named(name)?)
-    }
-
-    /// All services in order of their names.
-    pub fn services(&self) -> impl Iterator<Item = Service<'_>> {
-        self.names
-            .keys()
-            .filter_map(|name| self.service_named(name))
-    }
-
-    /// Every living service of that name, the one that counts first.
-    pub fn services_called(&self, name: &str) -> impl Iterator<Item = ServiceId> {
-        self.names
-            .get(name)
-            .into_iter()
-            .flatten()
-            .map(|(_, id)| *id)
-    }
-
-    /// Services whose name an earlier one has.
-    pub fn shadowed_services(&self) -> impl Iterator<Item = ServiceId> {
-        self.names
-            .values()
-            .flat_map(|ids| ids.iter().skip(1).map(|(_, id)| *id))
-    }
-
-    /// We know that the service was deleted (or lost its name to an earlier one); not knowing a
-    /// service at all is something else.
-    pub fn is_service_gone(&self, id: ServiceId) -> bool {
-        match self.record(&Key::ServiceSettings(id)).map(|r| &r.body) {
-            Some(None) => true,
-            Some(Some(Body::ServiceSettings(s))) => self.service_id_named(&s.name) != Some(id),
-            // Not known, or not understood.
-            None | Some(Some(_)) => false,
-        }
-    }
-
-    fn service_id_named(&self, name: &str) -> Option<ServiceId> {
-        self.names.get(name)?.get_min().map(|(_, id)| *id)
     }
 
     pub fn slot(&self, service: ServiceId, index: SlotIndex) -> Option<(Generation, &Slot)> {
@@ -586,6 +557,11 @@ impl Board {
         let range = TasksOf::Begin(service, first)..TasksOf::End(service, last);
         let range = self.slot_tasks.range(range);
         range.filter_map(|BySlot(record)| entry::report(record))
+    }
+
+    /// What was asked last of how long the task is not to be stopped.
+    pub fn protection(&self, task: TaskId) -> Option<Protection> {
+        body!(self, Key::Protection(task), Protection).map(|(_, protection)| *protection)
     }
 
     pub fn stop_order(&self, task: TaskId) -> Option<&str> {

@@ -1,8 +1,14 @@
 //! What the records say: keys, and a body for each kind.
 
 use crate::{
-    cluster::keys::KeyReport,
-    ids::{Digest, HostId, KeyId, RuntimeId, Secret, ServiceId, SlotIndex, TaskId},
+    cluster::{
+        keys::KeyReport,
+        run::{End, Run},
+        values::{ConfigText, SealedSecret, SetAt},
+    },
+    ids::{
+        Digest, GpuId, HostId, ImageDigest, KeyId, RuntimeId, Secret, ServiceId, SlotIndex, TaskId,
+    },
     spec::{
         options::{HandOver, ServiceOptions},
         task_definition::TaskDefinition,
@@ -14,7 +20,7 @@ use crate::{
     time::Wall,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// What a record is about, who writes it, and what the epoch of its version means.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +37,10 @@ pub enum Key {
     ServiceRevision(ServiceId),
     /// As [`Key::ServiceCount`].
     ServiceSettings(ServiceId),
+    /// The service's keeper; epoch as of [`Key::ServiceCount`]. What its images are.
+    Pins(ServiceId),
+    /// Anyone, once; epoch as of [`Key::ServiceCount`]. Tasks that are to run once.
+    Run(ServiceId),
     /// That host only; epoch is its incarnation.
     Host(HostId),
     /// That host only; epoch is its incarnation.
@@ -49,6 +59,13 @@ pub enum Key {
     ClusterKey(KeyId),
     /// Anyone; epoch 0. Which key everybody is to seal with.
     KeyInUse,
+    /// Anyone; epoch is when it was set, or removed, in ms, and greater than that of what was there
+    /// before: so that to seal a secret anew undoes nothing that was said elsewhere meanwhile.
+    Secret(String),
+    /// As [`Key::Secret`]. A text for tasks that is no secret.
+    Config(String),
+    /// Anyone; epoch 0. How long a task is not to be stopped but for a good reason.
+    Protection(TaskId),
     /// Of a later version of Holdfast: kept and passed on, not understood.
     Unknown { kind: u8, key: Vec<u8> },
 }
@@ -60,6 +77,8 @@ pub enum Body {
     ServiceCount(ServiceCount),
     ServiceRevision(ServiceRevision),
     ServiceSettings(ServiceSettings),
+    Pins(Pins),
+    Run(Run),
     Host(HostReport),
     Task(TaskReport),
     StopOrder(StopOrder),
@@ -69,6 +88,9 @@ pub enum Body {
     Electorate(Electorate),
     ClusterKey(ClusterKey),
     KeyInUse(KeyInUse),
+    Secret(SealedSecret),
+    Config(ConfigText),
+    Protection(Protection),
     Unknown(Vec<u8>),
 }
 
@@ -90,6 +112,19 @@ pub struct ServiceRevision {
     pub definition: Digest,
     pub family: String,
     pub revision: u32,
+    /// How often people asked to have its tasks replaced though nothing else had changed.
+    pub renewals: u32,
+}
+
+/// The bytes that the images of a deployment stand for, as the first of its tasks found them: all
+/// that follow run the same, wherever their tags lead by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pins {
+    /// Which deployment that is, with its renewals.
+    pub definition: Digest,
+    pub renewals: u32,
+    /// By the names of containers, in their order.
+    pub images: BTreeMap<Box<str>, ImageDigest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +145,8 @@ pub struct HostReport {
     /// In order of their names; a map of one would take half a kilobyte.
     pub attributes: Box<[(String, String)]>,
     pub capacity: Capacity,
+    /// Those that `capacity` counts.
+    pub gpus: Box<[GpuId]>,
     pub status: HostStatus,
     /// Has a full copy of the board, so it may be keeper and be given slots.
     pub caught_up: bool,
@@ -124,11 +161,12 @@ pub struct HostReport {
     pub started_at: Wall,
 }
 
-/// CPU units (1024 a core) and MiB of memory.
+/// CPU units (1024 a core), MiB of memory, and GPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
     pub cpu: u32,
     pub memory_mib: u32,
+    pub gpus: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,11 +192,18 @@ pub struct TaskReport {
     pub definition: Digest,
     pub family: Box<str>,
     pub revision: u32,
+    /// As of [`ServiceRevision`].
+    pub renewals: u32,
+    /// When the values of the cluster's were set that it has, or earlier, in the order of
+    /// [`TaskDefinition::values`]; none where nobody knows.
+    pub values: Box<[SetAt]>,
     /// The slot that the task serves, at the generation it serves it in.
     pub slot: Option<SlotLabel>,
     pub desired: TaskStatus,
     pub last: TaskStatus,
     pub health: Health,
+    /// RUNNING, and whatever its definition has checked of it is well: it may be used.
+    pub ready: bool,
     pub stop_code: Option<StopCode>,
     pub stopped_reason: Box<str>,
     /// The host never started anything: it refused the offer, and says why in `stopped_reason`.
@@ -166,6 +211,8 @@ pub struct TaskReport {
     /// The slot was given to another task without this one being asked; it runs on until the
     /// keeper has chosen which of the two to keep.
     pub replaced: bool,
+    /// By its host's clock: before that, neither a smaller count nor a hand-over ends it.
+    pub protected_until: Option<Wall>,
     pub created_at: Wall,
     pub started_at: Option<Wall>,
     pub stopping_at: Option<Wall>,
@@ -183,6 +230,13 @@ pub struct ContainerReport {
     pub exit_code: Option<i32>,
     pub reason: Box<str>,
     pub ports: Box<[PortBinding]>,
+    pub health: Health,
+    /// How often it was run again in its task.
+    pub restarts: u32,
+    /// What it was made of, or is to be; `None` where its image has no digest.
+    pub image: Option<ImageDigest>,
+    /// Those of its host that it has for itself.
+    pub gpus: Box<[GpuId]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -225,6 +279,12 @@ pub struct KeyInUse {
     pub key: KeyId,
 }
 
+/// `None`: not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protection {
+    pub until: Option<Wall>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopOrder {
     pub reason: String,
@@ -264,6 +324,10 @@ pub struct Slot {
     pub order: HandOver,
     /// Failures in a row that led here; decides how long the next replacement waits.
     pub failures: u32,
+    /// Tasks of a run that were begun for it before and ended badly.
+    pub tried: u32,
+    /// Of a run: nothing is begun for it any more.
+    pub end: Option<Box<End>>,
     pub reason: String,
 }
 
@@ -296,6 +360,8 @@ impl fmt::Display for Key {
             Self::ServiceCount(id) => write!(f, "the count of service {id}"),
             Self::ServiceRevision(id) => write!(f, "the revision of service {id}"),
             Self::ServiceSettings(id) => write!(f, "the settings of service {id}"),
+            Self::Pins(id) => write!(f, "the images of service {id}"),
+            Self::Run(id) => write!(f, "the run {id}"),
             Self::Host(id) => write!(f, "the report of host {id}"),
             Self::Task(_, id) => write!(f, "the report of task {id}"),
             Self::StopOrder(id) => write!(f, "the order to stop task {id}"),
@@ -304,27 +370,48 @@ impl fmt::Display for Key {
             Self::Directive(id) => write!(f, "the directive for host {id}"),
             Self::ClusterKey(id) => write!(f, "the cluster key {id}"),
             Self::KeyInUse => write!(f, "the cluster key in use"),
+            Self::Secret(name) => write!(f, "the secret {name:?}"),
+            Self::Config(name) => write!(f, "the config {name:?}"),
+            Self::Protection(id) => write!(f, "the protection of task {id}"),
             Self::Electorate => write!(f, "the list of hosts that count for a majority"),
             Self::Unknown { kind, .. } => write!(f, "a record of kind {kind}"),
         }
     }
 }
 
+impl Pins {
+    pub fn are_of(&self, revision: &ServiceRevision) -> bool {
+        (self.definition, self.renewals) == (revision.definition, revision.renewals)
+    }
+}
+
 impl TaskReport {
+    /// Somebody asked that neither a smaller count nor a hand-over ends it. One that fails its
+    /// checks is no use to anybody, and is replaced all the same.
+    pub fn is_protected(&self) -> bool {
+        self.protected_until.is_some()
+            && self.desired == TaskStatus::Running
+            && self.health != Health::Unhealthy
+    }
+
     /// A task that was just accepted, or just found: nothing is known of its containers yet.
     pub fn begin(revision: ServiceRevision, slot: Option<SlotLabel>, now: Wall) -> Self {
         Self {
             definition: revision.definition,
             family: revision.family.into(),
             revision: revision.revision,
+            renewals: revision.renewals,
+            values: Box::default(),
             slot,
             desired: TaskStatus::Running,
             last: TaskStatus::Provisioning,
             health: Health::Unknown,
+            ready: false,
             stop_code: None,
             stopped_reason: Box::default(),
             refused: false,
             replaced: false,
+            protected_until: None,
             created_at: now,
             started_at: None,
             stopping_at: None,
@@ -392,6 +479,11 @@ kinds! {
         (ServiceId, SlotIndex) => |(service, index)| Self::Slot(service, index);
     11 Directive Self::Directive(host) => host, HostId => Self::Directive;
     12 Electorate Self::Electorate => (), () => |()| Self::Electorate;
+    13 Pins Self::Pins(service) => service, ServiceId => Self::Pins;
+    14 Run Self::Run(run) => run, ServiceId => Self::Run;
     16 ClusterKey Self::ClusterKey(key) => key, KeyId => Self::ClusterKey;
     17 KeyInUse Self::KeyInUse => (), () => |()| Self::KeyInUse;
+    19 Secret Self::Secret(name) => name, String => Self::Secret;
+    20 Config Self::Config(name) => name, String => Self::Config;
+    21 Protection Self::Protection(task) => task, TaskId => Self::Protection;
 }

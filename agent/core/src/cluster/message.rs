@@ -8,6 +8,8 @@ use crate::{
     },
     ids::{HostId, Incarnation},
     limits,
+    spec::image::ImageRef,
+    task::runtime::PulledImage,
     time::{Mono, Wall},
 };
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,26 @@ pub enum Message {
         records: Vec<Arc<Record>>,
         last: bool,
     },
+    /// "Pull this image", said again under the same number until that is over.
+    Pull { number: u64, image: ImageRef },
+    /// To `Pull`, and unasked once it is over.
+    Pulling { number: u64, stage: PullStage },
+}
+
+/// What has become of a pull that a host was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullStage {
+    /// Empty where nothing can be told yet.
+    UnderWay {
+        progress: String,
+    },
+    Pulled {
+        image: PulledImage,
+        took_ms: u32,
+    },
+    Failed {
+        reason: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +114,8 @@ pub enum MessageError {
     Frame(#[source] postcard::Error),
     #[error("a message with {got} entries is over the limit of {max}")]
     TooMany { got: usize, max: usize },
+    #[error("a message with a text of {got} bytes is over the limit of {max}")]
+    TooLong { got: usize, max: usize },
     #[error("a message with a bad key")]
     Key(#[source] postcard::Error),
     #[error("a message with a bad record")]
@@ -139,6 +163,14 @@ enum WireMessage {
     Present {
         at: u64,
     },
+    Pull {
+        number: u64,
+        image: ImageRef,
+    },
+    Pulling {
+        number: u64,
+        stage: PullStage,
+    },
 }
 
 impl Message {
@@ -178,6 +210,14 @@ impl Message {
             Self::Page { records, last } => WireMessage::Page {
                 records: pack(records),
                 last: *last,
+            },
+            Self::Pull { number, image } => WireMessage::Pull {
+                number: *number,
+                image: image.clone(),
+            },
+            Self::Pulling { number, stage } => WireMessage::Pulling {
+                number: *number,
+                stage: stage.clone(),
             },
         };
         postcard::to_extend(&wire, vec![WIRE_VERSION]).expect("a message always encodes")
@@ -232,7 +272,40 @@ impl Message {
                 records: unpack(records)?,
                 last,
             },
+            WireMessage::Pull { number, image } => Self::Pull { number, image },
+            WireMessage::Pulling { number, stage } => {
+                let (text, max) = stage.text();
+                if text.len() > max {
+                    let got = text.len();
+                    return Err(MessageError::TooLong { got, max });
+                }
+                Self::Pulling { number, stage }
+            }
         })
+    }
+}
+
+impl PullStage {
+    /// What it says, and how many bytes of that there may be.
+    pub(crate) const fn text(&self) -> (&String, usize) {
+        match self {
+            Self::UnderWay { progress } => (progress, limits::PULL_PROGRESS_BYTES_MAX),
+            Self::Pulled { image, .. } => (&image.digest, limits::IMAGE_DIGEST_BYTES_MAX),
+            Self::Failed { reason } => (reason, limits::REASON_BYTES_MAX),
+        }
+    }
+
+    /// Within the limits, whatever the container runtime says.
+    pub(crate) fn cut(mut self) -> Self {
+        let (text, max) = self.text();
+        let is_whole = |end: &usize| text.is_char_boundary(*end);
+        let end = (0..=max.min(text.len())).rev().find(is_whole).unwrap_or(0);
+        match &mut self {
+            Self::UnderWay { progress } => progress.truncate(end),
+            Self::Pulled { image, .. } => image.digest.truncate(end),
+            Self::Failed { reason } => reason.truncate(end),
+        }
+        self
     }
 }
 

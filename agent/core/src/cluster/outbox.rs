@@ -139,6 +139,7 @@ const fn sort(key: &Key) -> usize {
     match key {
         Key::Host(_)
         | Key::StopOrder(_)
+        | Key::Protection(_)
         | Key::Verdict(_)
         | Key::Directive(_)
         | Key::Electorate
@@ -146,9 +147,16 @@ const fn sort(key: &Key) -> usize {
         | Key::KeyInUse
         | Key::ServiceCount(_)
         | Key::ServiceRevision(_)
-        | Key::ServiceSettings(_) => 0,
+        | Key::ServiceSettings(_)
+        | Key::Run(_)
+        | Key::Pins(_) => 0,
         Key::Slot(..) => 1,
-        Key::Definition(_) | Key::Label { .. } | Key::Task(..) | Key::Unknown { .. } => REST,
+        Key::Definition(_)
+        | Key::Label { .. }
+        | Key::Task(..)
+        | Key::Secret(_)
+        | Key::Config(_)
+        | Key::Unknown { .. } => REST,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::{
     cluster::body::{Body, Key},
-    ids::HostId,
+    ids::{Digest, HostId},
     limits,
     rng::{hash_bytes, mix},
+    spec::task_definition::TaskDefinition,
     time::Wall,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -103,6 +104,15 @@ impl Record {
             signature: self.signature.clone(),
             ..*self
         })
+    }
+
+    /// The definition that comes with the record, and its digest.
+    pub fn defines(&self) -> Option<(Digest, &TaskDefinition)> {
+        match (&self.key, self.body.as_ref()?) {
+            (Key::Definition(digest), Body::Definition(definition)) => Some((*digest, definition)),
+            (_, Body::Run(run)) => Some((run.revision.definition, run.overridden.as_deref()?)),
+            _ => None,
+        }
     }
 
     /// What the record adds to the XOR-hashes above it: key and version; one decides the body.

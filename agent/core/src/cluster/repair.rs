@@ -228,6 +228,8 @@ fn size(message: &Message) -> Option<usize> {
         Message::Branches(branches) => branches.len() * (10 + FAN * 10),
         Message::Holdings { prefixes, held } => prefixes.len() * 10 + held.len() * 54,
         Message::Fetch(hashes) => hashes.len() * 10,
+        Message::Pull { image, .. } => SMALL_BYTES_MAX + image.as_str().len(),
+        Message::Pulling { stage, .. } => SMALL_BYTES_MAX + stage.text().0.len(),
     };
     Some(bytes)
 }

@@ -9,17 +9,20 @@ mod repair;
 use super::{
     body::{
         Availability, Body, Capacity, ClusterKey, ContainerReport, ContainerStatus, Directive,
-        Electorate, HostReport, HostStatus, Key, KeyInUse, Label, Placement, RuntimeStatus,
-        ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, StopOrder, TaskReport,
-        Verdict,
+        Electorate, HostReport, HostStatus, Key, KeyInUse, Label, Pins, Placement, Protection,
+        RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, StopOrder,
+        TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
+    run::Run,
+    values::{ConfigText, Opaque, Sealed, SealedSecret, Setting},
 };
 use crate::{
-    ids::{Digest, HostId, KeyId, RuntimeId, Secret, ServiceId, TaskId},
+    ids::{Digest, HostId, ImageDigest, KeyId, RuntimeId, Secret, ServiceId, TaskId},
     rng::Rng,
     spec::{
         options::{HandOver, ServiceOptions},
+        run::RunOptions,
         task_definition::{Protocol, TaskDefinition},
     },
     task::{
@@ -71,7 +74,7 @@ fn generated_key(rng: &mut Rng) -> Key {
     let service = ServiceId(u128::from(rng.below(4)));
     let host = host_id(rng.below(3));
     let task = TaskId(host.0 | u128::from(rng.below(3)));
-    match rng.below(12) {
+    match rng.below(17) {
         0 => Key::Definition(Digest([rng.below(3) as u8; 32])),
         1 => Key::Label {
             family: NAMES[rng.below(2) as usize].to_owned(),
@@ -86,6 +89,12 @@ fn generated_key(rng: &mut Rng) -> Key {
         8 => Key::Verdict(host),
         9 => Key::Slot(service, rng.below(3) as u32),
         10 => Key::Directive(host),
+        11 => Key::Pins(service),
+        // Its id is no service's.
+        12 => Key::Run(ServiceId(100 + service.0)),
+        13 => Key::Secret(NAMES[rng.below(2) as usize].to_owned()),
+        14 => Key::Config(NAMES[rng.below(2) as usize].to_owned()),
+        15 => Key::Protection(task),
         _ => Key::Unknown {
             kind: 200,
             key: vec![rng.below(3) as u8],
@@ -115,26 +124,24 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             client_token: String::new(),
             options: ServiceOptions::default(),
         }),
+        Key::Pins(_) => Body::Pins(Pins {
+            definition,
+            renewals: rng.below(2) as u32,
+            images: [(name.into(), ImageDigest([rng.below(3) as u8; 32]))].into(),
+        }),
+        Key::Run(id) => Body::Run(run_of(rng, *id, revision(definition, &name))),
         Key::Host(_) => Body::Host(host_report(&name)),
         Key::Task(..) => Body::Task(task_report(rng)),
         Key::StopOrder(_) => Body::StopOrder(StopOrder { reason: name }),
+        Key::Protection(_) => Body::Protection(Protection {
+            until: (rng.below(2) == 0).then_some(Wall(rng.below(9))),
+        }),
         Key::Verdict(_) => Body::Verdict(Verdict {
             standing: [Standing::Suspect, Standing::Down][rng.below(2) as usize],
             votes: vec![host_id(rng.below(3))],
             silent_ms: rng.below(5_000),
         }),
-        Key::Slot(..) => Body::Slot(Slot {
-            host: (rng.below(2) == 0).then(|| host_id(rng.below(3))),
-            revision: revision(definition, &name),
-            adopted: None,
-            superseded: vec![Placement {
-                host: host_id(rng.below(3)),
-                task: TaskId(7),
-            }],
-            order: HandOver::StartFirst,
-            failures: rng.below(3) as u32,
-            reason: name,
-        }),
+        Key::Slot(..) => Body::Slot(slot(rng, revision(definition, &name), name)),
         Key::Directive(_) => Body::Directive(Directive {
             availability: Availability::Drain,
         }),
@@ -148,7 +155,73 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
         Key::KeyInUse => Body::KeyInUse(KeyInUse {
             key: KeyId([rng.below(3) as u8; 4]),
         }),
+        Key::Secret(_) => Body::Secret(sealed_secret(rng)),
+        Key::Config(_) => Body::Config(ConfigText {
+            text: Opaque::from(name.into_bytes()),
+            set: setting(rng),
+        }),
         Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
+    }
+}
+
+fn run_of(rng: &mut Rng, id: ServiceId, revision: ServiceRevision) -> Run {
+    let overridden = TaskDefinition {
+        family: revision.family.clone(),
+        ..TaskDefinition::default()
+    };
+    let overridden = (rng.below(2) == 0).then(|| Box::new(overridden));
+    Run {
+        settings: ServiceSettings {
+            name: "run/1".to_owned(),
+            created_at: Wall(rng.below(3)),
+            client_token: String::new(),
+            options: ServiceOptions::default(),
+        },
+        revision,
+        overridden,
+        tasks: (0..rng.below(3))
+            .map(|low| TaskId(id.0 << 32 | u128::from(low)))
+            .collect(),
+        options: RunOptions::default(),
+        group: String::new(),
+        started_by: String::new(),
+        overrides: String::new(),
+    }
+}
+
+fn slot(rng: &mut Rng, revision: ServiceRevision, reason: String) -> Slot {
+    Slot {
+        host: (rng.below(2) == 0).then(|| host_id(rng.below(3))),
+        revision,
+        adopted: None,
+        superseded: vec![Placement {
+            host: host_id(rng.below(3)),
+            task: TaskId(7),
+        }],
+        order: HandOver::StartFirst,
+        failures: rng.below(3) as u32,
+        tried: 0,
+        end: None,
+        reason,
+    }
+}
+
+fn sealed_secret(rng: &mut Rng) -> SealedSecret {
+    SealedSecret {
+        sealed: Sealed {
+            key: KeyId([rng.below(3) as u8; 4]),
+            bytes: Opaque::from(vec![rng.below(256) as u8; 40]),
+        },
+        size: 0,
+        set: setting(rng),
+    }
+}
+
+fn setting(rng: &mut Rng) -> Setting {
+    Setting {
+        number: rng.below(3) as u32,
+        by: "ann".into(),
+        valid_since: rng.below(9),
     }
 }
 
@@ -157,6 +230,7 @@ fn revision(definition: Digest, family: &str) -> ServiceRevision {
         definition,
         family: family.to_owned(),
         revision: 1,
+        renewals: 0,
     }
 }
 
@@ -169,7 +243,9 @@ fn host_report(name: &str) -> HostReport {
         capacity: Capacity {
             cpu: 4_096,
             memory_mib: 8_192,
+            gpus: 0,
         },
+        gpus: Box::default(),
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
@@ -194,14 +270,18 @@ fn task_report(rng: &mut Rng) -> TaskReport {
         definition: Digest([1; 32]),
         family: "web".into(),
         revision: 1,
+        renewals: 0,
+        values: Box::default(),
         slot: (rng.below(4) > 0).then_some(slot),
         desired: TaskStatus::Running,
         last: TaskStatus::Running,
         health: Health::Unknown,
+        ready: true,
         stop_code: None,
         stopped_reason: Box::default(),
         refused: false,
         replaced: rng.below(2) == 0,
+        protected_until: (rng.below(4) == 0).then_some(Wall(9)),
         created_at: Wall(1),
         started_at: Some(Wall(2)),
         stopping_at: None,
@@ -217,6 +297,10 @@ fn task_report(rng: &mut Rng) -> TaskReport {
                 host_port: 8_080,
                 protocol: Protocol::Tcp,
             }]),
+            health: Health::Healthy,
+            restarts: 3,
+            image: None,
+            gpus: Box::default(),
         }]),
     }
 }

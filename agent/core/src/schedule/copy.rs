@@ -7,6 +7,7 @@ use crate::{
     cluster::{
         board::Board,
         body::{HostStatus, Placement, Slot, TaskReport},
+        run::{Ended, title},
     },
     ids::{Generation, HostId, ServiceId, SlotIndex, TaskId},
     spec::options::{HandOver, PartitionPolicy},
@@ -39,7 +40,7 @@ pub fn fate(board: &Board, (host, task): (HostId, TaskId), label: &SlotLabel) ->
     let Some(service) = board.service(label.service) else {
         // Not to know a service is no reason to stop its tasks; to know that it is gone is one.
         return if board.is_service_gone(label.service) {
-            stop(format!("(service {}) was deleted", label.service_name))
+            stop(format!("{} was deleted", title(&label.service_name)))
         } else {
             Fate::Serve
         };
@@ -51,6 +52,14 @@ pub fn fate(board: &Board, (host, task): (HostId, TaskId), label: &SlotLabel) ->
     let Some((generation, slot)) = board.slot(label.service, label.index) else {
         return Fate::Serve;
     };
+    // What is lost may be back; whatever else has ended, its run needs no other copy of it.
+    let has_ended = slot.end.as_ref().is_some_and(|end| end.how != Ended::Lost);
+    if has_ended && !planted!(RunsWhatHasEnded) {
+        return stop(format!(
+            "{} has ended elsewhere",
+            title(&label.service_name)
+        ));
+    }
     if slot.host == Some(host) && slot.adopted == Some(task) && generation > label.generation {
         return Fate::TakeOver(generation);
     }
@@ -71,10 +80,19 @@ pub fn fate(board: &Board, (host, task): (HostId, TaskId), label: &SlotLabel) ->
     let reason = slot.reason.clone();
     match slot.order {
         HandOver::StopFirst => Fate::Stop { reason },
-        HandOver::StartFirst if has_successor(board, (generation, slot), label) => {
+        HandOver::StartFirst if has_successor(board, (generation, slot), (task, label)) => {
             Fate::GiveWay { reason }
         }
         HandOver::StartFirst => Fate::Serve,
+    }
+}
+
+/// The same of a copy that is protected: neither a smaller count nor a successor ends it.
+pub fn fate_of_protected(board: &Board, copy: (HostId, TaskId), label: &SlotLabel) -> Fate {
+    let is_known = board.service(label.service).is_some() && !planted!(StopsTheProtected);
+    match fate(board, copy, label) {
+        Fate::Stop { .. } | Fate::GiveWay { .. } if is_known => Fate::Serve,
+        fate => fate,
     }
 }
 
@@ -95,17 +113,36 @@ pub fn awaited(board: &Board, service: ServiceId, slot: &Slot) -> Option<Placeme
     slot.superseded.iter().find(may_run).copied()
 }
 
-/// The host that the slot names has itself reported a healthy task at this generation.
+/// The host that the slot names has itself reported a task at this generation that may be used; for
+/// a copy that is no use itself, one that runs: else those that never become healthy would pile up.
 fn has_successor(
     board: &Board,
     (generation, slot): (Generation, &Slot),
-    label: &SlotLabel,
+    (copy, label): (TaskId, &SlotLabel),
 ) -> bool {
     let Some(host) = slot.host else { return false };
     let mut copies = board.copies(label.service, label.index);
+    let is_well = copies
+        .find(|(_, task, _)| *task == copy)
+        .is_none_or(|(_, _, report)| {
+            report.health != Health::Unhealthy && (report.ready || !another_serves(board, slot))
+        });
+    let mut copies = board.copies(label.service, label.index);
     copies.any(|(on, task, report)| {
-        let serving = serves(report, label.index, generation) && is_healthy(report);
-        on == host && serving && board.is_vouched(on, task)
+        let serves = serves(report, label.index, generation)
+            && match is_well {
+                true => is_healthy(report),
+                false => runs(report),
+            };
+        on == host && serves && board.is_vouched(on, task)
+    })
+}
+
+/// Of those who have to go, one is of use until then.
+fn another_serves(board: &Board, slot: &Slot) -> bool {
+    slot.superseded.iter().any(|at| {
+        let report = board.task_at(at.host, at.task);
+        report.is_some_and(is_healthy) && board.is_vouched(at.host, at.task)
     })
 }
 
@@ -115,11 +152,13 @@ pub fn serves(report: &TaskReport, index: SlotIndex, generation: Generation) -> 
     label.is_some_and(|label| label.index == index && label.generation >= generation)
 }
 
-/// RUNNING, meant to go on, and not known to be unhealthy.
+/// RUNNING, meant to go on, and whatever is checked of it is well.
 pub fn is_healthy(report: &TaskReport) -> bool {
-    report.last == TaskStatus::Running
-        && report.desired == TaskStatus::Running
-        && report.health != Health::Unhealthy
+    runs(report) && report.ready
+}
+
+fn runs(report: &TaskReport) -> bool {
+    report.last == TaskStatus::Running && report.desired == TaskStatus::Running
 }
 
 const fn stop(reason: String) -> Fate {

@@ -5,8 +5,8 @@
 
 use crate::{
     cluster::{
-        board::Board,
-        body::{Body, HostStatus, Key, Placement, RuntimeStatus, Slot, TaskReport},
+        board::{Board, Service},
+        body::{Body, HostReport, HostStatus, Key, Placement, RuntimeStatus, Slot, TaskReport},
         record::Record,
     },
     ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
@@ -17,7 +17,12 @@ use crate::{
         load::{HostFacts, Load, Standing},
         pace::avoided_for,
     },
-    spec::{options::PartitionPolicy, task_definition::Resources},
+    spec::{
+        given::ValueName,
+        options::PartitionPolicy,
+        privilege::{DENIED, PRIVILEGE_ATTRIBUTE},
+        task_definition::{Architecture, Resources, TaskDefinition},
+    },
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
@@ -123,8 +128,16 @@ impl Index {
 
     /// Slots whose predecessors still serve, on hosts that are up.
     pub fn moves(&self, board: &Board) -> usize {
-        let moving = self.handed_over.values();
-        let moving = moving.filter(|hosts| hosts.iter().any(|host| board.is_up(*host)));
+        let serves = |at: &Placement| {
+            let report = board.task_at(at.host, at.task);
+            // Who is protected stays for long: others need not wait for that.
+            let goes = report.is_some_and(|r| r.last.is_live() && !r.is_protected());
+            goes && board.is_up(at.host)
+        };
+        let moving = self.handed_over.keys().filter(|(service, index)| {
+            let slot = board.slot(*service, *index);
+            slot.is_some_and(|(_, slot)| slot.superseded.iter().any(serves))
+        });
         moving.count()
     }
 
@@ -173,11 +186,11 @@ impl Index {
     /// The board has taken `new` in the place of `old`; what that can touch.
     pub fn on_record(&mut self, board: &Board, old: Option<&Record>, new: &Record) -> Touched {
         let mut touched = Touched::default();
-        if let Key::Definition(digest) = &new.key {
-            let waiting = self.offered.iter().filter(|(_, (_, of))| of == digest);
+        if let Some((digest, _)) = new.defines() {
+            let waiting = self.offered.iter().filter(|(_, (_, of))| *of == digest);
             touched.slots.extend(waiting.map(|(slot, _)| *slot));
             touched.slots.extend(&self.unplaced);
-            if self.missing.contains(digest) {
+            if self.missing.contains(&digest) {
                 // What needs it was counted as nothing.
                 *self = Self::of(board);
             }
@@ -192,7 +205,7 @@ impl Index {
                 let same_life = old.is_some_and(|old| old.version.epoch == new.version.epoch);
                 self.on_host(board, *host, same_life, touched);
             }
-            Key::ServiceCount(service) | Key::ServiceRevision(service) => {
+            Key::ServiceCount(service) | Key::ServiceRevision(service) | Key::Pins(service) => {
                 self.on_service(board, *service, touched);
             }
             Key::ServiceSettings(service) => {
@@ -208,6 +221,15 @@ impl Index {
                 }
                 self.on_service(board, *service, touched);
             }
+            Key::Run(run) => {
+                match new.body {
+                    Some(_) => self.keepers.add_service(*run),
+                    None => self.keepers.remove_service(*run),
+                }
+                self.on_service(board, *run, touched);
+            }
+            // It may be of a task of a run that has not begun.
+            Key::StopOrder(task) => touched.slots.extend(board.run_of_task(*task)),
             Key::Slot(service, index) => {
                 let hosts = |record: &Record| match &record.body {
                     Some(Body::Slot(slot)) => Some(slot.host),
@@ -235,12 +257,13 @@ impl Index {
                     self.on_task(board, (*host, *task, report), true, touched);
                 }
             }
+            Key::Secret(_) | Key::Config(_) => on_value(board, &new.key, touched),
             Key::Definition(_)
             | Key::Label { .. }
-            | Key::StopOrder(_)
             | Key::ClusterKey(_)
             | Key::Electorate
             | Key::KeyInUse
+            | Key::Protection(_)
             | Key::Unknown { .. } => {}
         }
     }
@@ -426,10 +449,22 @@ impl Index {
     }
 }
 
+/// Its users' tasks may be what they are no longer to be.
+fn on_value(board: &Board, value: &Key, touched: &mut Touched) {
+    let name = ValueName::of(value);
+    let uses = |service: &Service<'_>| {
+        let definition = board.definition(service.revision.definition);
+        let values = definition.map(TaskDefinition::values);
+        values.is_some_and(|values| name.as_ref().is_some_and(|name| values.contains(name)))
+    };
+    let users = board.services().filter(uses);
+    touched.services.extend(users.map(|service| service.id));
+}
+
 fn open_offer(board: &Board, service: ServiceId, index: SlotIndex) -> Option<(HostId, Digest)> {
     let (generation, slot) = board.slot(service, index)?;
     let host = slot.host?;
-    let wanted = board.service(service).is_some_and(|s| index < s.desired);
+    let wanted = board.service(service).is_some_and(|s| index < s.desired) && slot.end.is_none();
     let mut copies = board.copies(service, index);
     let answered =
         copies.any(|(on, task, report)| on == host && answers(slot, generation, task, report));
@@ -464,6 +499,8 @@ fn facts_of(board: &Board, host: HostId) -> HostFacts {
     HostFacts {
         standing,
         capacity: report.capacity,
+        architecture: architecture(report),
+        denies_privilege: attribute(report, PRIVILEGE_ATTRIBUTE) == Some(DENIED),
         zone: zone.map_or(0, |zone| hash_bytes(zone.as_bytes())),
     }
 }
@@ -478,4 +515,15 @@ fn fitness_of(board: &Board, host: HostId) -> Option<Fitness> {
             Fitness::Eligible
         }
     })
+}
+
+/// By ECS's own attribute.
+fn architecture(report: &HostReport) -> Option<Architecture> {
+    attribute(report, Architecture::ATTRIBUTE).and_then(Architecture::of_attribute)
+}
+
+fn attribute<'a>(report: &'a HostReport, wanted: &str) -> Option<&'a str> {
+    let mut attributes = report.attributes.iter();
+    let said = attributes.find(|(name, _)| name == wanted);
+    said.map(|(_, value)| value.as_str())
 }

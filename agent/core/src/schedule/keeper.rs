@@ -8,6 +8,7 @@ mod lost;
 mod brake;
 mod moves;
 mod round;
+mod runs;
 mod wakes;
 
 use crate::{
@@ -43,6 +44,9 @@ const WHOLE_PAUSE: Span = Span::from_ms(50);
 
 /// Why nothing changes hands under the policy `majority`.
 const MINORITY: &str = "waits until more than half of the hosts that count are on this side";
+
+/// Why a slot stays where it is, and as it is.
+const PROTECTED: &str = "its task is protected from being stopped";
 
 pub use moves::{Move, better};
 
@@ -117,6 +121,8 @@ enum Open {
     /// A predecessor is to stop first.
     Predecessor,
     Failure,
+    /// Its task is unhealthy.
+    Health,
     Confirmation,
 }
 
@@ -124,6 +130,8 @@ enum Open {
 enum Ruling {
     /// It goes to the host that the record names, with one more generation.
     HandOver(Slot),
+    /// It stays with the host that it names, and is as this says.
+    Change(Slot),
     /// Nothing changes hands, but whoever asks is told this.
     Say(String),
 }
@@ -230,7 +238,9 @@ impl Keeper {
                 }
             }
         }
-        if !decisions.is_empty() {
+        if service.run.is_some() {
+            // Its tasks stay where they are until they end.
+        } else if !decisions.is_empty() {
             self.upset(now, service.id);
         } else if *scope == Scope::Whole {
             decisions.extend(self.balance(&mut round));
@@ -245,7 +255,8 @@ impl Keeper {
         let held = board.slot(service.id, index);
         let ruling = match held {
             None => self.vacant(round, &view, None),
-            Some((generation, slot)) => self.held(round, &view, (generation, slot)),
+            Some(held) if service.run.is_some() => self.run(round, &view, held),
+            Some(held) => self.held(round, &view, held),
         };
         let ruling = match ruling? {
             Ruling::HandOver(slot) if !round.may_replace() && slot.host.is_some() => {
@@ -259,6 +270,13 @@ impl Keeper {
                     return None;
                 }
                 (view.generation + 1, slot)
+            }
+            // Two keepers of which one holds a host for lost and the other does not.
+            (Ruling::Change(slot), _) => {
+                if !self.may_hand_over(round.now, (service.id, index)) {
+                    return None;
+                }
+                (view.held_generation(), slot)
             }
             (Ruling::Say(reason), Some((generation, old))) if old.reason != reason => {
                 let slot = Slot {

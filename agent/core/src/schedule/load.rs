@@ -6,7 +6,7 @@
 use crate::{
     cluster::body::Capacity,
     ids::{HostId, ServiceId},
-    spec::task_definition::{Protocol, Resources},
+    spec::task_definition::{Architecture, Protocol, Resources},
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,10 @@ pub enum Standing {
 pub struct HostFacts {
     pub standing: Standing,
     pub capacity: Capacity,
+    /// `None` where the host does not say: then it is not asked for.
+    pub architecture: Option<Architecture>,
+    /// It allows no task that would be root on it.
+    pub denies_privilege: bool,
     /// Hash of the zone's name; 0 for none.
     pub zone: u64,
 }
@@ -50,6 +54,7 @@ pub(super) struct HostLoad {
     pub(super) facts: HostFacts,
     cpu: u64,
     memory_mib: u64,
+    gpus: u64,
     ports: BTreeMap<(Protocol, u16), u32>,
     pub(super) tasks: u32,
     of_service: BTreeMap<ServiceId, u32>,
@@ -157,7 +162,8 @@ impl Load {
         self.rank(host, true);
         self.drop_if_empty(host);
         let grew = facts.capacity.cpu > before.capacity.cpu
-            || facts.capacity.memory_mib > before.capacity.memory_mib;
+            || facts.capacity.memory_mib > before.capacity.memory_mib
+            || facts.capacity.gpus > before.capacity.gpus;
         facts.standing == Standing::Open && (before.standing != Standing::Open || grew)
     }
 
@@ -167,6 +173,7 @@ impl Load {
         let tasks = load.tasks;
         load.cpu += u64::from(needs.cpu);
         load.memory_mib += u64::from(needs.memory_mib);
+        load.gpus += u64::from(needs.gpus);
         for port in &needs.ports {
             *load.ports.entry(*port).or_default() += 1;
         }
@@ -187,6 +194,7 @@ impl Load {
         let tasks = load.tasks;
         load.cpu = load.cpu.saturating_sub(u64::from(needs.cpu));
         load.memory_mib = load.memory_mib.saturating_sub(u64::from(needs.memory_mib));
+        load.gpus = load.gpus.saturating_sub(u64::from(needs.gpus));
         for port in &needs.ports {
             if let Some(holders) = load.ports.get_mut(port) {
                 *holders -= 1;
@@ -309,9 +317,15 @@ impl HostLoad {
     /// What is left, by what the board tells of its promises.
     pub(super) fn free(&self) -> Capacity {
         let left = |has: u32, used: u64| u64::from(has).saturating_sub(used) as u32;
+        let Capacity {
+            cpu,
+            memory_mib,
+            gpus,
+        } = self.facts.capacity;
         Capacity {
-            cpu: left(self.facts.capacity.cpu, self.cpu),
-            memory_mib: left(self.facts.capacity.memory_mib, self.memory_mib),
+            cpu: left(cpu, self.cpu),
+            memory_mib: left(memory_mib, self.memory_mib),
+            gpus: left(gpus.into(), self.gpus) as u16,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     ids::{HostId, ServiceId, SlotIndex},
     rng,
     schedule::load::{HostLoad, Load, Place, Ring, Standing, Zone},
-    spec::task_definition::Resources,
+    spec::task_definition::{Architecture, Resources},
 };
 use imbl::OrdMap;
 use std::{collections::BTreeMap, fmt, iter::Peekable};
@@ -19,8 +19,11 @@ pub struct Refusals {
     restarting: u32,
     catching_up: u32,
     no_runtime: u32,
+    architecture: u32,
+    privilege: u32,
     cpu: u32,
     memory: u32,
+    gpus: u32,
     ports: u32,
     needs: Resources,
     free_most: Capacity,
@@ -46,7 +49,7 @@ pub struct Wanted<'a> {
 /// Chooses the host for one slot: of those that can run it the one that has refused it or failed to
 /// start it least often, then with the fewest tasks of the service, then in the zone with the
 /// fewest of them, then with the fewest tasks.
-pub fn choose(load: &Load, wanted: Wanted<'_>) -> Result<HostId, Refusals> {
+pub fn choose(load: &Load, wanted: Wanted<'_>) -> Result<HostId, Box<Refusals>> {
     let best = load
         .zones()
         .filter_map(|(id, zone)| best_in(load, id, zone, wanted))
@@ -63,7 +66,7 @@ pub fn choose(load: &Load, wanted: Wanted<'_>) -> Result<HostId, Refusals> {
             .min()
     });
     best.map(|(_, host)| host)
-        .ok_or_else(|| refusals(load, wanted.needs))
+        .ok_or_else(|| Box::new(refusals(load, wanted.needs)))
 }
 
 /// The best host of a zone that has not failed. The zone's hosts are walked in order of their
@@ -85,7 +88,7 @@ fn best_in(load: &Load, id: u64, zone: &Zone, wanted: Wanted<'_>) -> Option<(Ran
                 continue;
             }
             let there = load.host(host)?;
-            if wanted.needs.ports.iter().any(|port| there.has_port(port)) {
+            if !has_ports(there, wanted.needs) || !suits(there, wanted.needs) {
                 continue;
             }
             best = Some((wanted.rank(host, there, in_zone, 0), host));
@@ -151,11 +154,28 @@ impl Wanted<'_> {
 }
 
 const fn holds(free: Capacity, needs: &Resources) -> bool {
-    free.cpu >= needs.cpu && free.memory_mib >= needs.memory_mib
+    free.cpu >= needs.cpu && free.memory_mib >= needs.memory_mib && free.gpus as u32 >= needs.gpus
 }
 
 fn fits(there: &HostLoad, needs: &Resources) -> bool {
-    holds(there.free(), needs) && !needs.ports.iter().any(|port| there.has_port(port))
+    holds(there.free(), needs) && has_ports(there, needs) && suits(there, needs)
+}
+
+fn has_ports(there: &HostLoad, needs: &Resources) -> bool {
+    !needs.ports.iter().any(|port| there.has_port(port))
+}
+
+fn suits(there: &HostLoad, needs: &Resources) -> bool {
+    is_built_for(there, needs) && may_run(there, needs)
+}
+
+const fn may_run(there: &HostLoad, needs: &Resources) -> bool {
+    !(needs.privileged && there.facts.denies_privilege)
+}
+
+fn is_built_for(there: &HostLoad, needs: &Resources) -> bool {
+    let (is, wanted) = (there.facts.architecture, needs.architecture);
+    wanted.is_none() || is.is_none() || is == wanted
 }
 
 /// Why no host can run it, counted host by host.
@@ -179,6 +199,8 @@ impl Refusals {
             Standing::Restarting => &mut self.restarting,
             Standing::CatchingUp => &mut self.catching_up,
             Standing::NoRuntime => &mut self.no_runtime,
+            Standing::Open if !is_built_for(there, &self.needs) => &mut self.architecture,
+            Standing::Open if !may_run(there, &self.needs) => &mut self.privilege,
             Standing::Open if free.cpu < self.needs.cpu => {
                 self.free_most.cpu = self.free_most.cpu.max(free.cpu);
                 &mut self.cpu
@@ -186,6 +208,10 @@ impl Refusals {
             Standing::Open if free.memory_mib < self.needs.memory_mib => {
                 self.free_most.memory_mib = self.free_most.memory_mib.max(free.memory_mib);
                 &mut self.memory
+            }
+            Standing::Open if u32::from(free.gpus) < self.needs.gpus => {
+                self.free_most.gpus = self.free_most.gpus.max(free.gpus);
+                &mut self.gpus
             }
             Standing::Open => &mut self.ports,
         };
@@ -207,6 +233,7 @@ impl fmt::Display for Refusals {
                 .map(|(protocol, port)| format!("{port}/{protocol}"));
             ports.collect::<Vec<_>>().join(", ")
         };
+        let architecture = needs.architecture.map_or("any", Architecture::as_str);
         let reasons = [
             (self.down, "down".to_owned()),
             (self.leaving, "leaving".to_owned()),
@@ -215,6 +242,14 @@ impl fmt::Display for Refusals {
             (
                 self.no_runtime,
                 "without a container runtime that answers".to_owned(),
+            ),
+            (
+                self.architecture,
+                format!("refused by cpuArchitecture (needs {architecture})"),
+            ),
+            (
+                self.privilege,
+                "refused by their setting privileged (it would be root there)".to_owned(),
             ),
             (
                 self.cpu,
@@ -228,6 +263,13 @@ impl fmt::Display for Refusals {
                 format!(
                     "refused by memory (needs {} MiB, most free {})",
                     needs.memory_mib, free_most.memory_mib
+                ),
+            ),
+            (
+                self.gpus,
+                format!(
+                    "refused by GPUs (needs {}, most free {})",
+                    needs.gpus, free_most.gpus
                 ),
             ),
             (self.ports, format!("refused by ports ({} taken)", ports())),

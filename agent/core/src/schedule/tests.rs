@@ -1,8 +1,13 @@
 //! Scenes for whoever schedules: a board on which hosts, one service and its copies are put.
 
 mod copy;
+mod pins;
+mod runs;
+mod values;
 mod place;
 mod keeper;
+mod unhealthy;
+mod protected;
 mod stop_first;
 mod index;
 
@@ -49,11 +54,7 @@ fn task_id(host: u64, generation: Generation) -> TaskId {
 
 /// Needs 512 MiB and half a core, and the ports.
 fn definition(family: &str, ports: &[u16]) -> TaskDefinition {
-    let port = |&host_port: &u16| PortMapping {
-        container_port: 80,
-        host_port,
-        protocol: Protocol::Tcp,
-    };
+    let port = |&host_port: &u16| PortMapping::new(80, host_port, Protocol::Tcp);
     let container = Container {
         name: "main".to_owned(),
         image: "web:1".to_owned(),
@@ -76,6 +77,7 @@ fn revision(definition: Digest, revision: u32) -> ServiceRevision {
         definition,
         family: "web".to_owned(),
         revision,
+        renewals: 0,
     }
 }
 
@@ -112,7 +114,9 @@ impl Scene {
             capacity: Capacity {
                 cpu: 4_096,
                 memory_mib: 8_192,
+                gpus: 0,
             },
+            gpus: Box::default(),
             status: HostStatus::Active,
             caught_up: true,
             runtime: RuntimeStatus::Available {
@@ -208,14 +212,18 @@ impl Scene {
             definition,
             family: "web".into(),
             revision: 1,
+            renewals: 0,
+            values: Box::default(),
             slot: Some(label),
             desired: TaskStatus::Running,
             last: TaskStatus::Running,
             health: Health::Unknown,
+            ready: true,
             stop_code: None,
             stopped_reason: Box::default(),
             refused: false,
             replaced: false,
+            protected_until: None,
             created_at: Wall(0),
             started_at: Some(Wall(10)),
             stopping_at: None,
@@ -246,6 +254,8 @@ fn slot_on(host: u64, revision: ServiceRevision) -> Slot {
         superseded: Vec::<Placement>::new(),
         order: HandOver::StartFirst,
         failures: 0,
+        tried: 0,
+        end: None,
         reason: "so it was decided".to_owned(),
     }
 }

@@ -115,6 +115,7 @@ impl<'a> SlotView<'a> {
             let vouched = self.board.is_vouched(copy.at.host, copy.at.task);
             (
                 Reverse(vouched && is_healthy(copy.report)),
+                Reverse(copy.report.is_protected()),
                 started,
                 copy.at.task,
             )
@@ -132,11 +133,14 @@ impl<'a> SlotView<'a> {
                 definition: best.report.definition,
                 family: best.report.family.to_string(),
                 revision: best.report.revision,
+                renewals: best.report.renewals,
             },
             adopted: Some(best.at.task),
             superseded,
             order: HandOver::StartFirst,
             failures: 0,
+            tried: 0,
+            end: None,
             reason,
         }
     }
@@ -145,6 +149,18 @@ impl<'a> SlotView<'a> {
         let known = self.copies.iter().chain(&self.unconfirmed);
         let live = |at: &&Placement| known.clone().any(|copy| copy.at == **at);
         placements.iter().filter(live).copied().collect()
+    }
+
+    /// As far as they live, with one more that has to go; no more than can be told at a time.
+    pub(super) fn superseded_with(
+        &self,
+        current: Copy<'_>,
+        before: &[Placement],
+    ) -> Vec<Placement> {
+        let mut superseded = self.still_live(before);
+        superseded.insert(0, current.at);
+        superseded.truncate(limits::SUPERSEDED_PER_SLOT_MAX);
+        superseded
     }
 
     pub(super) fn name_of(&self, host: HostId) -> String {

@@ -135,8 +135,61 @@ pub const LIST_TASKS: &[&str] = &[
 /// The input of `DescribeTasks`.
 pub const DESCRIBE_TASKS: &[&str] = &["cluster", "tasks", "include"];
 
+/// The input of `RunTask`.
+pub const RUN_TASK: &[&str] = &[
+    "capacityProviderStrategy",
+    "cluster",
+    "count",
+    "enableECSManagedTags",
+    "enableExecuteCommand",
+    "group",
+    "launchType",
+    "networkConfiguration",
+    "overrides",
+    "placementConstraints",
+    "placementStrategy",
+    "platformVersion",
+    "propagateTags",
+    "referenceId",
+    "startedBy",
+    "tags",
+    "taskDefinition",
+    "clientToken",
+    "volumeConfigurations",
+];
+
+/// `TaskOverride`.
+pub const TASK_OVERRIDE: &[&str] = &[
+    "containerOverrides",
+    "cpu",
+    "inferenceAcceleratorOverrides",
+    "executionRoleArn",
+    "memory",
+    "taskRoleArn",
+    "ephemeralStorage",
+];
+
+/// `ContainerOverride`.
+pub const CONTAINER_OVERRIDE: &[&str] = &[
+    "name",
+    "command",
+    "environment",
+    "environmentFiles",
+    "cpu",
+    "memory",
+    "memoryReservation",
+    "resourceRequirements",
+];
+
 /// The input of `StopTask`.
 pub const STOP_TASK: &[&str] = &["cluster", "task", "reason"];
+
+/// The input of `UpdateTaskProtection`.
+pub const UPDATE_TASK_PROTECTION: &[&str] =
+    &["cluster", "tasks", "protectionEnabled", "expiresInMinutes"];
+
+/// The input of `GetTaskProtection`.
+pub const GET_TASK_PROTECTION: &[&str] = &["cluster", "tasks"];
 
 /// The input of `ListContainerInstances`.
 pub const LIST_CONTAINER_INSTANCES: &[&str] =
@@ -213,6 +266,24 @@ pub const MOUNT_POINT: &[&str] = &["sourceVolume", "containerPath", "readOnly"];
 /// The shape `ContainerDependency`.
 pub const CONTAINER_DEPENDENCY: &[&str] = &["containerName", "condition"];
 
+/// The shape `LogConfiguration`.
+pub const LOG_CONFIGURATION: &[&str] = &["logDriver", "options", "secretOptions"];
+
+/// The shape `HealthCheck`.
+pub const HEALTH_CHECK: &[&str] = &["command", "interval", "timeout", "retries", "startPeriod"];
+
+/// The shape `ContainerRestartPolicy`.
+pub const RESTART_POLICY: &[&str] = &["enabled", "ignoredExitCodes", "restartAttemptPeriod"];
+
+/// The shape `ResourceRequirement`.
+pub const RESOURCE_REQUIREMENT: &[&str] = &["value", "type"];
+
+/// The shape `VolumeFrom`.
+pub const VOLUME_FROM: &[&str] = &["sourceContainer", "readOnly"];
+
+/// The shape `RuntimePlatform`.
+pub const RUNTIME_PLATFORM: &[&str] = &["cpuArchitecture", "operatingSystemFamily"];
+
 /// The shape `HostEntry`.
 pub const HOST_ENTRY: &[&str] = &["hostname", "ipAddress"];
 
@@ -255,6 +326,15 @@ pub const VOLUME: &[&str] = &[
 
 /// The shape `HostVolumeProperties`.
 pub const HOST_VOLUME_PROPERTIES: &[&str] = &["sourcePath"];
+
+/// The shape `DockerVolumeConfiguration`.
+pub const DOCKER_VOLUME: &[&str] = &["scope", "autoprovision", "driver", "driverOpts", "labels"];
+
+/// The shape `Secret`.
+pub const SECRET: &[&str] = &["name", "valueFrom"];
+
+/// The shape `EnvironmentFile`.
+pub const ENVIRONMENT_FILE: &[&str] = &["value", "type"];
 
 /// The shape `KeyValuePair`.
 pub const KEY_VALUE_PAIR: &[&str] = &["name", "value"];

@@ -39,6 +39,13 @@ pub enum SpecError {
         got: String,
         wanted: &'static str,
     },
+    #[error("{path} is {got:?}, {what}, which Holdfast does not read; {instead}")]
+    OfAws {
+        path: String,
+        got: String,
+        what: &'static str,
+        instead: &'static str,
+    },
     #[error("{path} is {got}, but must be from {min} to {max}{unit}")]
     OutOfRange {
         path: String,
@@ -86,6 +93,17 @@ pub enum SpecError {
     NothingToMap { path: String },
     #[error("{path} is {got:?}, which with networkMode host is the host's own; remove it")]
     HostsOwn { path: String, got: String },
+    #[error("{path} cannot be with networkMode {mode}; remove it or choose another networkMode")]
+    OfAnotherNetwork { path: String, mode: &'static str },
+    #[error("{path} is more than the {in_all} MiB that the whole task has; make memory agree")]
+    MoreThanTheTask { path: String, in_all: u32 },
+    #[error("{path} stands beside host.sourcePath, but a volume is one of them; remove one")]
+    TwoSources { path: String },
+    #[error(
+        "{path} waits for {container:?} to be healthy, which has no healthCheck; give it one or \
+         wait for its START"
+    )]
+    NotChecked { path: String, container: String },
     #[error("{path} is {container:?}, which is not in containerDefinitions; correct it")]
     UndeclaredContainer { path: String, container: String },
     #[error(
@@ -183,6 +201,11 @@ pub(super) fn shown(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+/// As [`shown`], in quotation marks.
+pub(super) fn quoted(text: &str) -> String {
+    format!("{:?}", shown(text))
 }
 
 fn hint(near: Option<&str>) -> String {

@@ -13,6 +13,8 @@ pub struct ServiceOptions {
     pub rebalance: bool,
     /// How a slot that is well moves: to another definition, or off to another host.
     pub hand_over: HandOver,
+    /// Seconds from a task's start within which nobody minds that it is unhealthy.
+    pub health_grace_s: u32,
 }
 
 /// How long a host must have been silent before its slots go to others.
@@ -56,6 +58,7 @@ pub struct OptionsChange {
     pub partition: Option<PartitionPolicy>,
     pub rebalance: Option<bool>,
     pub hand_over: Option<HandOver>,
+    pub health_grace_s: Option<u32>,
 }
 
 impl Default for ServiceOptions {
@@ -65,6 +68,7 @@ impl Default for ServiceOptions {
             partition: PartitionPolicy::default(),
             rebalance: true,
             hand_over: HandOver::default(),
+            health_grace_s: 0,
         }
     }
 }
@@ -80,6 +84,7 @@ impl OptionsChange {
             partition: self.partition.unwrap_or(before.partition),
             rebalance: self.rebalance.unwrap_or(before.rebalance),
             hand_over: self.hand_over.unwrap_or(before.hand_over),
+            health_grace_s: self.health_grace_s.unwrap_or(before.health_grace_s),
         }
     }
 }

@@ -1,20 +1,24 @@
 //! Parses `RegisterTaskDefinition`'s input: the only way from JSON to a task definition.
 
 mod container;
+mod given;
+mod health;
 mod linux;
 mod relate;
 mod rules;
+mod task;
+mod volume;
 
 use super::{
     ecs_fields,
     error::{Faults, SpecError, SpecErrors},
     read::{Fields, NAME},
-    task_definition::{Container, NetworkMode, TaskDefinition, Volume},
+    task_definition::{Container, NetworkMode, TaskDefinition},
 };
 use crate::limits;
 use container::container;
 use relate::relate;
-use rules::{COMPATIBILITY, NETWORK_MODE, PATH};
+use rules::{COMPATIBILITY, NETWORK_MODE, SOME_TEXT};
 use serde_json::Value;
 
 /// Parses and checks all of it; a definition that comes out of here can be run as it is.
@@ -34,15 +38,32 @@ pub fn parse_task_definition(json: &Value) -> Result<TaskDefinition, SpecErrors>
     let network = match faults.keep(fields.choice("networkMode", &NETWORK_MODE)) {
         Some("host") => NetworkMode::Host,
         Some("none") => NetworkMode::None,
+        Some("task") => NetworkMode::Task,
         _ => NetworkMode::Bridge,
     };
     faults.keep(fields.choices("requiresCompatibilities", &COMPATIBILITY));
-    let containers = containers(&fields, &mut faults);
-    let volumes = fields.each("volumes", volume, &mut faults);
+    let mut definition = TaskDefinition {
+        family,
+        network,
+        pid: task::pid(&fields, &mut faults),
+        ipc: task::ipc(&fields, &mut faults),
+        cpu: task::cpu(&fields, &mut faults),
+        memory_mib: task::memory(&fields, &mut faults),
+        platform: task::platform(&fields, &mut faults),
+        execution_role: faults.keep(fields.text("executionRoleArn", &SOME_TEXT)),
+        containers: containers(&fields, &mut faults),
+        volumes: fields.each("volumes", volume::volume, &mut faults),
+    };
     fields.check(
         &[
             "family",
             "networkMode",
+            "pidMode",
+            "ipcMode",
+            "cpu",
+            "memory",
+            "runtimePlatform",
+            "executionRoleArn",
             "requiresCompatibilities",
             "containerDefinitions",
             "volumes",
@@ -51,12 +72,6 @@ pub fn parse_task_definition(json: &Value) -> Result<TaskDefinition, SpecErrors>
         &mut faults,
     );
 
-    let mut definition = TaskDefinition {
-        family,
-        network,
-        containers,
-        volumes,
-    };
     if faults.is_empty() {
         relate(&mut definition, &mut faults);
     }
@@ -82,24 +97,7 @@ fn containers(fields: &Fields<'_>, faults: &mut Faults) -> Vec<Container> {
         let path = fields.path(name);
         faults.push(SpecError::TooMany { path, got, max });
     }
-    objects.iter().map(|c| container(c, faults)).collect()
-}
-
-fn volume(fields: &Fields<'_>, faults: &mut Faults) -> Volume {
-    let name = faults.keep(fields.required_text("name", &NAME));
-    let wanted = "an object with the sourcePath on the host";
-    let host = fields.required("host", wanted, fields.object("host"));
-    let host_path = match host {
-        Ok(host) => {
-            let path = faults.keep(host.required_text("sourcePath", &PATH));
-            host.check(&["sourcePath"], ecs_fields::HOST_VOLUME_PROPERTIES, faults);
-            path
-        }
-        Err(fault) => {
-            faults.push(fault);
-            String::new()
-        }
-    };
-    fields.check(&["name", "host"], ecs_fields::VOLUME, faults);
-    Volume { name, host_path }
+    let task_has_memory = fields.get("memory").is_some();
+    let parse = |one| container(one, task_has_memory, faults);
+    objects.iter().map(parse).collect()
 }

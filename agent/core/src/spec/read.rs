@@ -1,7 +1,7 @@
 //! Reads JSON objects field by field, so that every fault knows its path.
 
 use super::{
-    error::{Faults, SpecError, shown},
+    error::{Faults, SpecError, quoted, shown},
     refuse,
 };
 use crate::limits;
@@ -66,7 +66,8 @@ impl<'a> Fields<'a> {
         Self::at(String::new(), json)
     }
 
-    fn at(path: String, value: &'a Value) -> Result<Self, SpecError> {
+    /// The fields of the object at `path`, which is empty for a whole request.
+    pub fn at(path: String, value: &'a Value) -> Result<Self, SpecError> {
         match value {
             Value::Object(object) => Ok(Self { path, object }),
             other if path.is_empty() => {
@@ -79,6 +80,11 @@ impl<'a> Fields<'a> {
     /// Where this object's field of that name is.
     pub fn path(&self, name: &str) -> String {
         join(&self.path, name)
+    }
+
+    /// Nothing is said in it.
+    pub fn is_empty(&self) -> bool {
+        self.object.values().all(Value::is_null)
     }
 
     /// `null` is how exported files say that there is nothing.
@@ -114,22 +120,19 @@ impl<'a> Fields<'a> {
     }
 
     pub fn integer(&self, name: &str, range: &Range) -> Result<Option<i64>, SpecError> {
-        let number = match self.get(name) {
-            None => return Ok(None),
-            Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number,
-            Some(other) => return Err(wrong_type(self.path(name), "a whole number", other)),
-        };
-        number
-            .as_i64()
-            .filter(|number| (range.min..=range.max).contains(number))
-            .map(Some)
-            .ok_or_else(|| SpecError::OutOfRange {
-                path: self.path(name),
-                got: number.to_string(),
-                min: range.min,
-                max: range.max,
-                unit: range.unit,
-            })
+        self.get(name)
+            .map(|value| integer(self.path(name), value, range))
+            .transpose()
+    }
+
+    pub fn integers(&self, name: &str, range: &Range) -> Result<Vec<i64>, SpecError> {
+        let items = self
+            .items(name, "a list of whole numbers")?
+            .iter()
+            .enumerate();
+        items
+            .map(|(i, item)| integer(self.item_path(name, i), item, range))
+            .collect()
     }
 
     pub fn choice(&self, name: &str, choice: &Choice) -> Result<Option<&'static str>, SpecError> {
@@ -257,7 +260,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The path of a field of the object at `path`, which is empty for a whole request.
+/// The path of a field of the object at `path`, as in [`Fields::at`].
 pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         return name.to_owned();
@@ -280,13 +283,43 @@ fn text(path: String, value: &Value, rule: &Rule) -> Result<String, SpecError> {
     let Value::String(text) = value else {
         return Err(wrong_type(path, "a string", value));
     };
+    matching(path, text, rule)
+}
+
+/// A text as the rule wants it.
+pub(super) fn matching(path: String, text: &str, rule: &Rule) -> Result<String, SpecError> {
     if (rule.holds)(text) {
-        return Ok(text.clone());
+        return Ok(text.to_owned());
     }
-    Err(SpecError::Malformed {
+    let (got, wanted) = (shown(text), rule.wanted);
+    Err(SpecError::Malformed { path, got, wanted })
+}
+
+fn integer(path: String, value: &Value, range: &Range) -> Result<i64, SpecError> {
+    let number = match value {
+        Value::Number(number) if number.is_i64() || number.is_u64() => number,
+        other => return Err(wrong_type(path, "a whole number", other)),
+    };
+    within(path, number.as_i64(), number.to_string(), range)
+}
+
+/// A number that is written as a text.
+pub(super) fn number_in_text(path: String, text: &str, range: &Range) -> Result<u32, SpecError> {
+    let number = text.parse::<u32>().ok();
+    let number = within(path, number.map(i64::from), quoted(text), range)?;
+    Ok(u32::try_from(number).expect("the range is of such numbers"))
+}
+
+/// The number, if there is one and it is in the range; `got` is what was written.
+fn within(path: String, number: Option<i64>, got: String, range: &Range) -> Result<i64, SpecError> {
+    let (min, max, unit) = (range.min, range.max, range.unit);
+    let within = number.filter(|number| (min..=max).contains(number));
+    within.ok_or(SpecError::OutOfRange {
         path,
-        got: shown(text),
-        wanted: rule.wanted,
+        got,
+        min,
+        max,
+        unit,
     })
 }
 

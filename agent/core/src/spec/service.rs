@@ -32,6 +32,8 @@ pub struct UpdateService {
     pub service: String,
     pub desired_count: Option<u32>,
     pub definition: Option<DefinitionRef>,
+    /// ECS's `forceNewDeployment`.
+    pub renew: bool,
     pub options: OptionsChange,
     /// The cluster's name, from `cluster` or from the service's ARN; the agent's own where absent.
     pub cluster: Option<String>,
@@ -72,6 +74,7 @@ pub fn parse_create_service(json: &Value) -> Result<CreateService, SpecErrors> {
     let client_token = faults.keep(fields.text("clientToken", &CLIENT_TOKEN));
     let options = OptionsChange {
         rebalance: faults.keep(rebalance(&fields)),
+        health_grace_s: faults.keep(fields.number(HEALTH_GRACE, &GRACE)),
         ..read_tags(&fields, &mut faults)
     };
     faults.keep(fields.choice("schedulingStrategy", &SCHEDULING_STRATEGY));
@@ -86,6 +89,7 @@ pub fn parse_create_service(json: &Value) -> Result<CreateService, SpecErrors> {
             "schedulingStrategy",
             "launchType",
             "availabilityZoneRebalancing",
+            HEALTH_GRACE,
             "tags",
         ],
         ecs_fields::CREATE_SERVICE,
@@ -111,8 +115,10 @@ pub fn parse_update_service(json: &Value) -> Result<UpdateService, SpecErrors> {
     let desired_count = faults.keep(fields.number("desiredCount", &COUNT));
     let definition = faults.keep(fields.reference("taskDefinition", DefinitionRef::from_str));
     let cluster = faults.keep(fields.reference("cluster", cluster_name));
+    let renew = faults.keep(fields.flag("forceNewDeployment"));
     let options = OptionsChange {
         rebalance: faults.keep(rebalance(&fields)),
+        health_grace_s: faults.keep(fields.number(HEALTH_GRACE, &GRACE)),
         ..OptionsChange::default()
     };
     fields.check(
@@ -122,6 +128,8 @@ pub fn parse_update_service(json: &Value) -> Result<UpdateService, SpecErrors> {
             "taskDefinition",
             "cluster",
             "availabilityZoneRebalancing",
+            HEALTH_GRACE,
+            "forceNewDeployment",
         ],
         ecs_fields::UPDATE_SERVICE,
         &mut faults,
@@ -133,6 +141,7 @@ pub fn parse_update_service(json: &Value) -> Result<UpdateService, SpecErrors> {
         service: service.name,
         desired_count,
         definition,
+        renew: renew.unwrap_or(false),
         options,
         cluster,
     })
@@ -238,7 +247,8 @@ pub fn arn_resource<'a>(text: &'a str, kind: &str) -> Option<&'a str> {
     resource.strip_prefix(kind)?.strip_prefix('/')
 }
 
-const DEFINITION_WANTED: &str = "a family, family:revision or the ARN of a task definition";
+pub(super) const DEFINITION_WANTED: &str =
+    "a family, family:revision or the ARN of a task definition";
 
 const SERVICE_WANTED: &str = "a service's name or its ARN";
 
@@ -248,7 +258,15 @@ const COUNT: Range = Range {
     unit: " tasks",
 };
 
-const CLIENT_TOKEN: Rule = Rule {
+const HEALTH_GRACE: &str = "healthCheckGracePeriodSeconds";
+
+const GRACE: Range = Range {
+    min: 0,
+    max: i32::MAX as i64,
+    unit: " seconds",
+};
+
+pub(super) const CLIENT_TOKEN: Rule = Rule {
     wanted: "1 to 36 printable ASCII characters without spaces",
     holds: |text| (1..=36).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()),
 };
@@ -265,7 +283,7 @@ const REBALANCING: Choice = Choice {
     wanted: "\"ENABLED\" or \"DISABLED\"",
 };
 
-const LAUNCH_TYPE: Choice = Choice {
+pub(super) const LAUNCH_TYPE: Choice = Choice {
     served: &["EC2", "EXTERNAL"],
     refused: &["FARGATE", "MANAGED_INSTANCES"],
     wanted: "\"EC2\" or \"EXTERNAL\": tasks run on your own hosts",

@@ -32,15 +32,25 @@ const RESOURCE_WANTED: &str = "a service's ARN";
 /// Reads the field `tags`.
 pub(super) fn read_tags(fields: &Fields<'_>, faults: &mut Faults) -> OptionsChange {
     let mut change = OptionsChange::default();
-    for tag in fields.objects("tags", faults) {
-        let key = tag.required("key", KEYS.wanted, tag.choice("key", &KEYS));
-        let value = tag.text("value", &TEXT);
-        let value = tag.required("value", "the tag's value", value);
-        let read = key.and_then(|key| set(&mut change, key, &value?, tag.path("value")));
+    for fields in fields.objects("tags", faults) {
+        let read = tag(&fields, &KEYS, faults)
+            .and_then(|(key, value)| set(&mut change, key, &value, fields.path("value")));
         faults.keep(read);
-        tag.check(&["key", "value"], &["key", "value"], faults);
     }
     change
+}
+
+/// One of these keys, and its value.
+pub(super) fn tag(
+    fields: &Fields<'_>,
+    keys: &Choice,
+    faults: &mut Faults,
+) -> Result<(&'static str, String), SpecError> {
+    fields.check(&["key", "value"], &["key", "value"], faults);
+    let key = fields.required("key", keys.wanted, fields.choice("key", keys))?;
+    let value = fields.text("value", &TEXT);
+    let value = fields.required("value", "the tag's value", value)?;
+    Ok((key, value))
 }
 
 fn set(change: &mut OptionsChange, key: &str, value: &str, path: String) -> Result<(), SpecError> {
@@ -53,7 +63,10 @@ fn set(change: &mut OptionsChange, key: &str, value: &str, path: String) -> Resu
     Ok(())
 }
 
-fn parsed<T: FromStr<Err = RefError>>(value: &str, path: String) -> Result<T, SpecError> {
+pub(super) fn parsed<T: FromStr<Err = RefError>>(
+    value: &str,
+    path: String,
+) -> Result<T, SpecError> {
     value.parse().map_err(|err: RefError| SpecError::Malformed {
         path,
         got: shown(value),
@@ -93,6 +106,7 @@ pub fn parse_untag_resource(json: &Value) -> Result<TagChange, SpecErrors> {
         partition: has(PARTITION_TAG).then(PartitionPolicy::default),
         rebalance: None,
         hand_over: has(HAND_OVER_TAG).then(HandOver::default),
+        health_grace_s: None,
     };
     Ok(TagChange { resource, options })
 }

@@ -2,8 +2,12 @@
 
 use crate::{
     cluster::body::{ContainerReport, ContainerStatus},
-    ids::{RuntimeId, TaskId},
-    task::runtime::{Exit, FailureKind, PortBinding, RuntimeCommand, RuntimeFailure},
+    ids::{ImageDigest, RuntimeId, TaskId},
+    task::{
+        checkup::Checkup,
+        runtime::{Exit, FailureKind, PortBinding, RuntimeCommand, RuntimeFailure, is_same_end},
+        status::Health,
+    },
     time::{Mono, Now, Span, Wall},
 };
 use serde::{Deserialize, Serialize};
@@ -16,11 +20,20 @@ const COMPARED_AGAIN: Span = Span::from_secs(10);
 /// Between removals that fail; the container harms nobody meanwhile.
 const REMOVE_RETRY: Span = Span::from_secs(30);
 
-/// Where a container stands. It moves down this list, and may skip.
+/// How long what is to run again waits first, and how long at most; it doubles with each restart.
+const RESTART_DELAY: Span = Span::from_secs(1);
+const RESTART_DELAY_MAX: Span = Span::from_secs(60);
+/// Who ran so long is taken for a newcomer at its next end, and is run again at once.
+const RAN_WELL: Span = Span::from_secs(300);
+
+/// Where a container stands. It moves down this list, and may skip; who is run again goes back to
+/// be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     /// Known from before a restart; the next full comparison says where it stands.
     Unknown,
+    /// Not asked for: another one has to be made first.
+    Waiting,
     Creating,
     Created,
     Starting,
@@ -43,8 +56,17 @@ pub struct Container {
     /// When it came to be known here that it runs.
     pub started: Option<Mono>,
     pub ports: Box<[PortBinding]>,
-    /// Why it could not be made or started, or what it waits for; empty otherwise.
+    /// What it is to be made of where that is settled, or was made of.
+    pub image: Option<ImageDigest>,
+    /// Why it could not be made or started, or what it waits for, its image among that; empty
+    /// otherwise.
     pub reason: String,
+    pub liveness: Checkup,
+    pub readiness: Checkup,
+    /// How often it was run again.
+    pub restarts: u32,
+    /// How many of them followed one another fast.
+    hasty_restarts: u32,
     attempts: u32,
     retry_at: Option<Mono>,
     /// Since when full comparisons have found it behind what was asked for, or not at all.
@@ -69,7 +91,12 @@ impl Container {
             exit: None,
             started: None,
             ports: Box::default(),
+            image: None,
             reason: String::new(),
+            liveness: Checkup::default(),
+            readiness: Checkup::default(),
+            restarts: 0,
+            hasty_restarts: 0,
             attempts: 0,
             retry_at: None,
             behind: None,
@@ -77,8 +104,14 @@ impl Container {
     }
 
     /// What a report of an earlier life says of it.
-    pub fn remember(&mut self, known: &ContainerReport) {
+    pub fn remember(&mut self, known: &ContainerReport, is_ready: bool) {
         self.runtime_id = known.runtime_id;
+        (self.restarts, self.image) = (known.restarts, known.image);
+        self.liveness = Checkup::remembered(known.health);
+        self.readiness = Checkup::remembered(match is_ready {
+            true => Health::Healthy,
+            false => Health::Unknown,
+        });
         self.ports.clone_from(&known.ports);
         if known.status == ContainerStatus::Stopped {
             self.reason = known.reason.to_string();
@@ -90,8 +123,16 @@ impl Container {
         }
     }
 
-    pub const fn deadline(&self) -> Option<Mono> {
-        self.retry_at
+    pub fn deadline(&self) -> Option<Mono> {
+        let checks = [self.liveness.deadline(), self.readiness.deadline()];
+        let checks = checks.into_iter().flatten();
+        let checks = checks.filter(|_| self.phase == Phase::Running);
+        checks.chain(self.retry_at).min()
+    }
+
+    /// What failed is tried again, later.
+    pub const fn is_retried(&self) -> bool {
+        self.retry_at.is_some()
     }
 
     /// Says once that the time of a retry has come.
@@ -121,6 +162,44 @@ impl Container {
             (self.attempts, self.retry_at, self.behind) = (0, None, None);
         }
         self.phase = phase;
+    }
+
+    /// It has ended, and is run again: at once, or after a while if it was run again just before.
+    pub fn restart(&mut self, now: Now, exit: Exit) {
+        let ran = self.started.map(|started| now.mono.since(started));
+        if ran.is_some_and(|ran| ran >= RAN_WELL) {
+            self.hasty_restarts = 0;
+        }
+        let delay = match self.hasty_restarts {
+            0 => Span::ZERO,
+            more => Span(RESTART_DELAY.0 << (more - 1).min(16)).min(RESTART_DELAY_MAX),
+        };
+        (self.restarts, self.hasty_restarts) = (self.restarts + 1, self.hasty_restarts + 1);
+        self.reason = format!("is run again, since it {}", exit.in_words());
+        (self.exit, self.started) = (Some(exit), None);
+        (self.liveness, self.readiness) = (Checkup::default(), Checkup::default());
+        (self.phase, self.attempts, self.behind) = (Phase::Starting, 0, None);
+        self.retry_at = Some(now.mono + delay);
+    }
+
+    /// This very end, or one before it, has been made good already, or is about to be.
+    pub fn is_past(&self, exit: &Exit) -> bool {
+        let Some(last) = self.exit.as_ref().filter(|_| self.restarts > 0) else {
+            return false;
+        };
+        let is_past = match self.phase {
+            Phase::Starting => is_same_end(last.at, exit.at),
+            Phase::Running => exit.at <= last.at,
+            _ => false,
+        };
+        // What was removed is gone for good.
+        is_past && exit.code.is_some()
+    }
+
+    /// It has ended, and the start that is to make that good has not been asked for yet.
+    pub fn is_to_run_again(&self) -> bool {
+        let is_due_later = self.attempts == 0 && self.retry_at.is_some();
+        self.phase == Phase::Starting && self.restarts > 0 && is_due_later
     }
 
     /// Nothing of it runs or may come to run.
@@ -165,6 +244,7 @@ impl Container {
             task,
             container: self.name.clone(),
             runtime_id: self.runtime_id?,
+            after: self.exit.as_ref().map(|exit| exit.at),
         })
     }
 
@@ -174,6 +254,14 @@ impl Container {
             container: self.name.clone(),
             runtime_id: self.runtime_id?,
             grace: self.grace,
+        })
+    }
+
+    pub fn read_log(&self, task: TaskId) -> Option<RuntimeCommand> {
+        Some(RuntimeCommand::ReadLog {
+            task,
+            container: self.name.clone(),
+            runtime_id: self.runtime_id?,
         })
     }
 
@@ -188,17 +276,22 @@ impl Container {
     /// What the board is told of it.
     pub fn report(&self) -> ContainerReport {
         let status = match self.phase {
-            Phase::Unknown | Phase::Creating | Phase::Created | Phase::Starting => {
-                ContainerStatus::Pending
-            }
+            Phase::Unknown
+            | Phase::Waiting
+            | Phase::Creating
+            | Phase::Created
+            | Phase::Starting => ContainerStatus::Pending,
             Phase::Running | Phase::Stopping => ContainerStatus::Running,
             Phase::Stopped | Phase::Removing | Phase::Gone => ContainerStatus::Stopped,
         };
-        let exit = self.exit.as_ref();
+        let runs = status == ContainerStatus::Running;
+        let exit = self.exit.as_ref().filter(|_| !runs);
         let reason = match exit {
             Some(exit) if exit.out_of_memory => {
                 "OutOfMemoryError: Container killed due to memory usage"
             }
+            _ if runs && !self.liveness.detail.is_empty() => &self.liveness.detail,
+            _ if runs && !self.readiness.detail.is_empty() => &self.readiness.detail,
             _ => &self.reason,
         };
         ContainerReport {
@@ -208,12 +301,26 @@ impl Container {
             exit_code: exit.and_then(|exit| exit.code),
             reason: reason.into(),
             ports: self.ports.clone(),
+            health: match runs {
+                true => self.liveness.health,
+                false => Health::Unknown,
+            },
+            restarts: self.restarts,
+            image: self.image,
+            // The task knows which are whose.
+            gpus: Box::default(),
         }
+    }
+
+    /// It is being made, and that takes its time: no comparison that misses it says otherwise.
+    pub fn on_progress(&mut self, progress: String) {
+        (self.reason, self.behind) = (progress, None);
     }
 
     /// A create or start failed: again after a while (0.2 s, doubling), or not.
     pub fn on_failure(&mut self, now: Now, failure: &RuntimeFailure) -> AfterFailure {
         self.attempts += 1;
+        self.reason.clear();
         if failure.kind == FailureKind::Permanent || self.attempts >= ATTEMPTS_MAX {
             self.reason.clone_from(&failure.reason);
             return AfterFailure::GiveUp;

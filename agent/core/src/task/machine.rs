@@ -1,23 +1,27 @@
 //! One task: its containers, the status that follows from them, and what to ask of the runtime.
 
 mod advance;
+mod checks;
+mod report;
 mod told;
 
 use crate::{
-    cluster::body::TaskReport,
+    cluster::body::{ContainerReport, TaskReport},
     effect::{Effect, Effects},
-    ids::{HostId, RuntimeId, TaskId},
-    spec::task_definition::{NetworkMode, PortMapping, TaskDefinition},
+    ids::{GpuId, HostId, ImageDigest, RuntimeId, TaskId},
+    spec::task_definition::{NetworkMode, PortMapping, Resources, TaskDefinition},
     task::{
         container::{Container, Phase},
         order,
-        runtime::{CreateContainer, Labels, PortBinding, RuntimeCommand},
+        pause::{PAUSE, pause},
+        runtime::{CreateContainer, Labels, PortBinding, RuntimeCommand, Shared},
         status::{StopCode, TaskStatus},
     },
     time::{Mono, Now, Span, Wall},
     timings::Timings,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
@@ -27,6 +31,11 @@ pub struct Task {
     /// Absent while a task adopted from labels waits for its definition to come from a peer.
     definition: Option<TaskDefinition>,
     containers: Vec<Container>,
+    /// Those of its host that it has, which its containers have in the definition's order.
+    gpus: Box<[GpuId]>,
+    owner: Owner,
+    /// It is out of use, and runs on until then for whoever still uses it.
+    used_until: Option<Mono>,
     /// When the stopped containers are to be removed.
     remove_at: Option<Mono>,
     retention: Span,
@@ -35,10 +44,20 @@ pub struct Task {
 }
 
 /// Whose containers these are: what their labels say beside the task.
-#[derive(Clone, Copy, Debug)]
-pub struct Owner<'a> {
-    pub cluster: &'a str,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Owner {
+    pub cluster: Box<str>,
     pub host: HostId,
+}
+
+/// What a new task is to be.
+#[derive(Clone, Debug)]
+pub struct Defined {
+    pub definition: TaskDefinition,
+    /// What its containers' images stand for, as far as that is settled.
+    pub images: BTreeMap<Box<str>, ImageDigest>,
+    /// Those that the task has, for its containers in their order.
+    pub gpus: Vec<GpuId>,
 }
 
 /// A container has been seen to run.
@@ -54,13 +73,26 @@ impl Task {
     pub fn new(
         id: TaskId,
         report: TaskReport,
-        definition: TaskDefinition,
+        Defined {
+            definition,
+            images,
+            gpus,
+        }: Defined,
+        owner: Owner,
         timings: &Timings,
     ) -> Self {
-        let containers = containers_of(&definition, timings, Phase::Creating);
-        let mut task = Self::empty(id, report, timings);
+        let containers = containers_of(&definition, timings, Phase::Waiting);
+        let mut task = Self::empty(id, report, owner, timings);
         (task.containers, task.definition) = (containers, Some(definition));
-        task.sync(Now::default());
+        task.gpus = gpus.into();
+        // Those that were chosen are promised from now on, whatever becomes of this agent.
+        for number in 0..task.containers.len() {
+            let chosen = task.chosen_ports(&task.containers[number].name);
+            task.containers[number].ports = chosen.into();
+        }
+        for container in &mut task.containers {
+            container.image = images.get(container.name.as_str()).copied();
+        }
         task
     }
 
@@ -69,34 +101,62 @@ impl Task {
         id: TaskId,
         report: TaskReport,
         definition: Option<TaskDefinition>,
+        owner: Owner,
         timings: &Timings,
     ) -> Self {
-        let mut task = Self::empty(id, report, timings);
+        let mut task = Self::empty(id, report, owner, timings);
         task.containers = match &definition {
             Some(definition) => containers_of(definition, timings, Phase::Unknown),
             None => Vec::new(),
         };
+        let report = &task.report;
         for container in &mut task.containers {
-            if let Some(known) = task
-                .report
-                .containers
-                .iter()
-                .find(|c| *c.name == *container.name)
-            {
-                container.remember(known);
+            let mut known = report.containers.iter();
+            if let Some(known) = known.find(|c| *c.name == *container.name) {
+                container.remember(known, report.ready);
+            }
+            if container.name == PAUSE {
+                // It has those of all, and is in no report itself.
+                let ports = report.containers.iter().flat_map(|c| &c.ports);
+                container.ports = ports.copied().collect();
             }
         }
-        task.definition = definition;
+        task.definition = definition.map(|definition| with_ports(definition, &task.report));
+        let gpus = task.reported_gpus();
+        task.on_gpus(gpus);
         task
     }
 
-    fn empty(id: TaskId, report: TaskReport, timings: &Timings) -> Self {
+    /// In the order of the definition, by which they are dealt out.
+    fn reported_gpus(&self) -> Box<[GpuId]> {
+        let reported = &self.report.containers;
+        let of = |name: &str| reported.iter().find(|c| *c.name == *name);
+        let gpus = |found: Vec<&ContainerReport>| {
+            let gpus = found.into_iter().flat_map(|c| &c.gpus);
+            gpus.cloned().collect()
+        };
+        match &self.definition {
+            Some(known) => gpus(
+                known
+                    .containers
+                    .iter()
+                    .filter_map(|c| of(&c.name))
+                    .collect(),
+            ),
+            None => gpus(reported.iter().collect()),
+        }
+    }
+
+    fn empty(id: TaskId, report: TaskReport, owner: Owner, timings: &Timings) -> Self {
         let retention = timings.container_retention;
         Self {
             id,
             report,
             definition: None,
             containers: Vec::new(),
+            gpus: Box::default(),
+            owner,
+            used_until: None,
             remove_at: None,
             retention,
             compared: false,
@@ -105,6 +165,28 @@ impl Task {
 
     pub const fn definition(&self) -> Option<&TaskDefinition> {
         self.definition.as_ref()
+    }
+
+    /// What it holds of its host, with the ports and GPUs that were chosen for it; the rest is not
+    /// known before its definition is.
+    pub fn needs(&self) -> Resources {
+        let known = self.definition.as_ref();
+        let mut needs = known.map_or_else(Resources::default, TaskDefinition::needs);
+        needs.gpu_ids = self.gpus.to_vec();
+        let bound = self.report.containers.iter().flat_map(|c| &c.ports);
+        needs
+            .ports
+            .extend(bound.map(|port| (port.protocol, port.host_port)));
+        needs.ports.sort_unstable();
+        needs.ports.dedup();
+        needs
+    }
+
+    /// Its report of an earlier life, or a container's labels, say which GPUs it has.
+    pub fn on_gpus(&mut self, gpus: Box<[GpuId]>) {
+        if self.gpus.is_empty() && !planted!(ForgetsItsGpus) {
+            self.gpus = gpus;
+        }
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -127,15 +209,19 @@ impl Task {
             .iter()
             .filter_map(Container::deadline)
             .chain(self.remove_at)
+            .chain(self.used_until)
             .chain(self.awaited().map(|awaited| awaited.until))
             .min()
     }
 
-    /// Asks for all containers of a new task.
-    pub fn go(&self, owner: Owner<'_>, fx: &mut Effects) {
-        for number in 0..self.containers.len() {
-            self.create(number, owner, fx);
-        }
+    /// Its stopped containers need be kept no longer.
+    pub fn let_go(&mut self, now: Now) {
+        self.remove_at = self.remove_at.map(|at| at.min(now.mono));
+    }
+
+    /// Asks for the containers of a new task.
+    pub fn go(&mut self, now: Now, fx: &mut Effects) {
+        self.settle(now, fx);
     }
 
     /// Ends the task for the first reason given; a later one changes nothing.
@@ -143,6 +229,7 @@ impl Task {
         if self.is_stopping() {
             return;
         }
+        self.used_until = self.deregistered_at(now, code);
         self.report.desired = TaskStatus::Stopped;
         self.report.stop_code = Some(code);
         self.report.stopped_reason = reason.into();
@@ -151,12 +238,14 @@ impl Task {
             match container.phase {
                 // In flight: what comes back decides what to do.
                 Phase::Unknown => {}
+                Phase::Waiting => container.enter(Phase::Gone),
                 // A retry that is due later is not made any more.
-                Phase::Creating if container.deadline().is_some() => container.enter(Phase::Gone),
-                Phase::Creating => {}
+                Phase::Creating if container.is_retried() => container.enter(Phase::Gone),
+                // Nobody waits for its image any more.
+                Phase::Creating => container.reason.clear(),
                 Phase::Created => container.enter(Phase::Stopped),
                 // A start that failed and is due again may have happened all the same.
-                Phase::Starting if container.deadline().is_some() => {
+                Phase::Starting if container.is_retried() => {
                     container.enter(Phase::Stopping);
                     fx.ask(container.stop(self.id));
                 }
@@ -168,7 +257,25 @@ impl Task {
         self.settle(now, fx);
     }
 
-    pub fn on_wake(&mut self, now: Now, owner: Owner<'_>, fx: &mut Effects) {
+    /// When a task that was in use ends on somebody's word: whoever uses it is given time to see
+    /// that it is not to be used any more.
+    fn deregistered_at(&self, now: Now, code: StopCode) -> Option<Mono> {
+        let on_a_word = matches!(
+            code,
+            StopCode::ServiceSchedulerInitiated | StopCode::UserInitiated
+        );
+        let was_in_use = self.report.last == TaskStatus::Running && self.report.ready;
+        let known = self.definition.as_ref();
+        let delay = known.map_or(Span::ZERO, TaskDefinition::deregistration_delay);
+        (on_a_word && was_in_use && delay > Span::ZERO).then(|| now.mono + delay)
+    }
+
+    pub fn on_wake(&mut self, now: Now, fx: &mut Effects) {
+        if self.used_until.is_some_and(|until| now.mono >= until) {
+            self.used_until = None;
+            self.settle(now, fx);
+        }
+        self.ask_checks(now, fx);
         if self.remove_at.is_some_and(|at| now.mono >= at) {
             self.remove_at = None;
             for container in self
@@ -191,60 +298,76 @@ impl Task {
             let container = &self.containers[number];
             let command = match container.phase {
                 Phase::Creating => {
-                    self.create(number, owner, fx);
+                    self.create(number, fx);
                     continue;
                 }
                 Phase::Starting => container.start(self.id),
                 Phase::Stopping => container.stop(self.id),
                 Phase::Removing => container.remove(self.id),
-                Phase::Unknown | Phase::Created | Phase::Running | Phase::Stopped | Phase::Gone => {
-                    continue;
-                }
+                Phase::Unknown
+                | Phase::Waiting
+                | Phase::Created
+                | Phase::Running
+                | Phase::Stopped
+                | Phase::Gone => continue,
             };
             fx.ask(command);
         }
     }
 
-    fn create(&self, number: usize, owner: Owner<'_>, fx: &mut Effects) {
+    fn create(&self, number: usize, fx: &mut Effects) {
         let name = &self.containers[number].name;
-        let definition = self
-            .definition
-            .as_ref()
-            .expect("only defined containers are created");
-        let container = definition
-            .container(name)
-            .expect("containers come from the definition")
-            .clone();
+        let definition = self.definition.as_ref();
+        let definition = definition.expect("only defined containers are created");
+        let container = match name.as_str() {
+            PAUSE => pause(definition),
+            name => definition.container(name).cloned(),
+        };
+        let mut container = container.expect("containers come from the definition");
+        if let Some(image) = self.containers[number]
+            .image
+            .filter(|_| !planted!(MakesByTag))
+        {
+            container.image = with_digest(&container.image, image);
+        }
         let labels = Labels {
-            cluster: owner.cluster.to_owned(),
-            host: owner.host,
+            cluster: self.owner.cluster.to_string(),
+            host: self.owner.host,
             task: self.id,
             container: container.name.clone(),
             essential: container.essential,
             definition: self.report.definition,
             family: self.report.family.to_string(),
             revision: self.report.revision,
+            renewals: self.report.renewals,
             slot: self.report.slot.clone(),
+            gpus: self.gpus.clone(),
         };
-        let volumes = definition.volumes.clone();
         let create = CreateContainer {
             labels,
+            gpus: definition.gpus_of(&container.name, &self.gpus).into(),
             container,
-            network: definition.network,
-            volumes,
+            shared: Shared {
+                network: definition.network,
+                pid: definition.pid,
+                ipc: definition.ipc,
+                cpu: definition.cpu,
+                memory_mib: definition.memory_mib,
+            },
+            volumes: definition.volumes.clone(),
+            // Whoever holds the board knows them.
+            given: Vec::new(),
         };
         fx.push(Effect::Runtime(RuntimeCommand::Create(Box::new(create))));
     }
 
-    /// How long stopping it may take: one container after the other where they depend on one
-    /// another, all at once otherwise.
+    /// How long stopping it may take.
     pub fn stopping_takes(&self) -> Span {
         let graces = self.containers.iter().map(|c| c.grace);
-        let ordered = self.definition.as_ref().is_some_and(order::is_ordered);
-        if ordered {
-            return Span(graces.map(|grace| grace.0).sum());
+        match &self.definition {
+            Some(known) => known.stopping_takes(graces),
+            None => graces.max().unwrap_or(Span::ZERO),
         }
-        graces.max().unwrap_or(Span::ZERO)
     }
 
     /// It ran before this agent's life, as its own report or those that depend on it show.
@@ -254,15 +377,27 @@ impl Task {
         container.exit.is_some() || self.definition.as_ref().is_some_and(relied_on)
     }
 
+    /// The host ports that the container is to have, as far as they are certain.
+    fn chosen_ports(&self, name: &str) -> Vec<PortBinding> {
+        let Some(definition) = &self.definition else {
+            return Vec::new();
+        };
+        let shares = definition.network == NetworkMode::Task;
+        let containers = definition.containers.iter();
+        let its = containers.filter(|one| match name {
+            PAUSE => shares,
+            name => one.name == name && definition.network == NetworkMode::Bridge,
+        });
+        let certain = its
+            .flat_map(|one| &one.ports)
+            .filter(|port| port.host_port != 0);
+        certain.map(binding).collect()
+    }
+
     /// In the host's network no port is mapped: the runtime knows of none.
     fn host_ports(&self, name: &str) -> Option<Vec<PortBinding>> {
         let definition = self.definition.as_ref()?;
         let container = definition.container(name)?;
-        let binding = |port: &PortMapping| PortBinding {
-            container_port: port.container_port,
-            host_port: port.host_port,
-            protocol: port.protocol,
-        };
         let is_hosts = definition.network == NetworkMode::Host;
         is_hosts.then(|| container.ports.iter().map(binding).collect())
     }
@@ -298,56 +433,61 @@ impl Task {
             if let Some(ports) = ports.filter(|_| container.phase == Phase::Running) {
                 container.ports = ports.into();
             }
+            if self.containers[number].phase == Phase::Running {
+                self.begin_checks(number, now);
+            }
         }
         self.settle(now, fx);
     }
+}
 
-    /// Makes the report follow from the containers.
-    fn sync(&mut self, now: Now) {
-        self.report.containers = self.containers.iter().map(Container::report).collect();
-        let status = self.status();
-        if self.report.last.can_become(status) {
-            self.report.last = status;
-            if status == TaskStatus::Stopped {
-                self.report.stopped_at = Some(now.wall);
+const fn binding(port: &PortMapping) -> PortBinding {
+    PortBinding {
+        container_port: port.container_port,
+        host_port: port.host_port,
+        protocol: port.protocol,
+    }
+}
+
+/// The same repository, and these bytes; a digest that people wrote themselves stays.
+fn with_digest(image: &str, digest: ImageDigest) -> String {
+    if image.contains('@') {
+        return image.to_owned();
+    }
+    let path = image.rfind('/').map_or(0, |slash| slash + 1);
+    let end = image[path..]
+        .find(':')
+        .map_or(image.len(), |tag| path + tag);
+    format!("{}@{digest}", &image[..end])
+}
+
+/// With the host ports that were chosen for this task.
+fn with_ports(mut definition: TaskDefinition, report: &TaskReport) -> TaskDefinition {
+    for container in &mut definition.containers {
+        let known = report
+            .containers
+            .iter()
+            .find(|c| *c.name == *container.name);
+        let mut bound: Vec<PortBinding> = known.map_or(Vec::new(), |c| c.ports.to_vec());
+        for port in container
+            .ports
+            .iter_mut()
+            .filter(|port| port.host_port == 0)
+        {
+            if let Some(at) = bound.iter().position(|one| one.is_of(port)) {
+                port.host_port = bound.swap_remove(at).host_port;
             }
         }
-        let left = self.containers.iter().any(|c| c.phase == Phase::Stopped);
-        if self.report.last == TaskStatus::Stopped && left && self.remove_at.is_none() {
-            self.remove_at = Some(now.mono + self.retention);
-        }
     }
-
-    fn status(&self) -> TaskStatus {
-        let all = |phase| self.containers.iter().all(|c| c.phase >= phase);
-        let any = |phase| self.containers.iter().any(|c| c.phase >= phase);
-        let unseen = self.containers.is_empty() && !self.compared;
-        if self.is_stopping() {
-            return if all(Phase::Stopped) && !unseen {
-                TaskStatus::Stopped
-            } else {
-                TaskStatus::Stopping
-            };
-        }
-        if self.containers.is_empty() {
-            TaskStatus::Provisioning
-        } else if all(Phase::Running) {
-            TaskStatus::Running
-        } else if any(Phase::Starting) {
-            TaskStatus::Activating
-        } else if any(Phase::Creating) {
-            TaskStatus::Pending
-        } else {
-            TaskStatus::Provisioning
-        }
-    }
+    definition
 }
 
 fn containers_of(definition: &TaskDefinition, timings: &Timings, phase: Phase) -> Vec<Container> {
     let grace = |seconds: Option<u32>| {
         seconds.map_or(timings.stop_timeout, |s| Span::from_secs(u64::from(s)))
     };
-    let containers = definition.containers.iter();
+    let pause = pause(definition);
+    let containers = pause.iter().chain(&definition.containers);
     containers
         .map(|c| {
             let (name, grace) = (c.name.clone(), grace(c.stop_timeout_s));

@@ -1,10 +1,13 @@
 //! In which order the containers of a task start and stop: ECS's `dependsOn`.
 
 use crate::{
-    spec::task_definition::{self, Condition, Dependency, TaskDefinition},
+    spec::task_definition::{self, Condition, TaskDefinition},
     task::{
+        checkup::Checkup,
         container::{Container, Phase},
+        pause::{PAUSE, has_pause},
         runtime::Exit,
+        status::Health,
     },
     time::{Mono, Span},
 };
@@ -22,27 +25,33 @@ pub enum Readiness {
 /// How far a container has come that others wait for.
 enum Progress<'a> {
     NotStarted,
-    Runs,
+    Runs(&'a Checkup),
     Ended(&'a Exit),
 }
 
 pub fn readiness(definition: &TaskDefinition, containers: &[Container], name: &str) -> Readiness {
     let mut waits = None;
-    for dependency in dependencies(definition, name) {
-        let (on, condition) = (&dependency.container, dependency.condition);
-        let other = containers.iter().find(|c| c.name == *on);
+    for (on, condition) in dependencies(definition, name) {
+        let other = containers.iter().find(|c| c.name == on);
         match (condition, other.map_or(Progress::NotStarted, progress)) {
-            (Condition::Start, Progress::Runs | Progress::Ended(_))
+            (Condition::Start, Progress::Runs(_) | Progress::Ended(_))
             | (Condition::Complete, Progress::Ended(_))
             | (Condition::Success, Progress::Ended(Exit { code: Some(0), .. })) => {}
-            (Condition::Success, Progress::Ended(exit)) => {
-                let end = exit.in_words();
+            (Condition::Healthy, Progress::Runs(found)) if found.health == Health::Healthy => {}
+            (Condition::Success | Condition::Healthy, Progress::Ended(exit)) => {
+                let (awaited, end) = (condition.awaited(), exit.in_words());
                 return Readiness::Hopeless(format!(
-                    "TaskDependencyError: {name} waits for {on} to succeed, which {end}"
+                    "TaskDependencyError: {name} waits for {on} to {awaited}, which {end}"
                 ));
             }
-            (_, Progress::NotStarted)
-            | (Condition::Complete | Condition::Success, Progress::Runs) => {
+            (Condition::Healthy, Progress::Runs(found)) if found.health == Health::Unhealthy => {
+                let detail = &found.detail;
+                return Readiness::Hopeless(format!(
+                    "TaskDependencyError: {name} waits for {on} to be healthy, which is not: \
+                     {detail}"
+                ));
+            }
+            (_, Progress::NotStarted | Progress::Runs(_)) => {
                 waits.get_or_insert(format!("waits for {on} to {}", condition.awaited()));
             }
         }
@@ -53,7 +62,8 @@ pub fn readiness(definition: &TaskDefinition, containers: &[Container], name: &s
 /// Whether another container that may still run depends on this one, which has to outlive it.
 pub fn is_needed(definition: &TaskDefinition, containers: &[Container], name: &str) -> bool {
     // One that is being made is not started any more.
-    let may_run = |other: &&Container| !other.is_over() && other.phase != Phase::Creating;
+    let is_made = |other: &Container| !matches!(other.phase, Phase::Waiting | Phase::Creating);
+    let may_run = |other: &&Container| !other.is_over() && is_made(other);
     let mut others = containers.iter().filter(may_run);
     others.any(|other| depends(definition, other, name))
 }
@@ -64,15 +74,29 @@ pub fn is_relied_on(definition: &TaskDefinition, containers: &[Container], name:
     started.any(|other| depends(definition, other, name))
 }
 
-/// Whether any of its containers waits for another.
-pub fn is_ordered(definition: &TaskDefinition) -> bool {
-    definition
-        .containers
-        .iter()
-        .any(|c| !c.depends_on.is_empty())
+/// Whether all is there that a container is made with.
+pub fn can_be_made(definition: &TaskDefinition, containers: &[Container], name: &str) -> bool {
+    let is_made = |phase| phase >= Phase::Created && phase != Phase::Gone;
+    sources(definition, containers, name).all(|phase| phase.is_some_and(is_made))
 }
 
-/// Somebody waits for the end of what has a `startTimeout`.
+/// Whether something that a container is made with is gone for good.
+pub fn lacks(definition: &TaskDefinition, containers: &[Container], name: &str) -> bool {
+    sources(definition, containers, name).any(|phase| phase == Some(Phase::Gone))
+}
+
+/// Where those stand that a container is made with.
+fn sources<'a>(
+    definition: &'a TaskDefinition,
+    containers: &'a [Container],
+    name: &str,
+) -> impl Iterator<Item = Option<Phase>> {
+    let defined = definition.container(name).into_iter();
+    let sources = defined.flat_map(task_definition::Container::taken_from);
+    sources.map(|of| containers.iter().find(|c| c.name == of).map(|c| c.phase))
+}
+
+/// Somebody waits for the end, or the health, of what has a `startTimeout`.
 #[derive(Debug)]
 pub struct Awaited<'a> {
     /// When that is over.
@@ -106,9 +130,17 @@ pub fn awaited<'a>(
         let running = containers.iter().find(|c| c.name == one.name);
         let since = running.filter(|c| c.phase == Phase::Running)?.started?;
         let waits = |other: &&Container| {
-            let mut depends = dependencies(definition, &other.name).iter();
+            let mut depends = dependencies(definition, &other.name);
+            let is_healthy = running.is_some_and(|c| c.liveness.health == Health::Healthy);
             other.phase <= Phase::Created
-                && depends.any(|d| d.container == one.name && d.condition != Condition::Start)
+                && depends.any(|(on, condition)| {
+                    let awaited = match condition {
+                        Condition::Start => false,
+                        Condition::Healthy => !is_healthy,
+                        Condition::Complete | Condition::Success => true,
+                    };
+                    on == one.name && awaited
+                })
         };
         Some(Awaited {
             until: since + Span::from_secs(u64::from(limit_s)),
@@ -122,19 +154,26 @@ pub fn awaited<'a>(
 }
 
 fn depends(definition: &TaskDefinition, container: &Container, on: &str) -> bool {
-    let defined = definition.container(&container.name);
-    defined.is_some_and(|defined| defined.waits_for(on))
+    dependencies(definition, &container.name).any(|(name, _)| name == on)
 }
 
-fn dependencies<'a>(definition: &'a TaskDefinition, name: &str) -> &'a [Dependency] {
-    let defined = definition.container(name);
-    defined.map_or(&[], |defined| &defined.depends_on)
+/// Whatever shares a namespace of the task needs the container that holds it.
+fn dependencies<'a>(
+    definition: &'a TaskDefinition,
+    name: &'a str,
+) -> impl Iterator<Item = (&'a str, Condition)> {
+    let defined = definition.container(name).into_iter();
+    let shares = name != PAUSE && has_pause(definition);
+    let said = defined.flat_map(task_definition::Container::dependencies);
+    said.chain(shares.then_some((PAUSE, Condition::Start)))
 }
 
 const fn progress(container: &Container) -> Progress<'_> {
     match container.phase {
-        Phase::Unknown | Phase::Creating | Phase::Created | Phase::Starting => Progress::NotStarted,
-        Phase::Running | Phase::Stopping => Progress::Runs,
+        Phase::Unknown | Phase::Waiting | Phase::Creating | Phase::Created | Phase::Starting => {
+            Progress::NotStarted
+        }
+        Phase::Running | Phase::Stopping => Progress::Runs(&container.liveness),
         Phase::Stopped | Phase::Removing | Phase::Gone => match &container.exit {
             Some(exit) => Progress::Ended(exit),
             None => Progress::NotStarted,

@@ -6,7 +6,7 @@ use crate::{
     ids::{HostId, TaskId},
     spec::task_definition::TaskDefinition,
     task::{
-        machine::{Owner, Started, Task},
+        machine::{Defined, Owner, Started, Task},
         runtime::{Labels, Observed, RuntimeCommand, RuntimeEvent},
         status::{StopCode, TaskStatus},
     },
@@ -18,8 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Roster {
-    cluster: String,
-    host: HostId,
+    owner: Owner,
     timings: Timings,
     tasks: BTreeMap<TaskId, Task>,
     /// Tasks whose report may differ from what the board has.
@@ -30,10 +29,13 @@ pub struct Roster {
 }
 
 impl Roster {
-    pub const fn new(cluster: String, host: HostId, timings: Timings) -> Self {
-        Self {
-            cluster,
+    pub fn new(cluster: &str, host: HostId, timings: Timings) -> Self {
+        let owner = Owner {
+            cluster: cluster.into(),
             host,
+        };
+        Self {
+            owner,
             timings,
             tasks: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -116,35 +118,40 @@ impl Roster {
         if planted!(ForgetsItsTasks) {
             return;
         }
-        self.tasks
-            .insert(id, Task::remembered(id, report, definition, &self.timings));
+        let owner = self.owner.clone();
+        let task = Task::remembered(id, report, definition, owner, &self.timings);
+        self.tasks.insert(id, task);
     }
 
     /// A task of ours that only its container's labels tell of. With its definition it is known
     /// which containers it lacks.
     pub fn adopt(&mut self, now: Now, labels: &Labels, definition: Option<TaskDefinition>) {
-        let ours = labels.cluster == self.cluster || planted!(TakesAnothersContainers);
-        if ours && labels.host == self.host && !planted!(LeavesStrangersRunning) {
-            let report = adopted_report(now, labels);
-            let task = Task::remembered(labels.task, report, definition, &self.timings);
+        if self.owns(labels) && !planted!(LeavesStrangersRunning) {
+            let (report, owner) = (adopted_report(now, labels), self.owner.clone());
+            let mut task = Task::remembered(labels.task, report, definition, owner, &self.timings);
+            task.on_gpus(labels.gpus.clone());
             self.tasks.insert(labels.task, task);
             self.changed.insert(labels.task);
         }
     }
 
+    fn owns(&self, labels: &Labels) -> bool {
+        let ours = *labels.cluster == *self.owner.cluster || planted!(TakesAnothersContainers);
+        ours && labels.host == self.owner.host
+    }
+
+    /// With the ports and the GPUs that were chosen for it.
     pub fn start(
         &mut self,
+        now: Now,
         id: TaskId,
         report: TaskReport,
-        definition: TaskDefinition,
+        defined: Defined,
         fx: &mut Effects,
     ) {
-        let task = Task::new(id, report, definition, &self.timings);
-        let owner = Owner {
-            cluster: &self.cluster,
-            host: self.host,
-        };
-        task.go(owner, fx);
+        let owner = self.owner.clone();
+        let mut task = Task::new(id, report, defined, owner, &self.timings);
+        task.go(now, fx);
         self.tasks.insert(id, task);
         self.changed.insert(id);
     }
@@ -168,17 +175,21 @@ impl Roster {
         self.settle();
     }
 
+    /// Nobody wants to look at its stopped containers any more: they are removed.
+    pub fn let_go(&mut self, now: Now, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.let_go(now);
+        }
+        self.settle();
+    }
+
     pub fn on_wake(&mut self, now: Now, fx: &mut Effects) {
         if self.next_wake.is_none_or(|at| now.mono < at) {
             return;
         }
-        let owner = Owner {
-            cluster: &self.cluster,
-            host: self.host,
-        };
         for (id, task) in &mut self.tasks {
             if task.deadline().is_some_and(|at| now.mono >= at) {
-                task.on_wake(now, owner, fx);
+                task.on_wake(now, fx);
                 self.changed.insert(*id);
             }
         }
@@ -187,73 +198,60 @@ impl Roster {
 
     /// Routes one event of the runtime. `Available` and `Unavailable` are the agent's to note.
     pub fn on_runtime(&mut self, now: Now, event: RuntimeEvent, fx: &mut Effects) {
-        use RuntimeEvent as E;
         match event {
-            E::Available { .. } => fx.push(Effect::Runtime(RuntimeCommand::List)),
-            E::Unavailable { .. } => {}
+            RuntimeEvent::Available { .. } => fx.push(Effect::Runtime(RuntimeCommand::List)),
+            RuntimeEvent::Unavailable { .. } => {}
+            RuntimeEvent::Listed(observed) => self.on_listed(now, observed, fx),
+            event => self.on_container(now, event, fx),
+        }
+        self.settle();
+    }
+
+    /// Hands what is said of one container to its task.
+    fn on_container(&mut self, now: Now, event: RuntimeEvent, fx: &mut Effects) {
+        use RuntimeEvent as E;
+        let Some((id, name)) = event.subject() else {
+            return;
+        };
+        let (id, name) = (id, name.to_owned());
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        match event {
+            E::Available { .. }
+            | E::Unavailable { .. }
+            | E::Listed(_)
+            | E::ImagePulling { .. }
+            | E::ImagePulled { .. } => {}
+            E::Pulling { progress, .. } => task.on_pulling(now, &name, progress),
             E::Created {
-                task,
-                container,
-                runtime_id,
-            } => {
-                self.with(task, |t| t.on_created(now, &container, runtime_id, fx));
-            }
+                runtime_id, image, ..
+            } => task.on_created(now, &name, (runtime_id, image), fx),
             E::Started {
-                task,
-                container,
                 runtime_id,
                 at,
                 ports,
+                ..
             } => {
                 let started = Started {
                     runtime_id,
                     since: at,
                     ports,
                 };
-                self.with(task, |t| t.on_started(now, &container, started, fx));
+                task.on_started(now, &name, started, fx);
             }
-            E::CreateFailed {
-                task,
-                container,
-                failure,
+            E::CreateFailed { failure, .. } | E::StartFailed { failure, .. } => {
+                task.on_failed(now, &name, &failure, fx);
             }
-            | E::StartFailed {
-                task,
-                container,
-                failure,
-            } => {
-                self.with(task, |t| t.on_failed(now, &container, &failure, fx));
-            }
-            E::Exited {
-                task,
-                container,
-                exit,
-            } => {
-                self.with(task, |t| t.on_exited(now, &container, exit, fx));
-            }
-            E::StopFailed {
-                task, container, ..
-            } => {
-                self.with(task, |t| t.on_stop_failed(now, &container));
-            }
-            E::Removed { task, container } => {
-                self.with(task, |t| t.on_removed(now, &container, fx));
-            }
-            E::RemoveFailed {
-                task, container, ..
-            } => {
-                self.with(task, |t| t.on_remove_failed(now, &container));
-            }
-            E::Listed(observed) => self.on_listed(now, observed, fx),
+            E::Health { health, detail, .. } => task.on_health(now, &name, (health, detail), fx),
+            E::Checked { kind, outcome, .. } => task.on_checked(now, &name, kind, outcome, fx),
+            E::Exited { exit, .. } => task.on_exited(now, &name, exit, fx),
+            E::LastWords { text, .. } => task.on_last_words(now, &name, &text),
+            E::StopFailed { .. } => task.on_stop_failed(now, &name),
+            E::Removed { .. } => task.on_removed(now, &name, fx),
+            E::RemoveFailed { .. } => task.on_remove_failed(now, &name),
         }
-        self.settle();
-    }
-
-    fn with(&mut self, task: TaskId, act: impl FnOnce(&mut Task)) {
-        if let Some(found) = self.tasks.get_mut(&task) {
-            act(found);
-            self.changed.insert(task);
-        }
+        self.changed.insert(id);
     }
 
     /// Compares what runs with what we know, and notes what is missing.
@@ -261,15 +259,10 @@ impl Roster {
         let mut found: BTreeMap<TaskId, Vec<Observed>> = BTreeMap::new();
         for one in observed {
             // The runtime filters by labels already; what is not ours must not be touched.
-            let ours = one.labels.cluster == self.cluster || planted!(TakesAnothersContainers);
-            if ours && one.labels.host == self.host {
+            if self.owns(&one.labels) {
                 found.entry(one.labels.task).or_default().push(one);
             }
         }
-        let owner = Owner {
-            cluster: &self.cluster,
-            host: self.host,
-        };
         for (id, task) in &mut self.tasks {
             let containers = found.remove(id).unwrap_or_default();
             let names: Vec<String> = containers
@@ -280,7 +273,7 @@ impl Roster {
                 task.on_observed(now, one, fx);
             }
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            task.on_missing(now, &names, owner, fx);
+            task.on_missing(now, &names, fx);
             self.changed.insert(*id);
         }
         self.compared = true;
@@ -301,6 +294,7 @@ fn adopted_report(now: Now, labels: &Labels) -> TaskReport {
         definition: labels.definition,
         family: labels.family.clone(),
         revision: labels.revision,
+        renewals: labels.renewals,
     };
     TaskReport::begin(revision, labels.slot.clone(), now.wall)
 }

@@ -23,6 +23,8 @@ pub enum StopCode {
     EssentialContainerExited,
     UserInitiated,
     ServiceSchedulerInitiated,
+    /// Its host is gone.
+    TerminationNotice,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,7 @@ impl StopCode {
             Self::EssentialContainerExited => "EssentialContainerExited",
             Self::UserInitiated => "UserInitiated",
             Self::ServiceSchedulerInitiated => "ServiceSchedulerInitiated",
+            Self::TerminationNotice => "TerminationNotice",
         }
     }
 }

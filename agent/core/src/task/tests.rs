@@ -3,7 +3,12 @@
 mod story;
 mod machine;
 mod order;
+mod health;
+mod again;
 mod comparison;
+mod every_order;
+mod gpus;
+mod images;
 
 use super::status::TaskStatus;
 use expect_test::expect;

@@ -12,7 +12,7 @@ use holdfast_core::{
         record::{Record, Stamp, Version},
     },
     event::HostStanding,
-    ids::{Digest, HostId, ServiceId, TaskId},
+    ids::{Digest, GpuId, HostId, ServiceId, TaskId},
     spec::{
         options::{HandOver, ServiceOptions},
         parse_task_definition,
@@ -63,7 +63,9 @@ pub(crate) fn host(name: &str, last: u8) -> HostReport {
         capacity: Capacity {
             cpu: 2_048,
             memory_mib: 4_096,
+            gpus: 0,
         },
+        gpus: Box::default(),
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
@@ -100,6 +102,7 @@ pub(crate) fn revision() -> ServiceRevision {
         definition: digest(),
         family: "web".to_owned(),
         revision: 1,
+        renewals: 0,
     }
 }
 
@@ -108,6 +111,8 @@ pub(crate) fn task(slot: u32, last: TaskStatus) -> TaskReport {
         definition: digest(),
         family: "web".into(),
         revision: 1,
+        renewals: 0,
+        values: Box::default(),
         slot: Some(SlotLabel {
             service: WEB,
             service_name: "web".into(),
@@ -117,10 +122,12 @@ pub(crate) fn task(slot: u32, last: TaskStatus) -> TaskReport {
         desired: TaskStatus::Running,
         last,
         health: Health::Unknown,
+        ready: true,
         stop_code: None,
         stopped_reason: Box::default(),
         refused: false,
         replaced: false,
+        protected_until: None,
         created_at: T0,
         started_at: (last >= TaskStatus::Running).then_some(Wall(T0.0 + 1_000)),
         stopping_at: None,
@@ -140,6 +147,10 @@ pub(crate) fn task(slot: u32, last: TaskStatus) -> TaskReport {
                 host_port: 8_080,
                 protocol: Protocol::Tcp,
             }]),
+            health: Health::Unknown,
+            restarts: 0,
+            image: None,
+            gpus: Box::default(),
         }]),
     }
 }
@@ -152,6 +163,8 @@ pub(crate) fn slot(host: Option<HostId>, reason: &str) -> Slot {
         superseded: Vec::new(),
         order: HandOver::StartFirst,
         failures: 0,
+        tried: 0,
+        end: None,
         reason: reason.to_owned(),
     }
 }
@@ -243,6 +256,18 @@ pub(crate) fn condemn(board: &mut Board, host: HostId) {
         silent_ms: 2_000,
     };
     put(board, Key::Verdict(host), 1, Body::Verdict(verdict));
+}
+
+/// A has two GPUs, and its task has one of them.
+pub(crate) fn equip(board: &mut Board) {
+    let gpus = ["GPU-a", "GPU-b"].map(|id| id.parse::<GpuId>().unwrap());
+    let mut report = host("alpha", 1);
+    report.capacity.gpus = 2;
+    report.gpus = gpus.clone().into();
+    put(board, Key::Host(A), 2, Body::Host(report));
+    let mut task = task(0, TaskStatus::Running);
+    task.containers[0].gpus = [gpus[0].clone()].into();
+    put(board, Key::Task(A, task_id(1)), 2, Body::Task(task));
 }
 
 /// Its agent has been started again, and has said nothing of its tasks yet.

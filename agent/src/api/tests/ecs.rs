@@ -1,8 +1,8 @@
 //! The operations of ECS.
 
 use super::board::{
-    A, B, T0, WEB, board, bury_service, call, context, digest, error_text, pretty, put, record,
-    revision, task, task_id, with_view,
+    A, B, T0, WEB, board, bury_service, call, context, digest, equip, error_text, pretty, put,
+    record, revision, task, task_id, with_view,
 };
 use crate::api::{Operation, TARGET, answer, definitions, error::ApiError};
 use expect_test::{ExpectFile, expect, expect_file};
@@ -114,6 +114,7 @@ fn a_rolling_update_shows_two_deployments_until_the_old_tasks_are_gone() {
     let newer = ServiceRevision {
         definition: Digest([7; 32]),
         revision: 2,
+        renewals: 0,
         ..revision()
     };
     put(
@@ -192,6 +193,27 @@ fn hosts_are_described_as_container_instances() {
         Operation::ListContainerInstances,
         json!({"maxResults": 1}),
         expect_file!["snapshots/container_instances_2.json"],
+    );
+}
+
+#[test]
+fn gpus_are_told_by_their_ids_as_those_of_ecs() {
+    let mut board = board();
+    equip(&mut board);
+    let read = |operation, body: &Value| -> Value {
+        serde_json::from_str(&call(&board, operation, body)).unwrap()
+    };
+    let hosts = json!({"containerInstances": [A.to_string()]});
+    let hosts = read(Operation::DescribeContainerInstances, &hosts);
+    let gpus = |ids: &[&str]| json!({"name": "GPU", "type": "STRINGSET", "stringSetValue": ids});
+    let host = &hosts["containerInstances"][0];
+    assert_eq!(host["registeredResources"][2], gpus(&["GPU-a", "GPU-b"]));
+    assert_eq!(host["remainingResources"][2], gpus(&["GPU-b"]));
+    let tasks = json!({"tasks": [task_id(1).to_string()]});
+    let tasks = read(Operation::DescribeTasks, &tasks);
+    assert_eq!(
+        tasks["tasks"][0]["containers"][0]["gpuIds"],
+        json!(["GPU-a"])
     );
 }
 
@@ -370,7 +392,7 @@ fn what_cannot_be_done_is_refused_with_what_to_do_instead() {
         })
         .collect();
     expect_file!["snapshots/refusals.txt"].assert_eq(&told.join("\n"));
-    let unknown = Operation::of_target(&format!("{}.RunTask", TARGET)).unwrap_err();
+    let unknown = Operation::of_target(&format!("{}.StartTask", TARGET)).unwrap_err();
     expect_file!["snapshots/refusals_2.txt"].assert_eq(&error_text(&unknown));
 }
 

@@ -26,6 +26,7 @@ fn held() -> Board {
             partition: PartitionPolicy::Hold,
             rebalance: false,
             hand_over: HandOver::StopFirst,
+            health_grace_s: 30,
         },
     };
     // Epoch 0, as all settings of a service that lives; written later.
@@ -119,6 +120,7 @@ fn tags_are_listed_and_described_where_they_say_anything() {
         "{service}"
     );
     assert_eq!(service["availabilityZoneRebalancing"], "DISABLED");
+    assert_eq!(service["healthCheckGracePeriodSeconds"], 30);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What ECS has no word for, and the ECS agent's introspection.
 
 use super::board::{
-    A, B, T0, WEB, begin_anew, board, condemn, context, pretty, put, task, task_id, with_view,
+    A, B, T0, WEB, begin_anew, board, condemn, context, pretty, put, slot, task, task_id, with_view,
 };
 use crate::{
     api::{hosts, introspection, overview, services, tasks, view::View, why},
@@ -13,7 +13,8 @@ use holdfast_core::{
         board::Board,
         body::{Body, Key},
     },
-    task::status::TaskStatus,
+    ids::Digest,
+    task::status::{Health, TaskStatus},
 };
 use serde_json::{Value, json};
 
@@ -36,8 +37,8 @@ fn tasks_on_a_host_that_is_down_are_shown_but_not_counted() {
             "{} {} {}",
             shown["lastStatus"], shown["connectivity"], shown["holdfast"]["host"]
         ));
-        let (incarnation, report) = board.host(A).unwrap();
-        let host = hosts::container_instance_json(view, A, incarnation, report);
+        let (_, report) = board.host(A).unwrap();
+        let host = hosts::container_instance_json(view, A, report);
         assert_eq!(host["agentConnected"], json!(false));
     });
 }
@@ -81,6 +82,41 @@ fn why_names_the_filter_the_host_and_who_decides() {
     failed.refused = true;
     put(&mut board, Key::Task(B, task_id(2)), 2, Body::Task(failed));
     expect_file!["snapshots/why_2.txt"].assert_eq(&explanations(&board));
+}
+
+/// Both were said to be RUNNING, and well.
+#[test]
+fn why_says_what_keeps_a_rollout_from_going_on() {
+    let mut board = board();
+    let mut moving = task(0, TaskStatus::Running);
+    (moving.ready, moving.health) = (false, Health::Healthy);
+    moving.containers[0].reason = "GET /ready at port 80 answers 503".into();
+    put(&mut board, Key::Task(A, task_id(1)), 2, Body::Task(moving));
+    let mut older = task(1, TaskStatus::Running);
+    older.slot.as_mut().unwrap().generation = 2;
+    older.definition = Digest::default();
+    put(&mut board, Key::Task(B, task_id(2)), 2, Body::Task(older));
+    // Which it has, since that was written.
+    let waits = slot(
+        Some(B),
+        "waits to move to web:1: the definition web:1 has not come yet",
+    );
+    put(&mut board, Key::Slot(WEB, 1), 2, Body::Slot(waits));
+    let why = with_view(&board, |view| why::why(view, "web")).unwrap();
+    let explained: Vec<_> = why["slots"].as_array().unwrap()[..2]
+        .iter()
+        .map(|slot| slot["explanation"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        explained,
+        [
+            "task aaaaaaaa000000000000000000000001 on alpha is RUNNING and not ready: GET /ready \
+             at port 80 answers 503",
+            "task aaaaaaaa000000000000000000000002 on beta is RUNNING; it is to move to web:1",
+        ]
+    );
+    assert_eq!(why["slots"][0]["well"], json!(false));
+    assert_eq!(why["slots"][1]["well"], json!(false));
 }
 
 #[test]
@@ -141,7 +177,10 @@ fn status_and_readiness_tell_what_is_missing() {
         transport: json!({"datagrams": {"sent": 7}}),
         disk: None,
         clock: None,
+        events: json!({"sinks": [{"sink": "webhook", "pending": 3}], "spool": null}),
+        metadata: None,
         set_aside: vec!["slot 3 of service web".to_owned()],
+        dns: json!({"address": "127.0.0.1:8600", "trouble": null}),
     };
     with_view(&board, |view| {
         let mut status = overview::status(view, &daemon);

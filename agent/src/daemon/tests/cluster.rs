@@ -65,6 +65,7 @@ impl Cluster {
             state_dir: text(self.state_dir(number)),
             api_socket: text(self.dir.join(format!("{number}-{starts}.sock"))),
             introspection: Some("off".to_owned()),
+            dns: Some("off".to_owned()),
             docker_socket: text(self.dir.join("no-docker.sock")),
             ..Flags::default()
         };

@@ -1,7 +1,7 @@
 //! Transports among strangers, and members gone bad, that send them whatever they like.
 
 use super::*;
-use crate::gossip::stream::{Hello, Link};
+use crate::gossip::stream::{Hello, Link, Purpose};
 use holdfast_seal::seal;
 
 /// Waits until the other side closes, and returns what it sent until then.
@@ -257,7 +257,7 @@ async fn a_member_that_breaks_the_rules_of_frames_is_cut() {
             listens: b.at,
         };
         let secrets = b.transport.shared.secrets();
-        let mut link = Link::dialed(stream, (&secrets, secrets.primary()), us)
+        let mut link = Link::dialed(stream, (&secrets, secrets.primary()), us, Purpose::Frames)
             .await
             .ok()
             .unwrap();

@@ -85,7 +85,11 @@ impl Driver for RealDriver {
             }
             RuntimeCommand::Stop { .. } => self.exit_due = true,
             RuntimeCommand::Remove { .. } => self.removal_due = true,
-            RuntimeCommand::Start { .. } | RuntimeCommand::List => {}
+            RuntimeCommand::Start { .. }
+            | RuntimeCommand::Check { .. }
+            | RuntimeCommand::ReadLog { .. }
+            | RuntimeCommand::Pull { .. }
+            | RuntimeCommand::List => {}
         }
         let _entered = self.runtime.enter();
         self.docker.carry_out(command);

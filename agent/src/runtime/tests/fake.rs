@@ -1,8 +1,9 @@
 //! The runtime on a Docker that is absent, too old, lost or hung.
 
-use super::{PATIENCE, config, connect, create, labels, until};
+use super::{PATIENCE, config, connect, create, labels, unavailable, until};
 use crate::runtime::{
     Docker, DockerConfig,
+    images::PullBehavior,
     labels::{container_name, labels_to_map},
 };
 use holdfast_core::task::runtime::{FailureKind, RuntimeCommand, RuntimeEvent, RuntimeFailure};
@@ -19,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Answers what is in the table and hangs on everything else.
+/// Answers what is in the table and hangs on everything else, as well as after a whole response.
 async fn serve(path: &Path, answers: &'static [(&'static str, &'static str)]) {
     let listener = UnixListener::bind(path).expect("the path is free");
     tokio::spawn(async move {
@@ -30,6 +31,11 @@ async fn serve(path: &Path, answers: &'static [(&'static str, &'static str)]) {
             let question = String::from_utf8_lossy(&question[..read]).into_owned();
             let line = question.lines().next().unwrap_or_default();
             match answers.iter().find(|(part, _)| line.contains(part)) {
+                Some((_, response)) if response.starts_with("HTTP/1.1 ") => {
+                    let response = response.as_bytes();
+                    stream.write_all(response).await.unwrap_or_default();
+                    hung.push(stream);
+                }
                 Some((_, body)) => {
                     let reply = format!(
                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
@@ -56,14 +62,6 @@ impl Drop for Socket {
     fn drop(&mut self) {
         fs::remove_file(&self.0).unwrap_or_default();
     }
-}
-
-async fn unavailable(events: &mut mpsc::Receiver<RuntimeEvent>) -> String {
-    let unavailable = |event| match event {
-        RuntimeEvent::Unavailable { reason } => Ok(reason),
-        other => Err(other),
-    };
-    until(events, "Unavailable", unavailable).await
 }
 
 async fn create_failed(events: &mut mpsc::Receiver<RuntimeEvent>) -> RuntimeFailure {
@@ -248,4 +246,65 @@ async fn what_was_never_made_is_not_called_gone() {
     };
     let first = until(&mut events, "an end", of_a_container).await;
     assert!(matches!(first, RuntimeEvent::Exited { .. }), "{first:?}");
+}
+
+#[tokio::test]
+async fn how_far_a_pull_has_come_is_told_once_for_each_container_that_waits() {
+    let socket = Socket::new("pulling");
+    serve(
+        &socket.0,
+        &[
+            ("/version", r#"{"Version":"27.0","ApiVersion":"1.46"}"#),
+            ("/images/json", "[]"),
+            (
+                "/containers/create",
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 34\r\n\r\n\
+                 {\"message\":\"No such image: web:1\"}",
+            ),
+            (
+                "/images/create",
+                "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"Downloading\",\"id\":\"a\",\
+                 \"progressDetail\":{\"current\":35651584,\"total\":125829120}}\r\n",
+            ),
+        ],
+    )
+    .await;
+    let mut config = DockerConfig {
+        socket: socket.0.clone(),
+        progress_timeout: Duration::from_secs(4),
+        ..config()
+    };
+    config.images.behavior = PullBehavior::PreferCached;
+    let (docker, mut events) = connect(&config).await;
+    let mut other = create("web:1");
+    other.labels.container = "other".to_owned();
+    // The core asks again where a comparison misses what it asked for.
+    for create in [create("web:1"), other, create("web:1")] {
+        docker.carry_out(RuntimeCommand::Create(Box::new(create)));
+    }
+    let mut told = Vec::new();
+    let mut failures = Vec::new();
+    while failures.len() < 3 {
+        match timeout(PATIENCE, events.recv()).await.expect("in time") {
+            Some(RuntimeEvent::Pulling {
+                container,
+                progress,
+                ..
+            }) => told.push((container, progress)),
+            Some(RuntimeEvent::CreateFailed { failure, .. }) => failures.push(failure.reason),
+            other => panic!("{other:?}"),
+        }
+    }
+    let words = "pulls web:1: 34 of 120 MiB".to_owned();
+    assert_eq!(
+        told,
+        [
+            ("other".to_owned(), words.clone()),
+            ("web".to_owned(), words)
+        ]
+    );
+    assert!(
+        failures[0].starts_with("CannotPullContainerError: no progress in pulling web:1 for 4 s"),
+        "{failures:?}"
+    );
 }

@@ -2,11 +2,24 @@
 
 mod counts;
 mod order;
+mod pins;
+mod values;
+mod privilege;
+mod again;
+mod runs;
+mod gpus;
+mod health;
+mod together;
 mod agents;
 mod hosts;
 mod docker;
 mod refusals;
 mod strangers;
 mod disk;
+mod images;
+mod events;
 mod introspection;
+mod discovery;
+mod metadata;
 mod command_line;
+mod reach;

@@ -4,6 +4,7 @@ use e2e::{
     crew,
     docker::Event,
     fleet::{Fleet, PATIENCE},
+    host::Host,
     program::IMAGE,
     wait::until,
 };
@@ -79,6 +80,21 @@ fn containers_start_when_their_turn_comes_and_stop_in_reverse() {
     in_order(&told, &[("die", "web"), ("kill", "log"), ("die", "log")]);
 }
 
+/// Of what fails there is always a next task under way, which would be made after its fleet's end.
+#[track_caller]
+fn end(host: &Host, family: &str) {
+    crew::delete_service(host, family);
+    until("nothing of it is under way", PATIENCE, || {
+        let running = crew::tasks_of(host, family, "RUNNING");
+        let stopped = crew::tasks_of(host, family, "STOPPED");
+        let all = running.iter().chain(&stopped);
+        match all.clone().all(|task| task["lastStatus"] == "STOPPED") {
+            true => Ok(()),
+            false => Err(json!(all.collect::<Vec<_>>()).to_string()),
+        }
+    });
+}
+
 #[test]
 fn a_task_whose_preparation_fails_says_who_waited_for_what() {
     let Some(mut fleet) = Fleet::start(1) else {
@@ -103,4 +119,88 @@ fn a_task_whose_preparation_fails_says_who_waited_for_what() {
         "TaskDependencyError: web waits for migrate to succeed, which exited with 3"
     );
     assert_eq!(place(&watch.drain(), "start", "web"), None);
+    end(host, "shop");
+}
+
+/// `db` is asked from outside and `app` by Docker; each waits for the health of the one before.
+fn chain(db_check: &str) -> Value {
+    let container = |name: &str, check: &Value| {
+        json!({
+            "name": name, "image": IMAGE, "memory": 16, "stopTimeout": 1,
+            "environment": [{"name": "PORT", "value": "8080"}],
+            "healthCheck": {"command": check, "interval": 1, "timeout": 1, "retries": 2},
+        })
+    };
+    let after = |name: &str| json!([{"containerName": name, "condition": "HEALTHY"}]);
+    let db = container("db", &json!(["HTTP", "8080", db_check]));
+    let mut app = container("app", &json!(["CMD", "/workload", "check"]));
+    app["dependsOn"] = after("db");
+    let mut front = container("front", &json!(["TCP", "8080"]));
+    front["dependsOn"] = after("app");
+    json!({"family": "chain", "containerDefinitions": [front, app, db]})
+}
+
+#[test]
+fn containers_wait_for_one_anothers_health() {
+    let Some(mut fleet) = Fleet::start(1) else {
+        return;
+    };
+    let watch = fleet.engine.watch(&fleet.label());
+    let host = fleet.any();
+    crew::create_service_of(host, &chain("/health"), "chain", 1, &json!([]));
+    let task = until("the task is well", PATIENCE, || {
+        let task = crew::tasks_of(host, "chain", "RUNNING").pop();
+        let task = task.unwrap_or_default();
+        match task["lastStatus"] == "RUNNING" && task["healthStatus"] == "HEALTHY" {
+            true => Ok(task),
+            false => Err(task.to_string()),
+        }
+    });
+    assert_eq!(
+        crew::container_of(&task, "front")["healthStatus"],
+        "HEALTHY"
+    );
+    let order = [
+        ("start", "db"),
+        ("start", "app"),
+        ("health_status: healthy", "app"),
+        ("start", "front"),
+    ];
+    in_order(&watch.drain(), &order);
+}
+
+#[test]
+fn a_task_that_waits_for_health_in_vain_says_who_failed_which_check() {
+    let Some(mut fleet) = Fleet::start(1) else {
+        return;
+    };
+    let watch = fleet.engine.watch(&fleet.label());
+    let host = fleet.any();
+    crew::create_service_of(host, &chain("/nowhere"), "chain", 1, &json!([]));
+    until("it says what it waits for", PATIENCE, || {
+        let tasks = crew::tasks_of(host, "chain", "RUNNING");
+        let waits = tasks
+            .iter()
+            .any(|task| crew::container_of(task, "app")["reason"] == "waits for db to be healthy");
+        if waits {
+            Ok(())
+        } else {
+            Err(json!(tasks).to_string())
+        }
+    });
+    let stopped = until("a task has ended", PATIENCE, || {
+        let stopped = crew::tasks_of(host, "chain", "STOPPED");
+        stopped
+            .first()
+            .cloned()
+            .ok_or_else(|| "none has".to_owned())
+    });
+    assert_eq!(stopped["stopCode"], "TaskFailedToStart", "{stopped}");
+    assert_eq!(
+        stopped["stoppedReason"],
+        "TaskDependencyError: app waits for db to be healthy, which is not: GET /nowhere at port \
+         8080 answers 404 Not Found"
+    );
+    assert_eq!(place(&watch.drain(), "start", "app"), None);
+    end(host, "chain");
 }

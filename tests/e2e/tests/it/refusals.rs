@@ -35,7 +35,11 @@ fn bad_definitions_are_refused_by_name() {
         change(&mut body);
         body
     };
-    let cases: [(Value, &[&str]); 6] = [
+    let cases: [(Value, &[&str]); 7] = [
+        (
+            with(&|d| d["containerDefinitions"][0]["firelensConfiguration"] = json!({"a": 1})),
+            &["firelensConfiguration", "does not serve yet"],
+        ),
         (
             with(&|d| {
                 let twin = d["containerDefinitions"][0].clone();
@@ -58,7 +62,7 @@ fn bad_definitions_are_refused_by_name() {
         ),
         (
             with(&|d| d["containerDefinitions"][0]["healthCheck"] = json!({"command": ["CMD"]})),
-            &["containerDefinitions[0].healthCheck", "does not serve yet"],
+            &["containerDefinitions[0].healthCheck.command", "a program"],
         ),
         (
             with(&|d| d["containerDefinitions"][0]["essential"] = json!(false)),
@@ -173,10 +177,10 @@ fn bad_changes_are_refused_by_name() {
     let kind = "UnknownOperationException";
     refused(
         host,
-        "RunTask",
+        "StartTask",
         &json!({}),
         kind,
-        &["RunTask", "CreateService"],
+        &["StartTask", "CreateService"],
     );
     fleet.await_count("web", 1);
 }

@@ -6,10 +6,12 @@ mod splits;
 mod policies;
 mod meetings;
 mod agents;
+mod reach;
 mod dockers;
 mod meddling;
 mod disks;
 mod clocks;
+mod discovery;
 
 use e2e::{
     lab::fleet::LabFleet,

@@ -12,7 +12,7 @@ use holdfast_core::{
         record::{Record, Stamp, Version},
     },
     effect::Effects,
-    ids::{Digest, HostId, KeyId, RuntimeId, ServiceId, TaskId},
+    ids::{Digest, HostId, ImageDigest, KeyId, RuntimeId, ServiceId, TaskId},
     rng::Rng,
     task::{
         runtime::SlotLabel,
@@ -27,7 +27,8 @@ use std::{collections::BTreeMap, net::SocketAddr, process::ExitCode, sync::Arc};
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
 const PEER_BYTES_MAX: usize = 1_024;
-const TASK_BYTES_MAX: usize = 600;
+/// Of one container, with the 32 bytes of its image's digest.
+const TASK_BYTES_MAX: usize = 640;
 /// A task record in the two copies of the agent that a recorder holds.
 const RECORDED_BYTES_MAX: usize = 32;
 const PEERS: u64 = 2_000;
@@ -97,9 +98,11 @@ fn resumed(records: &[Arc<Record>]) -> Agent {
         address: address(0),
         seeds: Vec::new(),
         seeds_expected: false,
+        dynamic_ports: None,
         zone: None,
         attributes: BTreeMap::new(),
         capacity: Capacity::default(),
+        gpus: Vec::new(),
         fingerprint: 0,
         keys: KeyReport::default(),
         agent_version: String::new(),
@@ -140,7 +143,7 @@ fn host(number: u64) -> Arc<Record> {
         zone: Some("eu-central-1a".into()),
         attributes: Box::new([("instance-type".to_owned(), "m7g.large".to_owned())]),
         capacity: Capacity::default(),
-
+        gpus: Box::default(),
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {
@@ -164,6 +167,7 @@ fn task(number: u64, rng: &mut Rng) -> Arc<Record> {
         definition: Digest([7; 32]),
         family: "web-frontend".to_owned(),
         revision: 12,
+        renewals: 0,
     };
     let slot = SlotLabel {
         service: ServiceId(u128::from(number % 50)),
@@ -181,6 +185,10 @@ fn task(number: u64, rng: &mut Rng) -> Arc<Record> {
         exit_code: None,
         reason: Box::default(),
         ports: Box::default(),
+        health: Health::Healthy,
+        restarts: 0,
+        image: Some(ImageDigest([7; 32])),
+        gpus: Box::default(),
     }]);
     let key = Key::Task(host, TaskId::mint(host, rng));
     Record::new(key, version(host), Some(Body::Task(report)))

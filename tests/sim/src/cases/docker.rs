@@ -59,6 +59,14 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "does not run",
     },
     Case {
+        number: 14,
+        name: "a tag leads to other bytes on each host",
+        agents: 5,
+        story: tag_drifts,
+        bug: Core(Bug::MakesByTag),
+        caught_by: "runs other bytes than",
+    },
+    Case {
         number: 15,
         name: "port taken by others, an operator removes",
         agents: 5,
@@ -97,6 +105,30 @@ pub(super) const CASES: &[Case] = &[
         story: in_reverse_order,
         bug: Core(Bug::StopsOutOfOrder),
         caught_by: "depends on it",
+    },
+    Case {
+        number: 17,
+        name: "a container is run again in its task",
+        agents: 4,
+        story: run_again,
+        bug: Core(Bug::RunsAgainUnasked),
+        caught_by: "its policy does not say",
+    },
+    Case {
+        number: 17,
+        name: "a new revision takes long to be ready",
+        agents: 4,
+        story: slow_to_be_ready,
+        bug: Core(Bug::ReadyBeforeItsChecks),
+        caught_by: "which is healthy and the only copy",
+    },
+    Case {
+        number: 17,
+        name: "tasks become unhealthy",
+        agents: 4,
+        story: sick,
+        bug: Core(Bug::KeepsTheUnhealthy),
+        caught_by: "does not run",
     },
 ];
 
@@ -175,6 +207,24 @@ fn image_missing(cluster: &mut Cluster) -> Told {
     rest(cluster, 5)
 }
 
+/// Also where hosts are lost, and where the deployment is renewed: then all may become others.
+fn tag_drifts(cluster: &mut Cluster) -> Told {
+    hold(cluster, "drifting", 8)?;
+    cluster.crash(1);
+    cluster.lose_host(2);
+    cluster.run_for(10 * SECOND)?;
+    cluster.restart(1);
+    cluster.converge(60 * SECOND)?;
+    let before = churn(&cluster.stats).0;
+    cluster.renew(0, "s0");
+    rest(cluster, 8)?;
+    // A quarter at a time: those that begin beside the first one may find other bytes.
+    let starts = churn(&cluster.stats).0 - before;
+    expect((8..=8 + 2).contains(&starts), || {
+        format!("{starts} starts to renew 8 tasks")
+    })
+}
+
 fn operator(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 5)?;
     cluster.hosts[2].runtime.manners.ports_taken = vec![8_080];
@@ -240,4 +290,43 @@ fn essential_exit(cluster: &mut Cluster) -> Told {
     })?;
     cluster.run_for(2 * SECOND)?;
     rest(cluster, 8)
+}
+
+/// Also one whose agent is away meanwhile.
+fn run_again(cluster: &mut Cluster) -> Told {
+    hold(cluster, "again", 8)?;
+    let before = churn(&cluster.stats);
+    for host in [1, 2, 1, 2] {
+        cluster.kill_one(host, "again");
+        cluster.run_for(10 * SECOND)?;
+    }
+    cluster.crash(3);
+    cluster.kill_one(3, "again");
+    cluster.run_for(SECOND)?;
+    cluster.restart(3);
+    cluster.run_for(10 * SECOND)?;
+    moved(cluster, before, (5, 0))?;
+    // What is not to run again ends its task.
+    cluster.kill_one(1, "main");
+    rest(cluster, 8)
+}
+
+fn slow_to_be_ready(cluster: &mut Cluster) -> Told {
+    hold(cluster, "checked", 4)?;
+    for host in 0..4 {
+        cluster.hosts[host].runtime.manners.warm_us = (3_000_000, 6_000_000);
+    }
+    cluster.register(0, definition("checked", 2));
+    cluster.update(0, "s0", "checked");
+    cluster.run_for(SECOND)?;
+    rest(cluster, 4)
+}
+
+fn sick(cluster: &mut Cluster) -> Told {
+    hold(cluster, "checked", 6)?;
+    cluster.sicken(1);
+    cluster.run_for(5 * SECOND)?;
+    cluster.sicken(2);
+    cluster.run_for(20 * SECOND)?;
+    rest(cluster, 6)
 }

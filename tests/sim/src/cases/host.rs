@@ -1,6 +1,6 @@
 //! What happens to a machine, to its agent, or to what the agent has on its disk.
 
-use super::{Case, Told, churn, expect, hold, moved, rest};
+use super::{Case, Told, churn, expect, hold, moved, rest, runs};
 use crate::{
     cluster::{Cluster, SECOND},
     planted::Planted::Core,
@@ -31,6 +31,14 @@ pub(super) const CASES: &[Case] = &[
         story: agent_killed,
         bug: Core(Bug::ForgetsItsTasks),
         caught_by: "",
+    },
+    Case {
+        number: 2,
+        name: "agents killed, hosts fine, whose tasks have GPUs",
+        agents: 4,
+        story: killed_with_gpus,
+        bug: Core(Bug::ForgetsItsGpus),
+        caught_by: "twice",
     },
     Case {
         number: 3,
@@ -103,6 +111,33 @@ fn agent_killed(cluster: &mut Cluster) -> Told {
     rest(cluster, 10)
 }
 
+/// Two GPUs on each of four hosts: what runs keeps its own, whatever the agents remember of it.
+fn killed_with_gpus(cluster: &mut Cluster) -> Told {
+    for host in 0..4 {
+        cluster.crash(host);
+        cluster.hosts[host].capacity.gpus = 2;
+        cluster.restart(host);
+    }
+    hold(cluster, "gpu", 5)?;
+    let before = churn(&cluster.stats);
+    for host in 0..4 {
+        cluster.crash(host);
+        if host == 1 {
+            cluster.wipe_disk(host);
+        }
+        cluster.run_for(SECOND)?;
+        cluster.restart(host);
+        cluster.run_for(5 * SECOND)?;
+    }
+    cluster.converge(30 * SECOND)?;
+    moved(cluster, before, (0, 0))?;
+    cluster.scale(0, "s0", 9);
+    cluster.run_for(20 * SECOND)?;
+    runs(cluster, 8)?;
+    cluster.scale(0, "s0", 8);
+    rest(cluster, 8)
+}
+
 fn frozen(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 10)?;
     let before = churn(&cluster.stats);
@@ -119,10 +154,13 @@ fn frozen(cluster: &mut Cluster) -> Told {
 
 fn killed_in_steps(cluster: &mut Cluster) -> Told {
     hold(cluster, "web", 4)?;
-    for effects in 0..12 {
+    // First in whatever step has so many effects, then in those that ask for a container.
+    for round in 0..24 {
+        let (effects, creating) = (round % 12, round >= 12);
         let until = cluster.now() + 2 * SECOND;
         for host in 0..4 {
             cluster.hosts[host].killed_after = Some((effects, until));
+            cluster.hosts[host].killed_creating = creating;
         }
         cluster.scale(effects as usize % 4, "s0", 8 - 4 * (effects % 2));
         cluster.run_for(4 * SECOND)?;

@@ -14,7 +14,10 @@ use holdfast_core::{
     },
     ids::{Digest, TaskId},
     planted::Bug,
-    task::runtime::{Labels, Observed, ObservedStatus},
+    task::{
+        runtime::{Labels, Observed, ObservedStatus},
+        status::Health,
+    },
     time::Wall,
 };
 
@@ -355,13 +358,16 @@ fn another_cluster(cluster: &mut Cluster) -> Told {
             definition: Digest([9; 32]),
             family: "theirs".to_owned(),
             revision: 1,
+            renewals: 0,
             slot: None,
+            gpus: Box::default(),
         };
         let runtime = &mut cluster.hosts[host].runtime;
         let runtime_id = runtime.foreign()[0];
         let status = ObservedStatus::Running {
             since: Wall(1),
             ports: Vec::new(),
+            health: Health::Unknown,
         };
         runtime.manners.strangers.push(Observed {
             runtime_id,

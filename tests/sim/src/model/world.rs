@@ -15,15 +15,12 @@ use holdfast_core::{
         keys::KeyReport,
         message::{Message, Via},
     },
-    command::{Command, CommandId},
+    command::{Command, CommandId, ServiceChange},
     effect::{Effect, Effects},
     ids::{HostId, ServiceId, SlotIndex, TaskId},
     input::Input,
     rng::mix,
-    spec::{
-        options::{OptionsChange, ServiceOptions},
-        service::DefinitionRef,
-    },
+    spec::{options::ServiceOptions, service::DefinitionRef},
     task::{
         runtime::{RuntimeCommand, RuntimeEvent},
         status::TaskStatus,
@@ -140,9 +137,10 @@ impl World {
             world.desired = 1;
             world.order(Command::UpdateService {
                 service: "s0".to_owned(),
-                desired: Some(1),
-                definition: None,
-                options: OptionsChange::default(),
+                change: ServiceChange {
+                    desired: Some(1),
+                    ..ServiceChange::default()
+                },
             })?;
         }
         world.faults_left = faults;
@@ -168,12 +166,15 @@ impl World {
             address: address(host),
             seeds,
             seeds_expected: false,
+            dynamic_ports: None,
             zone: None,
             attributes: BTreeMap::new(),
             capacity: Capacity {
                 cpu: 4_096,
                 memory_mib: 4_096,
+                gpus: 0,
             },
+            gpus: Vec::new(),
             fingerprint: host as u64,
             keys: KeyReport {
                 held: vec![FIRST_KEY],
@@ -402,7 +403,12 @@ impl World {
                     result.map_err(|refusal| format!("h{host} refused: {refusal}"))?;
                 }
                 // Nobody rotates keys here, or writes what crashes its reader.
-                Effect::Emit(_) | Effect::Keys(_) | Effect::Try(_) | Effect::Acquit(_) => {}
+                Effect::Emit(_)
+                | Effect::Retell(_)
+                | Effect::Keys(_)
+                | Effect::Reseal(_)
+                | Effect::Try(_)
+                | Effect::Acquit(_) => {}
                 // The machine is there, whatever its agent does; unless one of the two is cut off.
                 Effect::Knock { host: other, .. } => {
                     let there = self.machines.iter().position(|m| m.id == other);
@@ -524,7 +530,7 @@ impl Machine {
         }
     }
 
-    fn running(&self) -> impl Iterator<Item = crate::runtime::ContainerKey> {
+    fn running(&self) -> impl Iterator<Item = crate::container::ContainerKey> {
         let all = self.runtime.containers();
         all.filter(|(_, container)| container.is_running())
             .map(|(key, _)| key.clone())

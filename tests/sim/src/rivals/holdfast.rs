@@ -102,12 +102,15 @@ fn config(place: usize, host: HostId, timings: &Timings) -> AgentConfig {
         address: Network::first_address(place),
         seeds: Vec::new(),
         seeds_expected: false,
+        dynamic_ports: None,
         zone: Some(format!("z{}", place % 3)),
         attributes: BTreeMap::new(),
         capacity: Capacity {
             cpu: 4_096,
             memory_mib: 4_096,
+            gpus: 0,
         },
+        gpus: Vec::new(),
         fingerprint: mix(place as u64),
         keys: Default::default(),
         agent_version: "sim".to_owned(),
@@ -124,6 +127,7 @@ fn report(config: &AgentConfig) -> Arc<Record> {
         zone: config.zone.as_deref().map(Box::from),
         attributes: config.attributes.clone().into_iter().collect(),
         capacity: config.capacity,
+        gpus: Box::default(),
         status: HostStatus::Active,
         caught_up: true,
         runtime: RuntimeStatus::Available {

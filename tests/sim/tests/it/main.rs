@@ -5,6 +5,7 @@ mod clocks;
 mod contract;
 mod floods;
 mod planted;
+mod pulls;
 mod recordings;
 mod regressions;
 mod hosts;

@@ -101,6 +101,13 @@ fn no_copy_gives_way_to_one_whose_host_may_be_down() {
     long(130);
 }
 
+/// An agent that lost the last words of its disk began a run's task again that it had reported to
+/// have ended, and that its keeper had written off by then.
+#[test]
+fn nothing_is_begun_again_of_a_run_that_ended_before_the_restart() {
+    long(4);
+}
+
 /// Half an hour of ten hosts, as in the proof of a hundred hours.
 fn long(seed: u64) {
     let mut options = Options::new(seed, 10);

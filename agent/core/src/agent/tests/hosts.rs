@@ -1,17 +1,22 @@
 //! What people order of hosts, as one agent carries it out.
 
-use super::{ME, NOW, OTHER, PEER, agent, tell, version};
+use super::{ME, NOW, OTHER, PEER, agent, config, tell, version};
 use crate::{
-    agent::Agent,
+    agent::{Agent, AgentConfig},
     cluster::{
+        board::Board,
         body::{Availability, Body, HostStatus, Key, Standing, Verdict},
         record::{Record, Version},
     },
     command::{Command, CommandId, Outcome, Refusal},
     effect::{Effect, Effects},
     event::{Happening, HostStanding},
-    ids::HostId,
+    ids::{HostId, TaskId},
     input::Input,
+    spec::{
+        privilege::{DENIED, PRIVILEGE_ATTRIBUTE},
+        task_definition::{Namespace, TaskDefinition},
+    },
     time::Wall,
 };
 use expect_test::expect_file;
@@ -212,4 +217,28 @@ fn refusals_about_hosts_say_what_to_do_instead() {
     ];
     let told: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     expect_file!["refusals.txt"].assert_eq(&told.join("\n"));
+}
+
+#[test]
+fn a_host_that_allows_no_privilege_has_the_last_word() {
+    let root = TaskDefinition {
+        pid: Some(Namespace::Host),
+        ..TaskDefinition::default()
+    };
+    let mut config = config();
+    let accepted = |config: &AgentConfig, definition: &TaskDefinition| {
+        let (config, mut fx) = (config.clone(), Effects::new());
+        let mut agent = Agent::resume(config, Board::default(), 1, NOW, &mut fx);
+        agent.accept(TaskId(1), definition.clone())
+    };
+    assert!(accepted(&config, &root).is_ok());
+    let denied = (PRIVILEGE_ATTRIBUTE.to_owned(), DENIED.to_owned());
+    config.attributes.extend([denied]);
+    assert!(accepted(&config, &TaskDefinition::default()).is_ok());
+    let why = accepted(&config, &root).expect_err("it would be root");
+    assert_eq!(
+        why,
+        "POLICY: pidMode is host, and its host allows nothing that is root there (its agent's \
+         setting privileged)"
+    );
 }

@@ -113,6 +113,7 @@ fn given(id: ServiceId) -> Vec<Arc<Record>> {
         definition: definition.digest(),
         family: "web".to_owned(),
         revision: 1,
+        renewals: 0,
     };
     let slot = Slot {
         host: Some(ME),
@@ -121,6 +122,8 @@ fn given(id: ServiceId) -> Vec<Arc<Record>> {
         superseded: Vec::new(),
         order: HandOver::StartFirst,
         failures: 0,
+        tried: 0,
+        end: None,
         reason: "so it was decided".to_owned(),
     };
     let by_epoch = |epoch, key, body| {

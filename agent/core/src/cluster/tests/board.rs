@@ -271,6 +271,37 @@ fn check_indexes(board: &Board) {
     }
     check_gone_tasks(board);
     check_services(board);
+    check_runs(board);
+}
+
+fn check_runs(board: &Board) {
+    let record = |id| board.record(&Key::Run(id));
+    for id in (100..104).map(ServiceId) {
+        let run = record(id).and_then(|record| match &record.body {
+            Some(Body::Run(run)) => Some(run),
+            _ => None,
+        });
+        assert_eq!(board.run(id), run);
+        assert_eq!(
+            board.is_service_gone(id),
+            record(id).is_some() && run.is_none()
+        );
+        let count = run.map(|run| run.tasks.len() as u32);
+        assert_eq!(board.service(id).map(|service| service.desired), count);
+        for low in 0..3 {
+            let slot = run.filter(|run| low < run.tasks.len());
+            let slot = slot.map(|_| (id, low as SlotIndex));
+            let task = TaskId(id.0 << 32 | low as u128);
+            assert_eq!(board.run_of_task(task), slot);
+        }
+        let changed = run.filter(|run| run.overridden.is_some());
+        if let Some(run) = changed {
+            assert!(board.definition(run.revision.definition).is_some());
+        }
+    }
+    let live = board.records().filter(|record| record.body.is_some());
+    let live = live.filter(|record| matches!(record.key, Key::Run(_)));
+    assert_eq!(board.runs().count(), live.count());
 }
 
 fn check_gone_tasks(board: &Board) {

@@ -6,12 +6,14 @@ use crate::{
         board::Board,
         body::{Body, Key},
         hash_tree::{FAN, Prefix},
-        message::{Alarm, Message, WIRE_VERSION},
+        message::{Alarm, Message, PullStage, WIRE_VERSION},
         record::{Record, RecordError, Stamp, Version},
     },
     ids::{Digest, ServiceId, TaskId},
     limits,
     rng::Rng,
+    spec::image::ImageRef,
+    task::runtime::PulledImage,
     time::{Mono, Wall},
 };
 use expect_test::{expect, expect_file};
@@ -41,6 +43,7 @@ fn records() -> Vec<Arc<Record>> {
         Key::StopOrder(task),
         Key::Verdict(host),
         Key::Slot(service, 2),
+        Key::Pins(service),
     ];
     let live = keys.map(|key| {
         let body = generated_body(&key, &mut Rng::new(1));
@@ -92,6 +95,32 @@ fn messages() -> Vec<Message> {
             records: records(),
             last: true,
         },
+        Message::Pull {
+            number: u64::MAX,
+            image: ImageRef::try_from("localhost:5000/web:2".to_owned()).expect("it is one"),
+        },
+        Message::Pulling {
+            number: 7,
+            stage: PullStage::UnderWay {
+                progress: "34 of 120 MiB".to_owned(),
+            },
+        },
+        Message::Pulling {
+            number: 7,
+            stage: PullStage::Pulled {
+                image: PulledImage {
+                    digest: "sha256:00".to_owned(),
+                    was_here: true,
+                },
+                took_ms: 1_200,
+            },
+        },
+        Message::Pulling {
+            number: 7,
+            stage: PullStage::Failed {
+                reason: "no".to_owned(),
+            },
+        },
     ]
 }
 
@@ -114,6 +143,8 @@ fn name(message: &Message) -> &'static str {
         Message::Call { .. } => "call",
         Message::Present { .. } => "present",
         Message::Page { .. } => "page",
+        Message::Pull { .. } => "pull",
+        Message::Pulling { .. } => "pulling",
     }
 }
 
@@ -196,7 +227,7 @@ fn no_bytes_at_all_make_a_reader_panic() {
         for _ in 0..200 {
             let mut bytes: Vec<u8> = (0..rng.below(80)).map(|_| rng.below(256) as u8).collect();
             must_not_panic(&bytes);
-            bytes.splice(0..0, [WIRE_VERSION, rng.below(13) as u8]);
+            bytes.splice(0..0, [WIRE_VERSION, rng.below(18) as u8]);
             must_not_panic(&bytes);
         }
     });
@@ -223,6 +254,13 @@ fn a_refusal_says_what_was_too_much() {
             last: false,
         }
         .encode(),
+        Message::Pulling {
+            number: 7,
+            stage: PullStage::Failed {
+                reason: "x".repeat(limits::REASON_BYTES_MAX + 1),
+            },
+        }
+        .encode(),
         other_version,
         vec![],
         vec![WIRE_VERSION, 77],
@@ -236,6 +274,7 @@ fn a_refusal_says_what_was_too_much() {
         a message with 4097 entries is over the limit of 4096
         a message with 4097 entries is over the limit of 4096
         a message with 4097 entries is over the limit of 4096
+        a message with a text of 1025 bytes is over the limit of 1024
         a message of wire version 99; this agent speaks 1
         an empty message
         not a message"#]]

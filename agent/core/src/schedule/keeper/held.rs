@@ -1,20 +1,23 @@
 //! What a keeper rules about one slot: it is well, goes to another host, or waits for something.
 
 use super::{
-    Keeper, Open, RETURN_TAKES, Ruling,
+    Keeper, Open, PROTECTED, RETURN_TAKES, Ruling,
     round::{Next, Round, label},
 };
 use crate::{
-    cluster::body::{Placement, RuntimeStatus, Slot, TaskReport},
+    cluster::{
+        board::Service,
+        body::{ContainerReport, Placement, RuntimeStatus, Slot, TaskReport},
+    },
     ids::{Generation, HostId},
     limits,
     schedule::{
-        copy::{awaited, serves},
-        pace::{back_off, failures_after},
+        copy::{awaited, is_healthy, serves},
+        pace::{back_off, failures_after, failures_of_unhealthy},
         view::{Copy, SlotView},
     },
-    spec::options::HandOver,
-    task::status::TaskStatus,
+    spec::{options::HandOver, task_definition::TaskDefinition},
+    task::status::{Health, TaskStatus},
     time::Span,
 };
 
@@ -30,6 +33,9 @@ const ASKED_LONG_AGO_MS: u64 = 2_000;
 const SLOTS_FOLLOW_WITHIN: Span = Span::from_secs(1);
 /// How long an unplaceable slot waits before it is looked at again without anything having changed.
 const LOOK_AGAIN: Span = Span::from_secs(5);
+
+/// Between looks at unhealthy tasks of which too many are being replaced.
+const UNHEALTHY_PAUSE: Span = Span::from_ms(500);
 
 /// A slot that names a host.
 #[derive(Clone, Copy)]
@@ -81,8 +87,21 @@ impl Keeper {
             Some(current) if is_stuck(view, current) && !round.is_under_majority() => {
                 self.stuck(round, view, held, current)
             }
+            Some(current)
+                if is_unhealthy(current)
+                    && view.service.run.is_none()
+                    && round.may_replace()
+                    && !self.is_in_grace(round, view, current) =>
+            {
+                self.unhealthy(round, view, held, current)
+            }
+            // Whatever is the matter with it, it ends by itself.
+            Some(_) if view.service.run.is_some() => {
+                self.since.remove(&view.key());
+                None
+            }
             Some(current) => {
-                self.since.remove(&(view.service.id, view.index));
+                self.since.remove(&view.key());
                 self.roll(round, view, (slot, current))
                     .or_else(|| self.move_off(round, view, held, current))
             }
@@ -112,13 +131,12 @@ impl Keeper {
             self.look_again(view.key(), given_up_at);
             return None;
         }
-        let mut superseded = view.still_live(&held.slot.superseded);
-        superseded.insert(0, current.at);
-        superseded.truncate(limits::SUPERSEDED_PER_SLOT_MAX);
+        let superseded = view.superseded_with(current, &held.slot.superseded);
         let name = view.name_of(held.host);
         let next = Next {
             superseded,
             failures: held.slot.failures + 1,
+            tried: held.slot.tried,
             order: HandOver::StartFirst,
             reason: format!("the container runtime of {name} does not answer"),
         };
@@ -126,9 +144,82 @@ impl Keeper {
         placed.host.is_some().then_some(Ruling::HandOver(placed))
     }
 
-    /// The slot's holder runs another definition than the service has now: hand over, as many at a
-    /// time as the service's pace allows. What counts is what runs: of two records of a generation,
-    /// from two sides of a split, the one that holds may name another definition than the copy has.
+    /// The task is so young that nobody is to mind that it is unhealthy; later it is looked at.
+    fn is_in_grace(&mut self, round: &Round<'_>, view: &SlotView<'_>, current: Copy<'_>) -> bool {
+        let grace_ms = u64::from(view.service.settings.options.health_grace_s) * 1_000;
+        let started = current.report.started_at.unwrap_or(round.now.wall);
+        let left_ms = grace_ms.saturating_sub(round.now.wall.ms_since(started));
+        if left_ms > 0 {
+            self.look_again(view.key(), round.now.mono + Span::from_ms(left_ms));
+        }
+        left_ms > 0
+    }
+
+    /// The slot's task has failed its health checks: another one takes over, and it goes when that
+    /// one runs; at once where there is no room beside it, and no predecessor that would go, too.
+    fn unhealthy(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &SlotView<'_>,
+        held: Held<'_>,
+        current: Copy<'_>,
+    ) -> Option<Ruling> {
+        let definition = view.board.definition(current.report.definition);
+        let checks_take = definition.map_or(Span::ZERO, TaskDefinition::checks_take);
+        let (before, now) = (held.slot.failures, round.now);
+        let failures = failures_of_unhealthy(before, current.report, now.wall, checks_take);
+        // What is to move to another definition anyway need not wait.
+        let is_cured = !view.service.is_current(current.report);
+        let pause = if is_cured {
+            Span::ZERO
+        } else {
+            back_off(failures)
+        };
+        let due_at = self.first_seen(now, view, Open::Health) + pause;
+        if now.mono < due_at || !round.may_replace_unhealthy() {
+            self.look_again(view.key(), due_at.max(now.mono + UNHEALTHY_PAUSE));
+            return None;
+        }
+        // A predecessor may still be in use: then nothing stops before another one is.
+        let told = &held.slot.superseded;
+        let serves = |copy: &Copy<'_>| told.contains(&copy.at) && is_healthy(copy.report);
+        let is_served = view.copies.iter().any(serves);
+        let superseded = view.superseded_with(current, told);
+        let next = |order| Next {
+            superseded: superseded.clone(),
+            failures,
+            tried: 0,
+            order,
+            reason: failed_checks(current.report),
+        };
+        let order = if is_served {
+            HandOver::StartFirst
+        } else {
+            round.order()
+        };
+        let mut placed = self.place(round, view, next(order));
+        if placed.host.is_none() && !is_served {
+            round.vacate(current);
+            placed = self.place(round, view, next(HandOver::StopFirst));
+            if placed.host.is_none() {
+                round.stay();
+            }
+        }
+        if placed.host.is_some() {
+            round.take_unhealthy();
+            return Some(Ruling::HandOver(placed));
+        }
+        Some(Ruling::Say(format!(
+            "waits to be replaced, since {}: {}",
+            failed_checks(current.report),
+            placed.reason
+        )))
+    }
+
+    /// The slot's holder runs another definition than the service has now, or other bytes: hand
+    /// over, as many at a time as the service's pace allows. What counts is what runs: of two
+    /// records of a generation, from two sides of a split, the one that holds may name another
+    /// definition than the copy has.
     fn roll(
         &mut self,
         round: &mut Round<'_>,
@@ -137,27 +228,38 @@ impl Keeper {
     ) -> Option<Ruling> {
         let wanted = view.service.revision;
         let runs = current.report;
-        if runs.definition == wanted.definition {
+        if view.service.is_current(runs) {
             return None;
         }
         self.moving.insert(view.service.id);
+        if current.report.is_protected() && !planted!(StopsTheProtected) {
+            let next = label(wanted);
+            return Some(Ruling::Say(format!("waits to move to {next}: {PROTECTED}")));
+        }
+        let is_deployed = view.service.is_deployed(runs);
+        let strays_only = is_deployed && view.service.outdated(runs).is_none();
+        if strays_only && round.order() == HandOver::StopFirst && !has_example(view) {
+            // Nobody knows whether those bytes can still be had.
+            return Some(Ruling::Say(format!(
+                "waits, since nothing runs of what it is to be: {reason}",
+                reason = why_it_rolls(view.service, runs)
+            )));
+        }
         if !round.has_room() {
             return None;
         }
-        let mut superseded = view.still_live(&slot.superseded);
-        superseded.insert(0, current.at);
-        let reason = format!(
-            "(service {}) moves from {}:{} to {}",
-            view.service.settings.name,
-            runs.family,
-            runs.revision,
-            label(wanted)
-        );
+        if view.still_live(&slot.superseded).len() >= limits::SUPERSEDED_PER_SLOT_MAX {
+            // Those who are told to go have to have gone before more can be told.
+            return None;
+        }
+        let superseded = view.superseded_with(current, &slot.superseded);
+        let name = &view.service.settings.name;
+        let reason = format!("(service {name}) {}", why_it_rolls(view.service, runs));
         // A copy from before the last change may still run what is wanted again now.
         let wanted_copy = view
             .copies
             .iter()
-            .find(|copy| copy.at != current.at && copy.report.definition == wanted.definition);
+            .find(|copy| copy.at != current.at && view.service.is_current(copy.report));
         if let Some(copy) = wanted_copy {
             round.take_room();
             return Some(Ruling::HandOver(view.adopt(&[*copy], &superseded, reason)));
@@ -165,6 +267,7 @@ impl Keeper {
         let next = Next {
             superseded,
             failures: 0,
+            tried: 0,
             order: round.order(),
             reason,
         };
@@ -199,6 +302,9 @@ impl Keeper {
         if round.is_under_majority() {
             return Some(Ruling::Say(format!("waits: {reason}")));
         }
+        if let Some(run) = view.service.run {
+            return Some(self.run_lost(round, view, (held, run), reason));
+        }
         Some(self.pass_on(round, view, held, held.slot.failures, reason))
     }
 
@@ -217,14 +323,17 @@ impl Keeper {
             let lost = (held.host, held.slot.revision.definition);
             return self.lost(round, view, held, lost);
         }
-        match ended(view, held) {
-            Some(report) => self.failed(round, view, held, report),
-            None => self.offered(round, view, held),
+        match (ended(view, held), view.service.run) {
+            (Some(report), Some(run)) if !report.refused => {
+                self.run_stopped(round, view, (held, run), report)
+            }
+            (Some(report), _) => self.failed(round, view, held, report),
+            (None, _) => self.offered(round, view, held),
         }
     }
 
     /// The slot's task has stopped, or was refused.
-    fn failed(
+    pub(super) fn failed(
         &mut self,
         round: &mut Round<'_>,
         view: &SlotView<'_>,
@@ -237,11 +346,7 @@ impl Keeper {
             self.look_again(view.key(), due_at);
             return None;
         }
-        let reason = match &*report.stopped_reason {
-            "" => "its task stopped".to_owned(),
-            reason => format!("its task stopped: {reason}"),
-        };
-        Some(self.pass_on(round, view, held, failures, reason))
+        Some(self.pass_on(round, view, held, failures, why_it_stopped(report)))
     }
 
     /// The slot's host has not said anything of it yet: give it a while, unless it cannot.
@@ -343,6 +448,7 @@ impl Keeper {
         let next = Next {
             superseded,
             failures: old.map_or(0, |slot| slot.failures),
+            tried: old.map_or(0, |slot| slot.tried),
             order: HandOver::StartFirst,
             reason: "first placement".to_owned(),
         };
@@ -380,6 +486,7 @@ impl Keeper {
         let next = Next {
             superseded: view.still_live(&held.slot.superseded),
             failures,
+            tried: held.slot.tried,
             order: held.slot.order,
             reason,
         };
@@ -414,6 +521,61 @@ fn is_stuck(view: &SlotView<'_>, copy: Copy<'_>) -> bool {
     let host = view.board.host(copy.at.host);
     let runtime = host.map(|(_, report)| &report.runtime);
     copy.report.started_at.is_none() && matches!(runtime, Some(RuntimeStatus::Unavailable { .. }))
+}
+
+fn is_unhealthy(copy: Copy<'_>) -> bool {
+    copy.report.health == Health::Unhealthy && !planted!(KeepsTheUnhealthy)
+}
+
+/// A task of the deployment that is as all are to be, and well.
+fn has_example(view: &SlotView<'_>) -> bool {
+    let mut tasks = view.board.tasks_of(view.service.id);
+    tasks.any(|(host, task, report)| {
+        view.service.is_current(report)
+            && is_healthy(report)
+            && report.containers.iter().any(|c| c.image.is_some())
+            && view.board.is_vouched(host, task)
+    })
+}
+
+fn why_it_rolls(service: Service<'_>, runs: &TaskReport) -> String {
+    let wanted = service.revision;
+    if runs.definition != wanted.definition {
+        let (family, revision) = (&runs.family, runs.revision);
+        return format!("moves from {family}:{revision} to {}", label(wanted));
+    }
+    if let Some(value) = service.outdated(runs).filter(|_| service.is_deployed(runs)) {
+        return format!("takes up {value}, which was set anew");
+    }
+    match service.strays(runs) {
+        Some((container, pinned)) if service.is_deployed(runs) => format!(
+            "runs one image everywhere: container {} moves to {pinned}",
+            container.name
+        ),
+        _ => format!("deploys {} anew", label(wanted)),
+    }
+}
+
+pub(super) fn why_it_stopped(report: &TaskReport) -> String {
+    match &*report.stopped_reason {
+        "" => "its task stopped".to_owned(),
+        reason => format!("its task stopped: {reason}"),
+    }
+}
+
+/// ECS's sentence, and what the first container said that failed.
+fn failed_checks(report: &TaskReport) -> String {
+    let unhealthy = |c: &&ContainerReport| c.health == Health::Unhealthy;
+    match report.containers.iter().find(unhealthy) {
+        Some(failed) if failed.reason.is_empty() => {
+            format!("its task failed container health checks ({})", failed.name)
+        }
+        Some(failed) => format!(
+            "its task failed container health checks ({}: {})",
+            failed.name, failed.reason
+        ),
+        None => "its task failed container health checks".to_owned(),
+    }
 }
 
 /// The report of the slot's task, if it has ended or is about to.

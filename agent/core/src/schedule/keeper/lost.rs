@@ -58,6 +58,9 @@ impl Keeper {
             )));
         }
         let reason = format!("{name} is down");
+        if let Some(run) = view.service.run {
+            return Some(self.run_lost(round, view, (held, run), reason));
+        }
         Some(self.pass_on(round, view, held, 0, reason))
     }
 
@@ -100,13 +103,14 @@ impl Keeper {
 
     /// How long a task of this definition takes to stop at the most.
     fn stop_takes(&self, board: &Board, definition: Digest) -> Span {
-        let definition = board.definition(definition);
-        let containers = definition.into_iter().flat_map(|d| &d.containers);
-        let takes = containers.map(|container| {
+        let Some(definition) = board.definition(definition) else {
+            return self.stop_timeout;
+        };
+        let graces = definition.containers.iter().map(|container| {
             let seconds = container.stop_timeout_s;
             seconds.map_or(self.stop_timeout, |s| Span::from_secs(u64::from(s)))
         });
-        takes.max().unwrap_or(self.stop_timeout)
+        definition.stopping_takes(graces)
     }
 
     /// Until when the slots of a host that is down wait for it, and why.

@@ -4,7 +4,7 @@
 //! chose it.
 
 use super::{
-    Decision, Keeper, Ruling,
+    Decision, Keeper, PROTECTED, Ruling,
     held::Held,
     round::{Next, Round},
 };
@@ -17,6 +17,7 @@ use crate::{
         place::{Wanted, choose},
         view::{Copy, SlotView},
     },
+    task::status::TaskStatus,
     time::{Mono, Now, Span, Wall},
 };
 use serde::{Deserialize, Serialize};
@@ -63,16 +64,23 @@ impl Keeper {
         if !view.board.is_leaving(held.host) || planted!(LeavesTasksWhereTheyDrain) {
             return None;
         }
-        if !round.has_room() || round.moves() >= MOVES_AT_ONCE_MAX {
+        if current.report.is_protected() && !planted!(StopsTheProtected) {
+            let name = view.name_of(held.host);
+            return Some(Ruling::Say(format!("waits to leave {name}: {PROTECTED}")));
+        }
+        // What never becomes ready must not hold up its own move.
+        let is_alone = view.still_live(&held.slot.superseded).is_empty();
+        let is_idle =
+            is_alone && current.report.last == TaskStatus::Running && !is_healthy(current.report);
+        if !is_idle && !round.has_room() || round.moves() >= MOVES_AT_ONCE_MAX {
             self.look_again(view.key(), round.now.mono + MOVE_PAUSE);
             return None;
         }
         let name = view.name_of(held.host);
-        let mut superseded = view.still_live(&held.slot.superseded);
-        superseded.insert(0, current.at);
         let next = Next {
-            superseded,
+            superseded: view.superseded_with(current, &held.slot.superseded),
             failures: 0,
+            tried: 0,
             order: round.order(),
             reason: format!("{name} is draining"),
         };
@@ -82,7 +90,9 @@ impl Keeper {
             let why = placed.reason;
             return Some(Ruling::Say(format!("waits to leave {name}: {why}")));
         }
-        round.take_room();
+        if !is_idle {
+            round.take_room();
+        }
         Some(Ruling::HandOver(placed))
     }
 
@@ -149,6 +159,7 @@ impl Keeper {
         let next = Next {
             superseded: vec![current.at],
             failures: 0,
+            tried: 0,
             order: round.order(),
             reason: best.reason,
         };
@@ -172,7 +183,7 @@ fn is_at_rest(board: &Board, service: Service<'_>) -> bool {
         view.copies.len() == 1
             && view.unconfirmed.is_empty()
             && current.is_some_and(|copy| {
-                copy.report.definition == service.revision.definition
+                service.is_current(copy.report)
                     && is_healthy(copy.report)
                     && !board.is_in_doubt(copy.at.host)
             })
@@ -203,6 +214,11 @@ pub fn better(now: Wall, board: &Board, index: &Index, service: Service<'_>) -> 
         let host = slot
             .host
             .filter(|host| number < service.desired && *host != to);
+        let mut copies = board.copies(service.id, number);
+        let stays = copies.any(|(on, _, report)| {
+            host == Some(on) && report.last.is_live() && report.is_protected()
+        });
+        let host = host.filter(|_| !stays || planted!(StopsTheProtected));
         if let Some(host) = host {
             holders.insert(host, number);
         }

@@ -9,7 +9,7 @@ use crate::{
     ids::HostId,
     schedule::{
         index::Index,
-        pace::hand_over_room,
+        pace::{hand_over_room, replacing_room},
         place::{Wanted, choose},
         view::{Copy, SlotView},
     },
@@ -37,12 +37,16 @@ pub(super) struct Round<'a> {
     no_room: Option<String>,
     /// How many more slots may move to another definition; counted when the first one wants to.
     room: Option<u32>,
+    /// The same of tasks that are unhealthy.
+    unhealthy_room: Option<u32>,
 }
 
 /// How the next holder of a slot comes to it.
 pub(super) struct Next {
     pub(super) superseded: Vec<Placement>,
     pub(super) failures: u32,
+    /// As of [`Slot::tried`].
+    pub(super) tried: u32,
     pub(super) order: HandOver,
     pub(super) reason: String,
 }
@@ -60,6 +64,7 @@ impl<'a> Round<'a> {
             left: Vec::new(),
             no_room: None,
             room: None,
+            unhealthy_room: None,
         }
     }
 
@@ -73,15 +78,12 @@ impl<'a> Round<'a> {
     }
 
     /// The decisions are now to be written, and the index learns of them as records.
-    pub(super) fn end(self) {
+    pub(super) fn end(mut self) {
         for (host, needs) in &self.drafted {
             self.index.load.release(*host, Some(self.service.id), needs);
         }
-        for (host, vacated) in &self.left {
-            match vacated {
-                Some(needs) => self.index.load.add(*host, Some(self.service.id), needs),
-                None => self.index.load.recount(*host, self.service.id),
-            }
+        for left in std::mem::take(&mut self.left) {
+            self.restore(&left);
         }
     }
 
@@ -98,15 +100,40 @@ impl<'a> Round<'a> {
     /// A slot is to move away from this copy: where copies are spread, it is gone already; and
     /// under stop-first it makes room for its successor.
     pub(super) fn leave(&mut self, copy: Copy<'_>) {
+        if self.order() == HandOver::StopFirst {
+            return self.vacate(copy);
+        }
+        let (host, service) = (copy.at.host, self.service.id);
+        self.index.load.discount(host, service);
+        self.left.push((host, None));
+    }
+
+    /// This copy is to stop before its successor begins, which so finds its room.
+    pub(super) fn vacate(&mut self, copy: Copy<'_>) {
         let (host, service) = (copy.at.host, self.service.id);
         let definition = self.board.definition(copy.report.definition);
-        let vacated = definition.filter(|_| self.order() == HandOver::StopFirst);
-        let vacated = vacated.map(|definition| definition.needs());
+        let vacated = definition.map(|definition| definition.needs());
         match &vacated {
             Some(needs) => self.index.load.release(host, Some(service), needs),
             None => self.index.load.discount(host, service),
         }
         self.left.push((host, vacated));
+        // There is more room than when nothing was found.
+        self.no_room = None;
+    }
+
+    /// The last one that was to make room stays after all.
+    pub(super) fn stay(&mut self) {
+        if let Some(left) = self.left.pop() {
+            self.restore(&left);
+        }
+    }
+
+    fn restore(&mut self, (host, vacated): &(HostId, Option<Resources>)) {
+        match vacated {
+            Some(needs) => self.index.load.add(*host, Some(self.service.id), needs),
+            None => self.index.load.recount(*host, self.service.id),
+        }
     }
 
     /// Gives the slot to this host.
@@ -138,6 +165,8 @@ impl<'a> Round<'a> {
             superseded: next.superseded,
             order: next.order,
             failures: next.failures,
+            tried: next.tried,
+            end: None,
             reason: next.reason,
         }
     }
@@ -188,6 +217,21 @@ impl<'a> Round<'a> {
     pub(super) fn take_room(&mut self) {
         let room = self.room();
         *room = room.saturating_sub(1);
+    }
+
+    /// Whether one more unhealthy task may be replaced.
+    pub(super) fn may_replace_unhealthy(&mut self) -> bool {
+        *self.unhealthy_room() > 0
+    }
+
+    pub(super) fn take_unhealthy(&mut self) {
+        let room = self.unhealthy_room();
+        *room = room.saturating_sub(1);
+    }
+
+    fn unhealthy_room(&mut self) -> &mut u32 {
+        self.unhealthy_room
+            .get_or_insert_with(|| replacing_room(self.board, self.service))
     }
 
     fn room(&mut self) -> &mut u32 {

@@ -126,6 +126,41 @@ fn a_copy_takes_over_the_generation_that_adopts_it() {
 }
 
 #[test]
+fn an_unhealthy_copy_gives_way_to_whoever_runs() {
+    check(
+        "its successor is not ready yet",
+        |s| {
+            s.slot(0, 4, successor());
+            s.copy(1, label(0, MINE), Digest::default(), |r| {
+                (r.health, r.ready) = (Health::Unhealthy, false)
+            });
+            s.copy(2, label(0, 4), Digest::default(), |r| r.ready = false);
+        },
+        "give way: so it was decided",
+    );
+}
+
+/// Else those of revisions that never become ready would pile up.
+#[test]
+fn a_copy_that_is_not_ready_gives_way_to_whoever_runs_where_another_one_serves() {
+    let arrange = |scene: &mut Scene, is_the_other_ready: bool| {
+        let digest = Digest::default();
+        let other = scene.copy(1, label(0, 2), digest, |r| r.ready = is_the_other_ready);
+        let mut slot = successor();
+        slot.superseded.push(Placement {
+            host: host_id(1),
+            task: other,
+        });
+        scene.slot(0, 4, slot);
+        scene.copy(1, label(0, MINE), digest, |r| r.ready = false);
+        scene.copy(2, label(0, 4), digest, |r| r.ready = false);
+    };
+    let gives_way = "give way: so it was decided";
+    check("another one serves", |s| arrange(s, true), gives_way);
+    check("none does", |s| arrange(s, false), "serve");
+}
+
+#[test]
 fn a_superseded_copy_serves_until_its_successor_is_vouched_for() {
     let serves = |case, arrange: fn(&mut Scene)| check(case, arrange, "serve");
     serves("no word of the successor", |s| s.slot(0, 4, successor()));
@@ -138,7 +173,7 @@ fn a_superseded_copy_serves_until_its_successor_is_vouched_for() {
     serves("it is unhealthy", |s| {
         s.slot(0, 4, successor());
         s.copy(2, label(0, 4), Digest::default(), |r| {
-            r.health = Health::Unhealthy
+            (r.health, r.ready) = (Health::Unhealthy, false)
         });
     });
     serves("it is told to stop", |s| {

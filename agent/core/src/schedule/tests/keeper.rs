@@ -2,13 +2,14 @@
 
 use super::{SERVICE, Scene, host_id, label, revision, slot_on};
 use crate::{
-    cluster::body::Placement,
+    cluster::body::{Placement, TaskReport},
     ids::Generation,
     schedule::{
         index::Index,
         keeper::{Decision, Keeper, Scope, Sight},
     },
-    task::status::{StopCode, TaskStatus},
+    spec::options::HandOver,
+    task::status::{Health, StopCode, TaskStatus},
     time::{Mono, Now, Span, Wall},
 };
 use std::collections::BTreeSet;
@@ -300,6 +301,64 @@ fn end_superseded(scene: &mut Scene, decisions: &[Decision], new: crate::ids::Di
             assert_eq!(ended, old.task);
         }
     }
+}
+
+/// A service of two, of which one slot has begun to move to a revision with a copy as told.
+fn half_moved(scene: &mut Scene, keeper: &mut Keeper, change: fn(&mut TaskReport)) -> Decision {
+    let bad = scene.service(2, 2, &[]);
+    let mut begun = plan(keeper, scene, 20_000);
+    assert_eq!(begun.len(), 1, "one of two at a time");
+    write(scene, &begun);
+    let decision = begun.remove(0);
+    let host = decision.slot.host.expect("there is room");
+    let label = label(decision.index, decision.generation);
+    scene.copy((host.0 >> 96) as u64, label, bad, change);
+    decision
+}
+
+/// It held up each further update, and so its own replacement.
+#[test]
+fn what_never_is_ready_gives_its_slot_to_the_next_definition() {
+    let (mut scene, mut keeper) = (serving(2), Keeper::default());
+    let begun = half_moved(&mut scene, &mut keeper, |report| report.ready = false);
+    assert_eq!(plan(&mut keeper, &scene, 40_000), [], "it is waited for");
+    let good = scene.service(2, 3, &[]);
+    let next = plan(&mut keeper, &scene, 60_000);
+    let [next] = &next[..] else {
+        panic!("{next:?}");
+    };
+    assert_eq!(next.slot.revision.definition, good);
+    assert_eq!(next.index, begun.index);
+    assert_eq!(next.slot.superseded.len(), 2, "{next:?}");
+    assert_eq!(next.slot.superseded[1], begun.slot.superseded[0]);
+    write(&mut scene, std::slice::from_ref(next));
+    assert_eq!(plan(&mut keeper, &scene, 60_000), [], "one at a time");
+}
+
+/// Its predecessor was stopped to make room for another one of those that are not well.
+#[test]
+fn no_predecessor_that_is_well_makes_room_for_what_is_unhealthy() {
+    let mut scene = Scene::default();
+    // Room for three copies, of which one is a successor.
+    scene.host_with(1, |report| report.capacity.memory_mib = 3 * 512);
+    scene.service(2, 1, &[]);
+    let first = plan(&mut Keeper::default(), &scene, 0);
+    write(&mut scene, &first);
+    take_up(&mut scene, &first);
+    let mut keeper = Keeper::default();
+    let begun = half_moved(&mut scene, &mut keeper, |report| {
+        (report.health, report.ready) = (Health::Unhealthy, false);
+    });
+    let said = plan(&mut keeper, &scene, 40_000);
+    let [said] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(said.generation, begun.generation, "nothing changes hands");
+    assert_eq!(said.slot.superseded, begun.slot.superseded);
+    assert_eq!(said.slot.order, HandOver::StartFirst);
+    let reason = "waits to be replaced, since its task failed container health checks: no host \
+                  can run it: of 1 host 1 refused by memory (needs 512 MiB, most free 0)";
+    assert_eq!(said.slot.reason, reason);
 }
 
 #[test]

@@ -2,11 +2,15 @@
 
 use super::{SERVICE, Scene, host_id, label, revision, slot_on};
 use crate::{
-    cluster::body::{Capacity, HostStatus, RuntimeStatus},
+    cluster::body::{Capacity, HostReport, HostStatus, RuntimeStatus},
     ids::HostId,
     schedule::{
         index::Index,
-        place::{Wanted, choose},
+        place::{Refusals, Wanted, choose},
+    },
+    spec::{
+        privilege::{DENIED, PRIVILEGE_ATTRIBUTE},
+        task_definition::{Architecture, Platform, Resources, TaskDefinition},
     },
 };
 use expect_test::{Expect, expect};
@@ -20,13 +24,7 @@ fn place(scene: &Scene, failed: &BTreeMap<HostId, u32>) -> Result<u64, String> {
         .expect("it is there")
         .needs();
     let index = Index::of(&scene.board);
-    let wanted = Wanted {
-        service: SERVICE,
-        index: 0,
-        needs: &needs,
-        failed,
-    };
-    choose(&index.load, wanted)
+    choose(&index.load, wanted(&needs, failed))
         .map(|host| (host.0 >> 96) as u64)
         .map_err(|refusals| refusals.to_string())
 }
@@ -41,6 +39,7 @@ fn small(free_mib: u32) -> Capacity {
     Capacity {
         cpu: 4_096,
         memory_mib: free_mib,
+        gpus: 0,
     }
 }
 
@@ -114,6 +113,36 @@ fn cpu_is_missed_in_units() {
 }
 
 #[test]
+fn who_needs_gpus_goes_where_some_are_free() {
+    let mut scene = Scene::default();
+    for (host, gpus) in [(1, 0), (2, 2), (3, 1)] {
+        scene.host_with(host, |report| report.capacity.gpus = gpus);
+    }
+    let mut index = Index::of(&scene.board);
+    let needs = |gpus| Resources {
+        gpus,
+        ..Resources::default()
+    };
+    let mut place = |gpus| {
+        let (needs, failed) = (needs(gpus), BTreeMap::new());
+        let host = choose(&index.load, wanted(&needs, &failed))?;
+        index.load.add(host, None, &needs);
+        Ok((host.0 >> 96) as u64)
+    };
+    assert_eq!(place(2), Ok(2));
+    let refused = |refusals: Box<Refusals>| refusals.to_string();
+    assert_eq!(
+        place(2).map_err(refused),
+        Err("no host can run it: of 3 hosts 3 refused by GPUs (needs 2, most free 1)".to_owned())
+    );
+    assert_eq!(place(1), Ok(3));
+    assert!(place(1).is_err());
+    index.load.release(host_id(2), None, &needs(2));
+    let (needs, failed) = (needs(1), BTreeMap::new());
+    assert_eq!(choose(&index.load, wanted(&needs, &failed)), Ok(host_id(2)));
+}
+
+#[test]
 fn copies_are_spread_over_the_hosts() {
     let mut scene = Scene::default();
     let web = scene.service(9, 1, &[]);
@@ -176,11 +205,13 @@ fn most_free_is_told_of_hosts_refused_for_it_not_of_one_refused_for_something_el
     let cpu_less = Capacity {
         cpu: 0,
         memory_mib: 4_096,
+        gpus: 0,
     };
     scene.host_with(1, |report| report.capacity = cpu_less);
     let small = Capacity {
         cpu: 1_024,
         memory_mib: 300,
+        gpus: 0,
     };
     scene.host_with(2, |report| report.capacity = small);
     let refusals = place(&scene, &BTreeMap::new()).unwrap_err();
@@ -188,4 +219,79 @@ fn most_free_is_told_of_hosts_refused_for_it_not_of_one_refused_for_something_el
         refusals.contains("needs 512 MiB, most free 300"),
         "{refusals}"
     );
+}
+
+#[test]
+fn what_was_built_for_one_architecture_runs_on_no_other() {
+    let mut scene = Scene::default();
+    let built = |architecture| TaskDefinition {
+        platform: Some(Platform {
+            architecture: Some(architecture),
+            says_linux: true,
+        }),
+        ..TaskDefinition::default()
+    };
+    for (host, says) in [(1, Some("x86_64")), (2, Some("arm64")), (3, None)] {
+        let said = says.map(|says| (Architecture::ATTRIBUTE.to_owned(), says.to_owned()));
+        scene.host_with(host, |report| {
+            report.attributes = said.into_iter().collect()
+        });
+    }
+    let index = Index::of(&scene.board);
+    for (architecture, others) in [(Architecture::X86_64, 2), (Architecture::Arm64, 1)] {
+        let (needs, mut taken) = (built(architecture).needs(), BTreeMap::new());
+        while let Ok(host) = choose(&index.load, wanted(&needs, &taken)) {
+            let number = (host.0 >> 96) as u64;
+            assert_ne!(number, others, "{architecture:?}");
+            if taken.insert(host, 1).is_some() {
+                break;
+            }
+        }
+        assert_eq!(taken.len(), 2, "the host that does not say is taken, too");
+    }
+    scene.host_with(3, |report| report.status = HostStatus::Leaving);
+    scene.host_with(2, |report| report.status = HostStatus::Leaving);
+    let index = Index::of(&scene.board);
+    let needs = built(Architecture::Arm64).needs();
+    let refused = choose(&index.load, wanted(&needs, &BTreeMap::new())).expect_err("none is left");
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("1 refused by cpuArchitecture (needs ARM64)"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn what_would_be_root_on_its_host_runs_where_that_is_allowed() {
+    let mut scene = Scene::default();
+    let denies = |report: &mut HostReport| {
+        let denied = (PRIVILEGE_ATTRIBUTE.to_owned(), DENIED.to_owned());
+        report.attributes = [denied].into();
+    };
+    scene.host_with(1, denies);
+    let needs = |privileged| Resources {
+        privileged,
+        ..Resources::default()
+    };
+    let placed = |scene: &Scene, privileged| {
+        let index = Index::of(&scene.board);
+        choose(&index.load, wanted(&needs(privileged), &BTreeMap::new()))
+    };
+    assert_eq!(placed(&scene, false), Ok(host_id(1)));
+    let refused = placed(&scene, true).expect_err("it may not").to_string();
+    assert!(
+        refused.contains("of 1 host 1 refused by their setting privileged"),
+        "{refused}"
+    );
+    scene.host(2);
+    assert_eq!(placed(&scene, true), Ok(host_id(2)));
+}
+
+fn wanted<'a>(needs: &'a Resources, failed: &'a BTreeMap<HostId, u32>) -> Wanted<'a> {
+    Wanted {
+        service: SERVICE,
+        index: 0,
+        needs,
+        failed,
+    }
 }

@@ -2,7 +2,10 @@
 
 use crate::{
     limits,
-    spec::read::{Choice, Range, Rule},
+    spec::{
+        own,
+        read::{Choice, Range, Rule, is_name},
+    },
 };
 use std::net::IpAddr;
 
@@ -41,9 +44,10 @@ pub(super) const STOP_TIMEOUT: Range = Range {
 };
 
 pub(super) const NETWORK_MODE: Choice = Choice {
-    served: &["bridge", "host", "none"],
+    served: &["bridge", "host", "none", "task"],
     refused: &["awsvpc"],
-    wanted: "\"bridge\", in which tasks are reached on ports of their host, \"host\" or \"none\"",
+    wanted: "\"bridge\", in which tasks are reached on ports of their host, \"task\", in which \
+             its containers meet on localhost, too, \"host\" or \"none\"",
 };
 
 pub(super) const COMPATIBILITY: Choice = Choice {
@@ -56,6 +60,13 @@ pub(super) const PROTOCOL: Choice = Choice {
     served: &["tcp", "udp"],
     refused: &[],
     wanted: "\"tcp\" or \"udp\"",
+};
+
+pub(super) const CONSISTENCY: Choice = Choice {
+    served: &["enabled", "disabled"],
+    refused: &[],
+    wanted: "\"enabled\", by which all tasks of a deployment run the image that its first one \
+             found, or \"disabled\"",
 };
 
 pub(super) const IMAGE: Rule = Rule {
@@ -71,6 +82,21 @@ pub(super) const VARIABLE: Rule = Rule {
     holds: |text| !text.is_empty() && !text.contains(['=', '\0']),
 };
 
+pub(super) const SECRET_PLACE: Rule = Rule {
+    wanted: "a variable's name, not empty and without '=', or an absolute path, without \"..\" and \
+             ':', to have the value in a file",
+    holds: |text| match text.starts_with('/') {
+        true => (PATH.holds)(text) && !text.ends_with('/'),
+        false => (VARIABLE.holds)(text),
+    },
+};
+
+pub(super) const FILE_TYPE: Choice = Choice {
+    served: &["s3"],
+    refused: &[],
+    wanted: "\"s3\", ECS's only word, wherever the file is",
+};
+
 /// `..` would lead out of what a host's policy allows, and a colon would end the path in the
 /// engine's own notation of mounts.
 pub(super) const PATH: Rule = Rule {
@@ -81,6 +107,12 @@ pub(super) const PATH: Rule = Rule {
             && !text.contains(|c: char| c == ':' || c.is_control())
             && !text.split('/').any(|part| part == "..")
     },
+};
+
+/// Unlike [`PATH`] it may be the root: who looks after a host wants to see all of it.
+pub(super) const HOST_PATH: Rule = Rule {
+    wanted: "an absolute path without \"..\", ':' and control characters",
+    holds: |text| text == "/" || (PATH.holds)(text),
 };
 
 pub(super) const SOME_TEXT: Rule = Rule {
@@ -128,7 +160,10 @@ pub(super) const LABEL: Rule = Rule {
              com.amazonaws.ecs.*)",
     holds: |text| {
         let ours = ["io.holdfast.", "com.amazonaws.ecs."];
-        !text.is_empty() && !text.contains('\0') && !ours.iter().any(|own| text.starts_with(own))
+        own::LABELS.contains(&text)
+            || !text.is_empty()
+                && !text.contains('\0')
+                && !ours.iter().any(|own| text.starts_with(own))
     },
 };
 
@@ -249,6 +284,18 @@ pub(super) const MOUNT_OPTION: Rule = Rule {
     },
 };
 
+pub(super) const RESOURCE_TYPE: Choice = Choice {
+    served: &["GPU"],
+    refused: &["InferenceAccelerator"],
+    wanted: "\"GPU\": inference accelerators are AWS's own",
+};
+
+pub(super) const GPUS: Range = Range {
+    min: 1,
+    max: limits::GPUS_PER_HOST_MAX as i64,
+    unit: " GPUs, as a text",
+};
+
 pub(super) const RLIMIT: Range = Range {
     min: -1,
     max: INTEGER_MAX,
@@ -309,7 +356,133 @@ pub(super) const START_TIMEOUT: Range = Range {
 };
 
 pub(super) const CONDITION: Choice = Choice {
-    served: &["START", "COMPLETE", "SUCCESS"],
-    refused: &["HEALTHY"],
-    wanted: "\"START\", \"COMPLETE\" or \"SUCCESS\"",
+    served: &["START", "COMPLETE", "SUCCESS", "HEALTHY"],
+    refused: &[],
+    wanted: "\"START\", \"COMPLETE\", \"SUCCESS\" or \"HEALTHY\"",
+};
+
+pub(super) const PID_MODE: Choice = Choice {
+    served: &["host", "task"],
+    refused: &[],
+    wanted: "\"host\" or \"task\"",
+};
+
+pub(super) const IPC_MODE: Choice = Choice {
+    served: &["host", "task", "none"],
+    refused: &[],
+    wanted: "\"host\", \"task\" or \"none\"",
+};
+
+pub(super) const ARCHITECTURE: Choice = Choice {
+    served: &["X86_64", "ARM64"],
+    refused: &[],
+    wanted: "\"X86_64\" or \"ARM64\"",
+};
+
+pub(super) const OS_FAMILY: Choice = Choice {
+    served: &["LINUX"],
+    refused: &[
+        "WINDOWS_SERVER_2004_CORE",
+        "WINDOWS_SERVER_2016_FULL",
+        "WINDOWS_SERVER_2019_CORE",
+        "WINDOWS_SERVER_2019_FULL",
+        "WINDOWS_SERVER_2022_CORE",
+        "WINDOWS_SERVER_2022_FULL",
+        "WINDOWS_SERVER_2025_CORE",
+        "WINDOWS_SERVER_2025_FULL",
+        "WINDOWS_SERVER_20H2_CORE",
+    ],
+    wanted: "\"LINUX\"",
+};
+
+pub(super) const SCOPE: Choice = Choice {
+    served: &["task", "shared"],
+    refused: &[],
+    wanted: "\"task\" or \"shared\"",
+};
+
+/// ECS's begins at 5 s; a check from outside costs less than a process in the container.
+pub(super) const CHECK_INTERVAL: Range = Range {
+    min: 1,
+    max: 300,
+    unit: " seconds",
+};
+
+pub(super) const CHECK_TIMEOUT: Range = Range {
+    min: 1,
+    max: 120,
+    unit: " seconds",
+};
+
+pub(super) const CHECK_RETRIES: Range = Range {
+    min: 1,
+    max: 10,
+    unit: "",
+};
+
+pub(super) const CHECK_START: Range = Range {
+    min: 0,
+    max: 300,
+    unit: " seconds",
+};
+
+/// ECS's begins at 60 s; here restarts that follow one another fast are slowed down.
+pub(super) const ATTEMPT_PERIOD: Range = Range {
+    min: 0,
+    max: 1_800,
+    unit: " seconds",
+};
+
+pub(super) const EXIT_CODE: Range = Range {
+    min: 0,
+    max: 255,
+    unit: "",
+};
+
+/// An hour, as of a load balancer's target group.
+pub(super) const DELAY: Range = Range {
+    min: 0,
+    max: 3_600,
+    unit: " seconds",
+};
+
+pub(super) const LINK: Rule = Rule {
+    wanted: "the name of another container, or name:alias",
+    holds: |text| {
+        let (name, alias) = text.split_once(':').unwrap_or((text, "x"));
+        is_name(name) && is_name(alias)
+    },
+};
+
+pub(super) const SIGNAL: Rule = Rule {
+    wanted: "the name of a signal such as \"SIGQUIT\"",
+    holds: |text| {
+        let name = text.strip_prefix("SIG").unwrap_or_default();
+        let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"+-".contains(&b);
+        (2..=8).contains(&name.len()) && name.bytes().all(allowed)
+    },
+};
+
+pub(super) const APP_PROTOCOL: Choice = Choice {
+    served: &["http", "http2", "grpc"],
+    refused: &[],
+    wanted: "\"http\", \"http2\" or \"grpc\"",
+};
+
+/// Those of Docker's that ECS has, and two more of Docker's.
+pub(super) const LOG_DRIVER: Choice = Choice {
+    served: &[
+        "json-file",
+        "local",
+        "none",
+        "journald",
+        "syslog",
+        "gelf",
+        "fluentd",
+        "splunk",
+        "awslogs",
+    ],
+    refused: &["awsfirelens"],
+    wanted: "one of Docker's log drivers: \"json-file\", \"local\", \"none\", \"journald\", \
+             \"syslog\", \"gelf\", \"fluentd\", \"splunk\" or \"awslogs\"",
 };

@@ -25,6 +25,12 @@ fn what_is_asked_of_the_kernel_is_checked_like_the_rest() {
             "systemControls": [{"namespace": "vm.swappiness", "value": "1", "Value": "1"}],
         })),
         expect![[r#"
+            containerDefinitions[0].dockerLabels is "", but must be a label's name, not
+                empty and not one of the agent's own (io.holdfast.*, com.amazonaws.ecs.*)
+            containerDefinitions[0].dockerLabels is "io.holdfast.task", but must be a
+                label's name, not empty and not one of the agent's own (io.holdfast.*,
+                com.amazonaws.ecs.*)
+            containerDefinitions[0].dockerLabels.team must be a string, but is a number
             containerDefinitions[0].hostname is "web app", but must be a host name of 1
                 to 64 letters, digits, hyphens, underscores or dots
             containerDefinitions[0].user is "", but must be a text, not empty, without
@@ -39,12 +45,6 @@ fn what_is_asked_of_the_kernel_is_checked_like_the_rest() {
                 name of 1 to 253 letters, digits, hyphens, underscores or dots
             containerDefinitions[0].extraHosts[1].ipAddress is "db", but must be an IPv4
                 or IPv6 address
-            containerDefinitions[0].dockerLabels is "", but must be a label's name, not
-                empty and not one of the agent's own (io.holdfast.*, com.amazonaws.ecs.*)
-            containerDefinitions[0].dockerLabels is "io.holdfast.task", but must be a
-                label's name, not empty and not one of the agent's own (io.holdfast.*,
-                com.amazonaws.ecs.*)
-            containerDefinitions[0].dockerLabels.team must be a string, but is a number
             containerDefinitions[0].dockerSecurityOptions[0] is "no-new-privilege", but
                 must be "no-new-privileges", "seccomp:unconfined", or apparmor: or label:
                 with its value
@@ -217,11 +217,9 @@ fn whoever_waits_must_wait_for_something_that_can_be() {
             containerDefinitions[0].dependsOn[2].containerName is missing; it must be
                 the name of another container
             containerDefinitions[0].dependsOn[2].condition is missing; it must be
-                "START", "COMPLETE" or "SUCCESS"
-            containerDefinitions[1].dependsOn[0].condition is "HEALTHY", which Holdfast
-                does not serve yet; it must be "START", "COMPLETE" or "SUCCESS"
+                "START", "COMPLETE", "SUCCESS" or "HEALTHY"
             containerDefinitions[1].dependsOn[1].condition is "start", but must be
-                "START", "COMPLETE" or "SUCCESS"
+                "START", "COMPLETE", "SUCCESS" or "HEALTHY"
         "#]],
     );
     check_definition(

@@ -4,14 +4,19 @@ use crate::{
     limits,
     rng::Rng,
     spec::{
+        given::{EnvironmentFile, Secret, SecretPlace, SecretSource},
+        health::{HealthCheck, NetProbe, Probe},
         linux::{Device, DevicePermission, LinuxParameters, SystemControl, Tmpfs, Ulimit},
         parse_task_definition,
         task_definition::{
-            Condition, Container, Dependency, HostEntry, Mount, NetworkMode, PortMapping, Protocol,
-            TaskDefinition, Volume,
+            AppProtocol, Architecture, Condition, Container, Dependency, HostEntry, Link,
+            LogConfiguration, Mount, Namespace, NetworkMode, Platform, PortMapping, Protocol,
+            RestartPolicy, TaskDefinition, VolumesFrom,
         },
+        volume::{DockerVolume, Volume, VolumeSource},
     },
 };
+use std::collections::BTreeMap;
 
 #[test]
 fn a_described_definition_parses_to_itself() {
@@ -24,15 +29,16 @@ fn a_described_definition_parses_to_itself() {
 }
 
 fn random_definition(rng: &mut Rng) -> TaskDefinition {
-    let network = match rng.below(4) {
+    let network = match rng.below(5) {
         0 => NetworkMode::Host,
         1 => NetworkMode::None,
+        2 => NetworkMode::Task,
         _ => NetworkMode::Bridge,
     };
     let volumes: Vec<_> = (0..rng.below(3))
         .map(|i| Volume {
             name: format!("volume-{i}"),
-            host_path: format!("/srv/{}", random_text(rng).replace(':', "_")),
+            source: random_source(rng),
         })
         .collect();
     let containers: Vec<_> = (0..=rng.below(limits::CONTAINERS_PER_TASK_MAX as u64 - 1))
@@ -41,8 +47,83 @@ fn random_definition(rng: &mut Rng) -> TaskDefinition {
     TaskDefinition {
         family: format!("family_{}", rng.below(1_000)),
         network,
+        pid: some(rng, |rng| {
+            [Namespace::Host, Namespace::Task][rng.below(2) as usize]
+        }),
+        ipc: some(rng, |rng| {
+            [Namespace::Task, Namespace::None][rng.below(2) as usize]
+        }),
+        cpu: some(rng, |rng| 1 + number(rng, 10_000)),
+        memory_mib: some(rng, |rng| (1 << 31) - number(rng, 1_000)),
+        platform: some(rng, |rng| Platform {
+            architecture: Some([Architecture::X86_64, Architecture::Arm64][rng.below(2) as usize]),
+            says_linux: flag(rng),
+        }),
+        execution_role: some(rng, random_text),
         containers,
         volumes,
+    }
+}
+
+fn random_source(rng: &mut Rng) -> VolumeSource {
+    match rng.below(3) {
+        0 => VolumeSource::Scratch,
+        1 => VolumeSource::Host(format!("/srv/{}", random_text(rng).replace(':', "_"))),
+        _ => VolumeSource::Docker(DockerVolume {
+            is_shared: flag(rng),
+            autoprovision: some(rng, flag),
+            driver: some(rng, random_text),
+            driver_options: random_map(rng),
+            labels: random_map(rng),
+        }),
+    }
+}
+
+fn random_file(index: u64, rng: &mut Rng) -> EnvironmentFile {
+    match flag(rng) {
+        true => EnvironmentFile::File(format!("/etc/{index}.env")),
+        false => EnvironmentFile::Config(format!("{index}.env")),
+    }
+}
+
+fn random_secret(index: u64, rng: &mut Rng) -> Secret {
+    let name = format!("name-{}", rng.below(9));
+    Secret {
+        at: match flag(rng) {
+            true => SecretPlace::Variable(format!("SECRET_{index}")),
+            false => SecretPlace::File(format!("/run/secrets/{index}")),
+        },
+        from: match rng.below(5) {
+            0 => SecretSource::File(name),
+            1 => SecretSource::Credential(name),
+            2 => SecretSource::Command(vec![name, "of".to_owned()]),
+            3 => SecretSource::Config(name),
+            _ => SecretSource::Secret {
+                name,
+                member: some(rng, random_text),
+            },
+        },
+    }
+}
+
+fn random_check(rng: &mut Rng, is_net: bool) -> HealthCheck {
+    let probe = match rng.below(4) {
+        _ if is_net => Probe::Net(NetProbe {
+            port: 1 + number(rng, 65_535) as u16,
+            path: some(rng, |rng| format!("/{}", rng.below(9))),
+        }),
+        0 => Probe::None,
+        _ => Probe::Command {
+            shell: flag(rng),
+            words: vec![random_text(rng)],
+        },
+    };
+    HealthCheck {
+        probe,
+        interval_s: 1 + number(rng, 300),
+        timeout_s: 1 + number(rng, 120),
+        retries: 1 + number(rng, 10),
+        start_period_s: some(rng, |rng| number(rng, 301)),
     }
 }
 
@@ -62,6 +143,8 @@ fn random_container(
         environment: (0..rng.below(4))
             .map(|i| (format!("{} {i}", random_text(rng)), random_text(rng)))
             .collect(),
+        environment_files: (0..rng.below(3)).map(|i| random_file(i, rng)).collect(),
+        secrets: (0..rng.below(4)).map(|i| random_secret(i, rng)).collect(),
         cpu: number(rng, 4_096),
         memory_mib,
         memory_reservation_mib: reserved,
@@ -84,7 +167,31 @@ fn random_container(
                 condition: Condition::Start,
             })
             .collect(),
+        hostname: some(rng, |rng| format!("web-{}.local", rng.below(9)))
+            .filter(|_| network != NetworkMode::Task),
         start_timeout_s: some(rng, |rng| 1 + number(rng, 86_400)),
+        health_check: some(rng, |rng| random_check(rng, false)),
+        readiness_check: some(rng, |rng| random_check(rng, true))
+            .filter(|_| network != NetworkMode::None),
+        gpus: number(rng, 4),
+        restart: some(rng, |rng| RestartPolicy {
+            enabled: flag(rng),
+            ignored_exit_codes: several(rng, |_, rng| number(rng, 256) as i32),
+            attempt_period_s: some(rng, |rng| number(rng, 1_801)),
+        }),
+        links: (0..index)
+            .filter(|_| network == NetworkMode::Bridge && rng.chance_ppm(200_000))
+            .map(|other| Link {
+                container: format!("container-{other}"),
+                alias: Some("other".to_owned()),
+            })
+            .collect(),
+        volumes_from: (0..index.min(1))
+            .map(|other| VolumesFrom {
+                container: format!("container-{other}"),
+                read_only: flag(rng),
+            })
+            .collect(),
         ..random_settings(rng)
     }
 }
@@ -92,13 +199,14 @@ fn random_container(
 fn random_ports(index: u64, network: NetworkMode, rng: &mut Rng) -> Vec<PortMapping> {
     let ports = match network {
         NetworkMode::None => 0,
-        NetworkMode::Bridge | NetworkMode::Host => rng.below(3),
+        NetworkMode::Bridge | NetworkMode::Host | NetworkMode::Task => rng.below(3),
     };
     let port = |i| {
         // No two containers of a definition may have the same on the host.
         let own = (index * 10 + i + 1) as u16;
         let (container_port, host_port) = match network {
             NetworkMode::Host => (own, own),
+            NetworkMode::Task => (own, own * number(rng, 2) as u16),
             _ => (
                 u16::MAX - number(rng, 65_535) as u16,
                 own * number(rng, 2) as u16,
@@ -107,6 +215,8 @@ fn random_ports(index: u64, network: NetworkMode, rng: &mut Rng) -> Vec<PortMapp
         PortMapping {
             container_port,
             host_port,
+            name: some(rng, |rng| format!("port-{}", rng.below(9))),
+            app_protocol: some(rng, |_| AppProtocol::Grpc),
             protocol: [Protocol::Tcp, Protocol::Udp][number(rng, 2) as usize],
         }
     };
@@ -115,7 +225,12 @@ fn random_ports(index: u64, network: NetworkMode, rng: &mut Rng) -> Vec<PortMapp
 
 fn random_settings(rng: &mut Rng) -> Container {
     Container {
-        hostname: some(rng, |rng| format!("web-{}.local", rng.below(9))),
+        log: some(rng, |rng| LogConfiguration {
+            driver: "json-file".to_owned(),
+            options: random_map(rng),
+        }),
+        stop_signal: some(rng, |_| "SIGRTMIN+3".to_owned()),
+        deregistration_delay_s: some(rng, |rng| number(rng, 3_601)),
         user: some(rng, random_text),
         working_directory: some(rng, |rng| format!("/{}", random_text(rng))),
         dns_servers: several(rng, |_, rng| format!("10.0.0.{}", rng.below(256))),
@@ -124,9 +239,7 @@ fn random_settings(rng: &mut Rng) -> Container {
             hostname: format!("db{i}"),
             address: format!("fd00::{i}"),
         }),
-        labels: several(rng, |_, rng| (random_text(rng), random_text(rng)))
-            .into_iter()
-            .collect(),
+        labels: random_map(rng),
         security_options: several(rng, |_, rng| format!("label:{}", random_text(rng))),
         interactive: some(rng, flag),
         pseudo_terminal: some(rng, flag),
@@ -143,6 +256,12 @@ fn random_settings(rng: &mut Rng) -> Container {
         }),
         ..Container::default()
     }
+}
+
+fn random_map(rng: &mut Rng) -> BTreeMap<String, String> {
+    several(rng, |_, rng| (random_text(rng), random_text(rng)))
+        .into_iter()
+        .collect()
 }
 
 fn random_linux(rng: &mut Rng) -> LinuxParameters {

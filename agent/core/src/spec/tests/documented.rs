@@ -22,6 +22,15 @@ fn each_field_of_a_task_definition_stands_on_its_page() {
         ecs_fields::KERNEL_CAPABILITIES,
         ecs_fields::DEVICE,
         ecs_fields::TMPFS,
+        ecs_fields::HEALTH_CHECK,
+        ecs_fields::LOG_CONFIGURATION,
+        ecs_fields::RESTART_POLICY,
+        ecs_fields::RESOURCE_REQUIREMENT,
+        ecs_fields::VOLUME_FROM,
+        ecs_fields::RUNTIME_PLATFORM,
+        ecs_fields::DOCKER_VOLUME,
+        ecs_fields::SECRET,
+        ecs_fields::ENVIRONMENT_FILE,
     ];
     let quoted = PAGE.split('`').skip(1).step_by(2);
     // `volumes[].host.sourcePath` names three of them.

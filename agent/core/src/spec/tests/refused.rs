@@ -3,7 +3,7 @@
 use super::{check_definition, transcript, web_with};
 use crate::{
     limits,
-    spec::{ecs_fields, refuse::check_fields},
+    spec::{ecs_fields, parse_task_definition, refuse::check_fields},
 };
 use expect_test::expect;
 use serde_json::json;
@@ -46,7 +46,7 @@ fn what_is_missing_is_said_with_what_it_must_be() {
             containerDefinitions[0].environment[0].value is missing; it must be a text
                 ("" for an empty one)
             containerDefinitions[0].memory is missing; it must be the container's hard
-                limit in MiB, unless there is a memoryReservation
+                limit in MiB, unless it has a memoryReservation or the task has memory
             containerDefinitions[0].portMappings[0].containerPort is missing; it must be
                 the port that the container listens on
             containerDefinitions[0].mountPoints[0].sourceVolume is missing; it must be
@@ -55,10 +55,6 @@ fn what_is_missing_is_said_with_what_it_must_be() {
                 an absolute path other than /, without "..", ':' and control characters
             volumes[0].name is missing; it must be 1 to 255 letters, digits, hyphens or
                 underscores
-            volumes[0].host is missing; it must be an object with the sourcePath on the
-                host
-            volumes[1].host.sourcePath is missing; it must be an absolute path other
-                than /, without "..", ':' and control characters
         "#]],
     );
 }
@@ -153,6 +149,52 @@ fn a_number_out_of_its_range_is_said_with_the_range() {
 }
 
 #[test]
+fn gpus_are_asked_for_once_and_by_a_number_in_a_text() {
+    check_definition(
+        web_with(json!({"resourceRequirements": [
+            {"type": "GPU", "value": "1"},
+            {"type": "GPU", "value": "2"},
+        ]})),
+        expect![[r#"
+            containerDefinitions[0].resourceRequirements[1].type repeats "GPU", which
+                containerDefinitions[0].resourceRequirements[0].type has already; use
+                each only once
+        "#]],
+    );
+    check_definition(
+        web_with(json!({"resourceRequirements": [
+            {"type": "InferenceAccelerator", "value": "device_1"},
+            {"type": "TPU", "value": "0"},
+            {"type": "GPU", "value": 1},
+            {"value": "65", "count": "1"},
+            {"type": "GPU"},
+        ]})),
+        expect![[r#"
+            containerDefinitions[0].resourceRequirements[0].type is
+                "InferenceAccelerator", which Holdfast does not serve yet; it must be
+                "GPU": inference accelerators are AWS's own
+            containerDefinitions[0].resourceRequirements[1].type is "TPU", but must be
+                "GPU": inference accelerators are AWS's own
+            containerDefinitions[0].resourceRequirements[2].value must be a string, but
+                is a number
+            containerDefinitions[0].resourceRequirements[3].type is missing; it must be
+                "GPU": inference accelerators are AWS's own
+            containerDefinitions[0].resourceRequirements[3].count is not an ECS field;
+                remove it
+            containerDefinitions[0].resourceRequirements[4].value is missing; it must be
+                a number of GPUs, as a text: "1"
+        "#]],
+    );
+    for value in ["0", "65", "-1", "1.5", "one", ""] {
+        let asked = json!({"resourceRequirements": [{"type": "GPU", "value": value}]});
+        let refused = parse_task_definition(&web_with(asked)).expect_err("it is no number of GPUs");
+        let refused = refused.to_string();
+        let says = format!("value is {value:?}, but must be from 1 to 64 GPUs, as a text");
+        assert!(refused.contains(&says), "{refused}");
+    }
+}
+
+#[test]
 fn a_malformed_text_is_said_with_its_rule() {
     check_definition(
         json!({
@@ -178,7 +220,8 @@ fn a_malformed_text_is_said_with_its_rule() {
             family is "web app", but must be 1 to 255 letters, digits, hyphens or
                 underscores
             networkMode is "brigde", but must be "bridge", in which tasks are reached on
-                ports of their host, "host" or "none"
+                ports of their host, "task", in which its containers meet on localhost,
+                too, "host" or "none"
             requiresCompatibilities[0] is "EC3", but must be "EC2" or "EXTERNAL": tasks
                 run on your own hosts
             containerDefinitions[0].name is "", but must be 1 to 255 letters, digits,
@@ -203,11 +246,11 @@ fn a_malformed_text_is_said_with_its_rule() {
                 "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn…",
                 but must be 1 to 255 letters, digits, hyphens or underscores
             volumes[0].host.sourcePath is "/srv/../etc", but must be an absolute path
-                other than /, without "..", ':' and control characters
-            volumes[1].host.sourcePath is "//", but must be an absolute path other than
-                /, without "..", ':' and control characters
+                without "..", ':' and control characters
+            volumes[1].host.sourcePath is "//", but must be an absolute path without
+                "..", ':' and control characters
             volumes[2].host.sourcePath is "/srv:/etc", but must be an absolute path
-                other than /, without "..", ':' and control characters
+                without "..", ':' and control characters
         "#]],
     );
 }
@@ -233,22 +276,14 @@ fn what_holdfast_does_not_serve_is_refused_by_name() {
         }),
         expect![[r#"
             networkMode is "awsvpc", which Holdfast does not serve yet; it must be
-                "bridge", in which tasks are reached on ports of their host, "host" or
-                "none"
+                "bridge", in which tasks are reached on ports of their host, "task", in
+                which its containers meet on localhost, too, "host" or "none"
             requiresCompatibilities[1] is "FARGATE", which Holdfast does not serve yet;
                 it must be "EC2" or "EXTERNAL": tasks run on your own hosts
-            containerDefinitions[0].portMappings[0].appProtocol is an ECS field that
-                Holdfast does not serve yet; remove it to send this request
             containerDefinitions[0].disableNetworking is an ECS field that Holdfast does
                 not serve yet; remove it to send this request
-            containerDefinitions[0].healthCheck is an ECS field that Holdfast does not
-                serve yet; remove it to send this request
-            volumes[0].host is missing; it must be an object with the sourcePath on the
-                host
             volumes[0].efsVolumeConfiguration is an ECS field that Holdfast does not
                 serve yet; remove it to send this request
-            cpu is an ECS field that Holdfast does not serve yet; remove it to send this
-                request
             taskRoleArn is an ECS field that Holdfast does not serve yet; remove it to
                 send this request
         "#]],
@@ -361,6 +396,74 @@ fn the_parts_of_a_definition_must_agree() {
     );
 }
 
+/// An answer repeated what repeats in full: a name of 60,000 letters twice over.
+#[test]
+fn what_repeats_is_shown_in_part() {
+    let (name, path) = ("N".repeat(500), format!("/{}", "p".repeat(500)));
+    check_definition(
+        web_with(json!({"environment": [
+            {"name": name, "value": "1"},
+            {"name": name, "value": "2"},
+        ]})),
+        expect![[r#"
+            containerDefinitions[0].environment[1].name repeats
+                "NNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNN…",
+                which containerDefinitions[0].environment[0].name has already; use each
+                only once
+        "#]],
+    );
+    let control = json!({"namespace": format!("net.{name}"), "value": "1"});
+    let mut host = web_with(json!({
+        "mountPoints": [{"sourceVolume": "data", "containerPath": path}],
+        "systemControls": [control, control],
+        "linuxParameters": {"tmpfs": [{"containerPath": path, "size": 1}]},
+    }));
+    host["networkMode"] = json!("host");
+    host["volumes"] = json!([{"name": "data", "host": {"sourcePath": "/srv"}}]);
+    check_definition(
+        host,
+        expect![[r#"
+        containerDefinitions[0].linuxParameters.tmpfs[0].containerPath repeats
+            "/ppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppp…",
+            which containerDefinitions[0].mountPoints[0].containerPath has already;
+            use each only once
+        containerDefinitions[0].systemControls[0].namespace is
+            "net.NNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNN…",
+            which with networkMode host is the host's own; remove it
+        containerDefinitions[0].systemControls[1].namespace is
+            "net.NNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNN…",
+            which with networkMode host is the host's own; remove it
+        containerDefinitions[0].systemControls[1].namespace repeats
+            "net.NNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNN…",
+            which containerDefinitions[0].systemControls[0].namespace has already;
+            use each only once
+    "#]],
+    );
+}
+
+/// It named a hostPort that the definition did not have.
+#[test]
+fn a_port_that_is_the_hosts_own_is_named_as_it_was_given() {
+    let ports = json!([
+        {"containerPort": 80},
+        {"containerPort": 80},
+        {"containerPort": 80, "hostPort": 80},
+    ]);
+    let mut host = web_with(json!({"portMappings": ports}));
+    host["networkMode"] = json!("host");
+    check_definition(
+        host,
+        expect![[r#"
+        containerDefinitions[0].portMappings[1].containerPort repeats tcp 80, which
+            containerDefinitions[0].portMappings[0].containerPort has already; use
+            each only once
+        containerDefinitions[0].portMappings[2].hostPort repeats tcp 80, which
+            containerDefinitions[0].portMappings[0].containerPort has already; use
+            each only once
+    "#]],
+    );
+}
+
 #[test]
 fn too_much_is_refused_and_too_many_faults_are_counted() {
     let web = json!({"name": "web", "image": "nginx", "memory": 128});
@@ -385,37 +488,37 @@ fn too_much_is_refused_and_too_many_faults_are_counted() {
             containerDefinitions[0].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[0].memory is missing; it must be the container's hard
-                limit in MiB, unless there is a memoryReservation
+                limit in MiB, unless it has a memoryReservation or the task has memory
             containerDefinitions[1].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[1].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[1].memory is missing; it must be the container's hard
-                limit in MiB, unless there is a memoryReservation
+                limit in MiB, unless it has a memoryReservation or the task has memory
             containerDefinitions[2].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[2].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[2].memory is missing; it must be the container's hard
-                limit in MiB, unless there is a memoryReservation
+                limit in MiB, unless it has a memoryReservation or the task has memory
             containerDefinitions[3].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[3].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[3].memory is missing; it must be the container's hard
-                limit in MiB, unless there is a memoryReservation
+                limit in MiB, unless it has a memoryReservation or the task has memory
             containerDefinitions[4].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[4].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[4].memory is missing; it must be the container's hard
-                limit in MiB, unless there is a memoryReservation
+                limit in MiB, unless it has a memoryReservation or the task has memory
             containerDefinitions[5].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[5].image is missing; it must be an image name of 1 to
                 255 letters, digits or -_:./#@
             containerDefinitions[5].memory is missing; it must be the container's hard
-                limit in MiB, unless there is a memoryReservation
+                limit in MiB, unless it has a memoryReservation or the task has memory
             containerDefinitions[6].name is missing; it must be 1 to 255 letters,
                 digits, hyphens or underscores
             containerDefinitions[6].image is missing; it must be an image name of 1 to

@@ -51,6 +51,7 @@ fn a_service_is_created_from_a_name_a_definition_and_a_count() {
                     partition: Fill,
                     rebalance: true,
                     hand_over: StartFirst,
+                    health_grace_s: 0,
                 },
             }
         "#]],
@@ -116,6 +117,7 @@ fn a_service_is_updated_in_what_is_given() {
         expect![[r#"
             UpdateService {
                 service: "web",
+                renew: false,
                 options: OptionsChange {
                 },
             }
@@ -126,7 +128,8 @@ fn a_service_is_updated_in_what_is_given() {
             "service": "arn:aws:ecs:eu-west-1:123456789012:service/lab/web",
             "desiredCount": 0,
             "taskDefinition": "web:4",
-            "forceNewDeployment": false,
+            "forceNewDeployment": true,
+            "healthCheckGracePeriodSeconds": 30,
         }),
         expect![[r#"
             UpdateService {
@@ -142,7 +145,11 @@ fn a_service_is_updated_in_what_is_given() {
                         ),
                     },
                 ),
+                renew: true,
                 options: OptionsChange {
+                    health_grace_s: Some(
+                        30,
+                    ),
                 },
                 cluster: Some(
                     "lab",
@@ -164,13 +171,15 @@ fn an_update_that_makes_no_sense_is_refused() {
         "#]],
     );
     check_update(
-        json!({"desiredCount": "3", "forceNewDeployment": true, "taskDefinition": 1}),
+        json!({"desiredCount": "3", "forceNewDeployment": 1, "taskDefinition": 1,
+               "healthCheckGracePeriodSeconds": -1}),
         expect![[r#"
             service is missing; it must be a service's name or its ARN
             desiredCount must be a whole number, but is a string
             taskDefinition must be a string, but is a number
-            forceNewDeployment is an ECS field that Holdfast does not serve yet; remove
-                it to send this request
+            forceNewDeployment must be true or false, but is a number
+            healthCheckGracePeriodSeconds is -1, but must be from 0 to 2147483647
+                seconds
         "#]],
     );
 }

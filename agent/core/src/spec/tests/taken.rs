@@ -107,7 +107,9 @@ fn a_definition_exported_from_aws_is_taken_without_ecs_own_additions() {
                 volumes: [
                     Volume {
                         name: "uploads",
-                        host_path: "/srv/uploads",
+                        source: Host(
+                            "/srv/uploads",
+                        ),
                     },
                 ],
             }
@@ -128,10 +130,9 @@ fn what_asks_for_nothing_is_let_through() {
     check_definition(
         web_with(json!({"disableNetworking": "", "links": ""})),
         expect![[r#"
+            containerDefinitions[0].links must be a list of strings, but is a string
             containerDefinitions[0].disableNetworking is an ECS field that Holdfast does
                 not serve yet; remove it to send this request
-            containerDefinitions[0].links is an ECS field that Holdfast does not serve
-                yet; remove it to send this request
         "#]],
     );
 }

@@ -16,6 +16,7 @@ enum Move {
     Stay,
     /// To what it waits for.
     Wait(String),
+    Create,
     Start,
     Stop,
     GiveUp(String),
@@ -36,6 +37,10 @@ impl Task {
             match next {
                 Move::Stay => {}
                 Move::Wait(reason) => container.reason = reason,
+                Move::Create => {
+                    container.enter(Phase::Creating);
+                    self.create(number, fx);
+                }
                 Move::Start => {
                     container.enter(Phase::Starting);
                     fx.ask(container.start(self.id));
@@ -56,6 +61,17 @@ impl Task {
         let (container, containers) = (&self.containers[number], &self.containers);
         let stopping = self.is_stopping();
         match container.phase {
+            Phase::Waiting if stopping => Move::Stay,
+            Phase::Waiting => match &self.definition {
+                Some(known) if order::can_be_made(known, containers, &container.name) => {
+                    Move::Create
+                }
+                Some(known) if order::lacks(known, containers, &container.name) => {
+                    let name = &container.name;
+                    Move::GiveUp(format!("{name} cannot be made: what it is made of is gone"))
+                }
+                Some(_) | None => Move::Stay,
+            },
             Phase::Created if planted!(StartsWhatWasStopped) => Move::Start,
             Phase::Created if planted!(StartsOutOfOrder) && !stopping => Move::Start,
             Phase::Created if !stopping => match &self.definition {
@@ -66,6 +82,7 @@ impl Task {
                     Readiness::Hopeless(reason) => Move::GiveUp(reason),
                 },
             },
+            Phase::Running if self.used_until.is_some() => Move::Stay,
             Phase::Running if stopping && planted!(StopsOutOfOrder) => Move::Stop,
             Phase::Running if stopping => match &self.definition {
                 Some(known) if order::is_needed(known, containers, &container.name) => Move::Stay,

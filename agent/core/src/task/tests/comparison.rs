@@ -147,7 +147,7 @@ fn a_restarted_agent_finds_its_task_as_it_is() {
         "compare web=1 side=running; exited side 0",
         expect![[r#"
             Disk(Running)            RUNNING
-            compare web=1 side=running STOPPING stop side in 30 s
+            compare web=1 side=running STOPPING read the log of web, stop side in 30 s
             exited side 0            STOPPED
             EssentialContainerExited
               Essential container in task exited: web exited with 1
@@ -258,7 +258,7 @@ fn labels_alone_are_enough_to_adopt_a_task() {
             Labels                   PROVISIONING
             compare web=running      RUNNING
             definition               RUNNING
-            exited web 1             STOPPED
+            exited web 1             STOPPED read the log of web
             EssentialContainerExited
               Essential container in task exited: web exited with 1
             web Stopped 1
@@ -284,7 +284,7 @@ fn labels_alone_are_enough_to_adopt_a_task() {
         "compare web=1; wake; removed web",
         expect![[r#"
             Labels                   PROVISIONING
-            compare web=1            STOPPED
+            compare web=1            STOPPED read the log of web
             wake                     STOPPED remove web
             removed web              STOPPED
             EssentialContainerExited

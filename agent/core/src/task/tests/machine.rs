@@ -1,6 +1,6 @@
 //! Transcripts of one task: each step of the script, the status after it, and what was asked for.
 
-use super::story::{OWNER, Origin, Story, transcript};
+use super::story::{Origin, Story, transcript};
 use crate::{
     time::{Mono, Now, Span, Wall},
     timings::Timings,
@@ -16,6 +16,65 @@ fn check_two(script: &str, expected: Expect) {
 }
 
 #[test]
+fn how_far_an_image_has_come_is_told_until_the_container_is_made_or_given_up() {
+    check_one(
+        "pulls web 1 of 2 MiB; pulls web 2 of 2 MiB",
+        expect![[r#"
+            New                      PENDING create web
+            pulls web 1 of 2 MiB     PENDING
+            pulls web 2 of 2 MiB     PENDING
+            web Pending - pulls web:1: 2 of 2 MiB
+        "#]],
+    );
+    check_one(
+        "pulls web 1 of 2 MiB; created web; pulls web 2 of 2 MiB",
+        expect![[r#"
+            New                      PENDING create web
+            pulls web 1 of 2 MiB     PENDING
+            created web              ACTIVATING start web (id-web)
+            pulls web 2 of 2 MiB     ACTIVATING
+            web Pending -
+        "#]],
+    );
+    check_one(
+        "pulls web 1 of 2 MiB; failed web transient",
+        expect![[r#"
+            New                      PENDING create web
+            pulls web 1 of 2 MiB     PENDING
+            failed web transient     PENDING
+            web Pending -
+            wakes in 0.200 s
+        "#]],
+    );
+    check_one(
+        "pulls web 1 of 2 MiB; failed web permanent",
+        expect![[r#"
+            New                      PENDING create web
+            pulls web 1 of 2 MiB     PENDING
+            failed web permanent     STOPPED
+            TaskFailedToStart
+              CannotPullContainerError: no such image
+            web Stopped - CannotPullContainerError: no such image
+            gone
+        "#]],
+    );
+    check_one(
+        "pulls web 1 of 2 MiB; stop; pulls web 2 of 2 MiB; created web",
+        expect![[r#"
+            New                      PENDING create web
+            pulls web 1 of 2 MiB     PENDING
+            stop                     STOPPING
+            pulls web 2 of 2 MiB     STOPPING
+            created web              STOPPED
+            UserInitiated
+              by hand
+            web Stopped -
+            wakes in 600.000 s
+        "#]],
+    );
+}
+
+#[test]
 fn a_life_from_beginning_to_end() {
     check_one(
         "created web; started web; exited web 1; wake; removed web",
@@ -23,7 +82,7 @@ fn a_life_from_beginning_to_end() {
             New                      PENDING create web
             created web              ACTIVATING start web (id-web)
             started web              RUNNING
-            exited web 1             STOPPED
+            exited web 1             STOPPED read the log of web
             wake                     STOPPED remove web
             removed web              STOPPED
             EssentialContainerExited
@@ -38,7 +97,7 @@ fn a_life_from_beginning_to_end() {
             New                      PENDING create web
             created web              ACTIVATING start web (id-web)
             started web              RUNNING
-            exited web oom           STOPPED
+            exited web oom           STOPPED read the log of web
             EssentialContainerExited
               Essential container in task exited: web was killed for its memory usage
             web Stopped 137 OutOfMemoryError: Container killed due to memory usage
@@ -74,7 +133,7 @@ fn what_is_told_twice_or_too_late_changes_nothing() {
             started web              RUNNING
             started web              RUNNING
             created web              RUNNING
-            exited web 1             STOPPED
+            exited web 1             STOPPED read the log of web
             exited web 0             STOPPED
             started web              STOPPED
             failed web permanent     STOPPED
@@ -106,7 +165,7 @@ fn an_exit_may_overtake_the_word_of_the_start() {
         expect![[r#"
             New                      PENDING create web
             created web              ACTIVATING start web (id-web)
-            exited web 1             STOPPED
+            exited web 1             STOPPED read the log of web
             started web              STOPPED
             EssentialContainerExited
               Essential container in task exited: web exited with 1
@@ -395,7 +454,7 @@ fn two_containers_run_together_and_the_essential_one_ends_both() {
             started side             ACTIVATING
             created web              ACTIVATING start web (id-web)
             started web              RUNNING
-            exited web 3             STOPPING stop side in 30 s
+            exited web 3             STOPPING read the log of web, stop side in 30 s
             exited side 0            STOPPED
             EssentialContainerExited
               Essential container in task exited: web exited with 3
@@ -412,7 +471,7 @@ fn two_containers_run_together_and_the_essential_one_ends_both() {
             created web              ACTIVATING start web (id-web)
             created side             ACTIVATING start side (id-side)
             started web              ACTIVATING
-            exited web 1             STOPPING
+            exited web 1             STOPPING read the log of web
             started side             STOPPING stop side in 30 s
             exited side 143          STOPPED
             EssentialContainerExited
@@ -434,7 +493,7 @@ fn a_container_that_is_not_essential_ends_alone() {
             created side             ACTIVATING start side (id-side)
             started web              ACTIVATING
             started side             RUNNING
-            exited side 1            RUNNING
+            exited side 1            RUNNING read the log of side
             web Running -
             side Stopped 1
         "#]],
@@ -445,7 +504,7 @@ fn a_container_that_is_not_essential_ends_alone() {
             New                      PENDING create web, create side
             created web              ACTIVATING start web (id-web)
             created side             ACTIVATING start side (id-side)
-            exited side 1            ACTIVATING
+            exited side 1            ACTIVATING read the log of side
             started web              RUNNING
             web Running -
             side Stopped 1
@@ -513,7 +572,7 @@ fn the_retention_is_kept_whatever_wakes_it_before() {
         mono: Mono(retention.0 - 1),
         wall: Wall(0),
     };
-    story.task.on_wake(before, OWNER, &mut story.fx);
+    story.task.on_wake(before, &mut story.fx);
     assert!(story.fx.is_empty());
     assert_eq!(story.task.deadline(), Some(Mono::default() + retention));
     assert_eq!(retention, Span::from_secs(600));

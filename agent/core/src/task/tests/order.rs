@@ -49,7 +49,7 @@ fn who_is_needed_is_stopped_last_however_the_task_ends() {
             started base             ACTIVATING start side (id-side)
             started side             ACTIVATING start web (id-web)
             started web              RUNNING
-            exited web 1             STOPPING stop side in 30 s
+            exited web 1             STOPPING read the log of web, stop side in 30 s
             exited side 0            STOPPING stop base in 30 s
             exited base 0            STOPPED
             EssentialContainerExited
@@ -122,7 +122,7 @@ fn what_comes_first_must_end_well() {
             created migrate          ACTIVATING start migrate (id-migrate)
             created web              ACTIVATING
             started migrate          ACTIVATING
-            exited migrate 3         STOPPED
+            exited migrate 3         STOPPED read the log of migrate
             TaskFailedToStart
               TaskDependencyError: web waits for migrate to succeed, which exited with 3
             web Stopped - TaskDependencyError: web waits for migrate to succeed, which exited with 3
@@ -138,7 +138,7 @@ fn what_comes_first_must_end_well() {
             created migrate          ACTIVATING start migrate (id-migrate)
             created web              ACTIVATING
             started migrate          ACTIVATING
-            exited migrate 3         ACTIVATING start web (id-web)
+            exited migrate 3         ACTIVATING read the log of migrate, start web (id-web)
             started web              RUNNING
             web Running -
             migrate Stopped 3
@@ -203,7 +203,7 @@ fn a_restart_in_the_middle_goes_on_where_it_was() {
     .assert_eq(&found("compare web=created migrate=0"));
     expect![[r#"
         Disk(Activating)         ACTIVATING
-        compare web=created migrate=1 STOPPED
+        compare web=created migrate=1 STOPPED read the log of migrate
         TaskFailedToStart
           TaskDependencyError: web waits for migrate to succeed, which exited with 1
         web Stopped - TaskDependencyError: web waits for migrate to succeed, which exited with 1

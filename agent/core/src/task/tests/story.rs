@@ -3,10 +3,15 @@
 use crate::{
     cluster::body::TaskReport,
     effect::{Effect, Effects},
-    ids::{Digest, HostId, RuntimeId, TaskId},
-    spec::task_definition::{Condition, Container, Dependency, TaskDefinition},
+    ids::{Digest, HostId, ImageDigest, RuntimeId, TaskId},
+    spec::{
+        health::{HealthCheck, NetProbe, Probe},
+        task_definition::{Condition, Container, Dependency, Link, RestartPolicy, TaskDefinition},
+    },
     task::{
-        machine::{Owner, Started, Task},
+        checkup::CheckKind,
+        machine::{Defined, Owner, Started, Task},
+        pause::PAUSE,
         runtime::{
             Exit, FailureKind, Labels, Observed, ObservedStatus, RuntimeCommand, RuntimeFailure,
         },
@@ -17,10 +22,8 @@ use crate::{
 };
 
 const TASK: TaskId = TaskId(7);
-pub(super) const OWNER: Owner<'static> = Owner {
-    cluster: "test",
-    host: HostId(1),
-};
+const HOST: HostId = HostId(1);
+pub(super) const PINNED: ImageDigest = ImageDigest([0xab; 32]);
 
 /// How the machine comes to know the task.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +44,10 @@ pub(super) struct Story {
 }
 
 /// An essential container `web`, and others, which are not. `web<db` depends on the start of db,
-/// `web<db!` on its end, `web<db+` on its success; `migrate` has 10 s for that.
+/// `web<db!` on its end, `web<db+` on its success, `web<db*` on its health; `migrate` has 10 s for
+/// that. `again` is run again when it ends after 10 s, but not with 3. `db` is checked by the
+/// runtime, `api` by us: every second whether it lives, every two seconds whether it is ready.
+/// `late` is out of use for 5 s before it is stopped, and `linked` has a link to `db`.
 fn definition(names: &[&str]) -> TaskDefinition {
     let container = |spelt: &&str| {
         let (name, awaited) = spelt
@@ -50,9 +56,34 @@ fn definition(names: &[&str]) -> TaskDefinition {
         Container {
             name: name.to_owned(),
             image: format!("{name}:1"),
-            essential: name == "web",
+            essential: ["web", "late", "api"].contains(&name),
             depends_on: awaited.map(dependency).into_iter().collect(),
             start_timeout_s: (name == "migrate").then_some(10),
+            health_check: match name {
+                "db" => Some(check(
+                    1,
+                    Probe::Command {
+                        shell: true,
+                        words: vec![],
+                    },
+                )),
+                "api" => Some(check(1, probe())),
+                _ => None,
+            },
+            readiness_check: (name == "api").then(|| check(2, probe())),
+            restart: (name == "again").then(|| RestartPolicy {
+                enabled: true,
+                ignored_exit_codes: vec![3],
+                attempt_period_s: Some(10),
+            }),
+            deregistration_delay_s: (name == "late").then_some(5),
+            links: (name == "linked")
+                .then(|| Link {
+                    container: "db".to_owned(),
+                    alias: None,
+                })
+                .into_iter()
+                .collect(),
             ..Container::default()
         }
     };
@@ -63,14 +94,32 @@ fn definition(names: &[&str]) -> TaskDefinition {
     }
 }
 
+fn probe() -> Probe {
+    Probe::Net(NetProbe {
+        port: 80,
+        path: None,
+    })
+}
+
+fn check(interval_s: u32, probe: Probe) -> HealthCheck {
+    HealthCheck {
+        probe,
+        interval_s,
+        timeout_s: 1,
+        retries: 1,
+        start_period_s: None,
+    }
+}
+
 fn dependency(spelt: &str) -> Dependency {
     let condition = match spelt.chars().next_back() {
         Some('!') => Condition::Complete,
         Some('+') => Condition::Success,
+        Some('*') => Condition::Healthy,
         _ => Condition::Start,
     };
     Dependency {
-        container: spelt.trim_end_matches(['!', '+']).to_owned(),
+        container: spelt.trim_end_matches(['!', '+', '*']).to_owned(),
         condition,
     }
 }
@@ -80,6 +129,8 @@ fn report(last: TaskStatus) -> TaskReport {
         definition: Digest([1; 32]),
         family: "shop".into(),
         revision: 1,
+        renewals: 0,
+        values: Box::default(),
         slot: None,
         desired: match last {
             TaskStatus::Stopping | TaskStatus::Stopped => TaskStatus::Stopped,
@@ -87,10 +138,12 @@ fn report(last: TaskStatus) -> TaskReport {
         },
         last,
         health: Health::Unknown,
+        ready: false,
         stop_code: None,
         stopped_reason: Box::default(),
         refused: false,
         replaced: false,
+        protected_until: None,
         created_at: Wall(0),
         started_at: None,
         stopping_at: None,
@@ -107,16 +160,32 @@ impl Story {
             wall: Wall(1_000),
         };
         let (mut fx, definition) = (Effects::new(), definition(names));
+        let owner = Owner {
+            cluster: "test".into(),
+            host: HOST,
+        };
         let task = match origin {
             Origin::New => {
                 let report = report(TaskStatus::Provisioning);
-                let task = Task::new(TASK, report, definition, &timings);
-                task.go(OWNER, &mut fx);
+                // Of the containers that are pinned it is settled what their images are.
+                let pinned = |c: &&Container| c.name.starts_with("pinned");
+                let pinned = definition.containers.iter().filter(pinned);
+                let images = pinned.map(|c| (c.name.as_str().into(), PINNED)).collect();
+                let defined = Defined {
+                    definition,
+                    images,
+                    gpus: vec![],
+                };
+                let mut task = Task::new(TASK, report, defined, owner, &timings);
+                task.go(now, &mut fx);
                 task
             }
-            Origin::Disk(last) => Task::remembered(TASK, report(last), Some(definition), &timings),
+            Origin::Disk(last) => {
+                Task::remembered(TASK, report(last), Some(definition), owner, &timings)
+            }
             Origin::Labels => {
-                Task::remembered(TASK, report(TaskStatus::Provisioning), None, &timings)
+                let report = report(TaskStatus::Provisioning);
+                Task::remembered(TASK, report, None, owner, &timings)
             }
         };
         let mut story = Self {
@@ -133,8 +202,40 @@ impl Story {
         let words: Vec<&str> = step.split_whitespace().collect();
         let (now, fx) = (self.now, &mut self.fx);
         match words[..] {
-            ["created", name] => self.task.on_created(now, name, runtime_id(name), fx),
+            ["pulls", name, ref how_far @ ..] => {
+                let progress = format!("pulls {name}:1: {}", how_far.join(" "));
+                self.task.on_pulling(now, name, progress);
+            }
+            ["created", name, "of-pinned"] => {
+                let made = (runtime_id(name), Some(PINNED));
+                self.task.on_created(now, name, made, fx);
+            }
+            ["created", name] => self
+                .task
+                .on_created(now, name, (runtime_id(name), None), fx),
             ["started", name] => self.task.on_started(now, name, started(name), fx),
+            ["exited", name, code, at] => {
+                let at = Wall(at.parse().expect("it is a time"));
+                self.task
+                    .on_exited(now, name, Exit { at, ..exit(code) }, fx);
+            }
+            ["health", name, health] => {
+                let found = (health_of(health), "ill".to_owned());
+                self.task.on_health(now, name, found, fx);
+            }
+            ["lives", name, answer] => {
+                let kind = CheckKind::Liveness;
+                self.task.on_checked(now, name, kind, answer_of(answer), fx);
+            }
+            ["ready", name, answer] => {
+                let kind = CheckKind::Readiness;
+                self.task.on_checked(now, name, kind, answer_of(answer), fx);
+            }
+            ["words", name, text] => self.task.on_last_words(now, name, text),
+            ["pass", seconds] => {
+                let seconds = seconds.parse().expect("it is a number");
+                self.pass(Span::from_secs(seconds));
+            }
             ["exited", name, code] => self.task.on_exited(now, name, exit(code), fx),
             ["failed", name, kind] => self.task.on_failed(now, name, &failure(kind), fx),
             ["stop-failed", name] => self.task.on_stop_failed(now, name),
@@ -170,14 +271,14 @@ impl Story {
             self.task
                 .on_observed(self.now, observed(name, status), &mut self.fx);
         }
-        self.task.on_missing(self.now, &seen, OWNER, &mut self.fx);
+        self.task.on_missing(self.now, &seen, &mut self.fx);
     }
 
     /// Lets the time pass that the task waits for.
     fn wake(&mut self) {
         let at = self.task.deadline().expect("it waits for something");
         self.pass(at.since(self.now.mono));
-        self.task.on_wake(self.now, OWNER, &mut self.fx);
+        self.task.on_wake(self.now, &mut self.fx);
     }
 
     fn pass(&mut self, span: Span) {
@@ -189,16 +290,28 @@ impl Story {
 
     fn note(&mut self, step: &str) {
         let asked: Vec<String> = self.fx.drain().map(|effect| told(&effect)).collect();
-        let status = self.task.report.last;
-        let line = format!("{step:<24} {status:<12} {}", asked.join(", "));
+        let (status, report) = (self.task.report.last, &self.task.report);
+        let health = match (report.health, report.ready) {
+            (Health::Unknown, _) => "",
+            (Health::Healthy, true) => "(healthy) ",
+            (Health::Healthy, false) => "(healthy, not ready) ",
+            (Health::Unhealthy, _) => "(unhealthy) ",
+        };
+        let line = format!("{step:<24} {status:<12} {health}{}", asked.join(", "));
         self.lines += line.trim_end();
         self.lines.push('\n');
+    }
+
+    /// A line for each step, and one before them.
+    pub(super) fn lines(&self) -> &str {
+        &self.lines
     }
 
     fn end(mut self) -> String {
         let report = &self.task.report;
         if let Some(code) = report.stop_code {
-            self.lines += &format!("{code}\n  {}\n", report.stopped_reason);
+            let reason = report.stopped_reason.replace("; ", ";\n  ");
+            self.lines += &format!("{code}\n  {reason}\n");
         }
         for container in &report.containers {
             let code = container
@@ -224,23 +337,38 @@ fn told(effect: &Effect) -> String {
     };
     match command {
         RuntimeCommand::Create(make) => {
-            assert_eq!((make.labels.task, make.labels.host), (TASK, OWNER.host));
-            format!("create {}", make.labels.container)
+            assert_eq!((make.labels.task, make.labels.host), (TASK, HOST));
+            let container = &make.container;
+            let usual = format!("{}:1", container.name);
+            match container.image == usual || container.name == PAUSE {
+                true => format!("create {}", container.name),
+                false => {
+                    let image = container.image.replace(&PINNED.to_string(), "PINNED");
+                    format!("create {} of {image}", container.name)
+                }
+            }
         }
         RuntimeCommand::Start {
             container,
             runtime_id,
+            after,
             ..
         } => {
             let id = String::from_utf8_lossy(&runtime_id.0);
-            format!("start {container} ({})", id.trim_end_matches('\0'))
+            let again = if after.is_some() { " again" } else { "" };
+            format!("start {container} ({}){again}", id.trim_end_matches('\0'))
         }
+        RuntimeCommand::ReadLog { container, .. } => format!("read the log of {container}"),
+        RuntimeCommand::Check {
+            container, kind, ..
+        } => format!("ask {container} {kind:?}"),
         RuntimeCommand::Stop {
             container, grace, ..
         } => {
             format!("stop {container} in {} s", grace.as_ms() / 1_000)
         }
         RuntimeCommand::Remove { container, .. } => format!("remove {container}"),
+        RuntimeCommand::Pull { image } => format!("pull {image}"),
         RuntimeCommand::List => "list".to_owned(),
     }
 }
@@ -276,6 +404,21 @@ fn exit(code: &str) -> Exit {
     }
 }
 
+fn health_of(word: &str) -> Health {
+    match word {
+        "healthy" => Health::Healthy,
+        "unhealthy" => Health::Unhealthy,
+        other => panic!("what is {other:?}?"),
+    }
+}
+
+fn answer_of(word: &str) -> Result<(), String> {
+    match word {
+        "yes" => Ok(()),
+        _ => Err("connection refused".to_owned()),
+    }
+}
+
 fn failure(kind: &str) -> RuntimeFailure {
     let (kind, reason) = match kind {
         "transient" => (FailureKind::Transient, "DockerTimeoutError: no answer"),
@@ -297,19 +440,26 @@ fn observed(name: &str, status: &str) -> Observed {
         "running" => ObservedStatus::Running {
             since: Wall(2_000),
             ports: vec![],
+            health: Health::Unknown,
         },
-        code => ObservedStatus::Exited(exit(code)),
+        code => {
+            let (code, at) = code.split_once('@').unwrap_or((code, "3000"));
+            let at = Wall(at.parse().expect("it is a time"));
+            ObservedStatus::Exited(Exit { at, ..exit(code) })
+        }
     };
     let labels = Labels {
-        cluster: OWNER.cluster.to_owned(),
-        host: OWNER.host,
+        cluster: "test".to_owned(),
+        host: HOST,
         task: TASK,
         container: name.to_owned(),
         essential: name == "web",
         definition: Digest([1; 32]),
         family: "shop".to_owned(),
         revision: 1,
+        renewals: 0,
         slot: None,
+        gpus: Box::default(),
     };
     Observed {
         runtime_id: runtime_id(name),

@@ -11,6 +11,11 @@ mod tasks;
 mod stalls;
 mod splits;
 mod idle;
+mod dns;
+mod lone;
+mod starts;
+mod standing;
+mod reach;
 
 use std::{env, process::ExitCode, time::Instant};
 use trials::Row;
@@ -19,7 +24,7 @@ use trials::Row;
 type Measure = fn(usize) -> Option<Vec<Row>>;
 
 /// In the order of the table: the name, what measures it, and how many seconds a trial takes.
-const PARTS: [(&str, Measure, u64); 7] = [
+const PARTS: [(&str, Measure, u64); 14] = [
     ("host-lost", losses::one_host, 140),
     ("three-lost", losses::three_hosts, 45),
     ("task-killed", tasks::killed, 12),
@@ -27,6 +32,13 @@ const PARTS: [(&str, Measure, u64); 7] = [
     ("agent-frozen", stalls::frozen, 85),
     ("split-healed", splits::healed, 80),
     ("idle", idle::idle, 45),
+    ("task-start", starts::one, 4),
+    ("start-50", starts::fifty, 60),
+    ("adopt-50", standing::adopted, 12),
+    ("running-200", standing::running, 120),
+    ("dns", dns::answers, 12),
+    ("logs", reach::logs, 12),
+    ("exec", reach::exec, 10),
 ];
 const TRIALS: usize = 10;
 

@@ -38,6 +38,25 @@ each side that replaces has done so; the leader is on the side of three, which i
 case. `idle`: 20 tasks; memory and CPU of the host's own programs (dockerd, containerd, agent),
 less what they are with 20 containers of Docker alone; a trial is a host. serf is Debian's `serf
 agent`, which knows who is there and runs nothing.
+
+**One host.** The other parts have a host whose agent is alone in its cluster. *Docker alone* is the
+same Docker, which is told by plain requests exactly what the agent told it for a task, labels and
+limits too. Both begin with the request and end with Docker's start event, on an empty Docker.
+`task-start`: a service goes from 0 to 1, or `create` and `start`; three pairs a trial.
+`start-50`: from 0 to 50, until the last one has started; Docker alone creates and starts 1, 2, 4
+and 8 at once, and what is best in the median counts. `adopt-50`: SIGKILL to the agent; from the
+command that starts it again until it says that it has compared its tasks with what runs and has
+all 50. `running-200`: resident memory of the agent, and its CPU over a minute in which nobody asks
+anything. `dns`: a service of 10; for 3 s a client on the same machine keeps 16 questions under way;
+how many were answered for each second of CPU that the server's process used, and the delay that
+99 % of them kept below. *dnsmasq* is Debian's, on the same host, with the same records in its file.
+
+**Into containers.** Two hosts. `logs`: the log of one container, 600,000 lines of 100 bytes in
+Docker's driver `local`, by `holdfast task logs` on the other host, over the network, and by `docker
+logs` on its own host, each into /dev/null, in turn; and by how much the two agents grow meanwhile.
+`exec`: a command that ends at once, by `holdfast task exec` on its own host and on the other one,
+and by `docker exec`, from the start of the program to its end; twenty of each a trial, whose median
+counts.
 ";
 
 /// Writes the rows of these parts into the page.

@@ -9,7 +9,11 @@ use e2e::{
     wait::wall_nanos,
 };
 use serde_json::{Value, json};
-use std::thread;
+use std::{
+    iter,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::{self, ScopedJoinHandle},
+};
 
 const CLUSTER: &str = "raw";
 /// More at once make a machine with few cores slower.
@@ -47,7 +51,7 @@ impl Raw {
     }
 
     fn create_and_start(&mut self) -> Event {
-        let id = create_and_start(&self.engine);
+        let id = create_and_start(&self.engine, &body());
         self.ids.push(id);
         self.watch.expect("start", PATIENCE)
     }
@@ -59,7 +63,7 @@ impl Drop for Raw {
     }
 }
 
-/// Containers of Docker alone on all hosts; they are removed with this value.
+/// Containers of Docker alone, engine by engine; they are removed with this value.
 pub(crate) struct Spread(Vec<(Engine, Vec<String>)>);
 
 impl Spread {
@@ -67,21 +71,13 @@ impl Spread {
     pub(crate) fn start(fleet: &LabFleet, on_each: usize) -> Self {
         let engines = (0..fleet.hosts.len()).map(|host| fleet.ground(host).engine());
         let engines: Vec<Engine> = engines.collect();
+        let body = &body();
         let ids = thread::scope(|scope| {
-            let starting = engines.iter().map(|engine| {
-                let several = (0..AT_ONCE).map(|turn| {
-                    let mine = (turn..on_each).step_by(AT_ONCE);
-                    scope.spawn(move || mine.map(|_| create_and_start(engine)).collect())
-                });
-                several.collect::<Vec<_>>()
-            });
-            let starting: Vec<Vec<thread::ScopedJoinHandle<'_, Vec<String>>>> = starting.collect();
-            let ended = starting.into_iter().map(|several| {
-                let each = several
-                    .into_iter()
-                    .flat_map(|one| one.join().expect("Docker starts them"));
-                each.collect::<Vec<String>>()
-            });
+            let starting = engines
+                .iter()
+                .map(|engine| scope.spawn(move || start_several(engine, body, on_each, AT_ONCE)));
+            let starting: Vec<_> = starting.collect();
+            let ended = starting.into_iter().map(ended);
             ended.collect::<Vec<_>>()
         });
         Self(engines.into_iter().zip(ids).collect())
@@ -98,8 +94,52 @@ impl Drop for Spread {
     }
 }
 
-fn create_and_start(engine: &Engine) -> String {
-    let id = engine.create(&body());
+/// What is to be started on one Docker: containers just like one of an agent's there.
+pub(crate) struct Twins {
+    engine: Engine,
+    body: Value,
+}
+
+impl Twins {
+    /// What Docker was told for this container, and what it added, which changes nothing.
+    pub(crate) fn of(engine: &Engine, id: &str) -> Self {
+        let told = engine.inspect(id);
+        let mut body = told["Config"].clone();
+        body["HostConfig"] = told["HostConfig"].clone();
+        // As many labels, but the agent has nothing to do with them.
+        body["Labels"][CLUSTER_LABEL] = json!(CLUSTER);
+        body["Hostname"] = json!("");
+        let engine = engine.clone();
+        Self { engine, body }
+    }
+
+    pub(crate) fn start(&self, count: usize, at_once: usize) -> Spread {
+        let ids = start_several(&self.engine, &self.body, count, at_once);
+        Spread(vec![(self.engine.clone(), ids)])
+    }
+}
+
+/// Creates and starts so many, of which some are under way at any time; their ids.
+fn start_several(engine: &Engine, body: &Value, count: usize, at_once: usize) -> Vec<String> {
+    let begun = &AtomicUsize::new(0);
+    let start_next = move || {
+        let is_left = begun.fetch_add(1, Ordering::Relaxed) < count;
+        is_left.then(|| create_and_start(engine, body))
+    };
+    thread::scope(|scope| {
+        let several =
+            (0..at_once).map(|_| scope.spawn(move || iter::from_fn(start_next).collect()));
+        let several: Vec<ScopedJoinHandle<'_, Vec<String>>> = several.collect();
+        several.into_iter().flat_map(ended).collect()
+    })
+}
+
+fn ended<T>(starting: ScopedJoinHandle<'_, T>) -> T {
+    starting.join().expect("Docker starts them")
+}
+
+fn create_and_start(engine: &Engine, body: &Value) -> String {
+    let id = engine.create(body);
     engine.start(&id);
     id
 }

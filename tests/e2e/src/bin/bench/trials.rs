@@ -2,15 +2,27 @@
 
 use std::fmt;
 
-/// What the values of a row are. Less is better, whatever it is.
+/// What the values of a row are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
+    Microseconds,
     Milliseconds,
     Seconds,
     Mebibytes,
     /// Of one core.
     Percent,
     Times,
+    /// How many times as much as something else.
+    Ratio,
+    EachSecond,
+    MebibytesEachSecond,
+}
+
+/// What the median of a row is to be. Without one, less is better.
+#[derive(Clone, Copy, Debug)]
+enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 /// The values of several trials. Infinite is what did not happen as long as somebody waited.
@@ -24,8 +36,8 @@ pub(crate) struct Row {
     pub(crate) who: String,
     unit: Unit,
     trials: Trials,
-    /// The most that the median may be, and how that is said.
-    goal: Option<(f64, String)>,
+    /// And how it is said.
+    goal: Option<(Goal, String)>,
     /// How many seconds somebody waited at most.
     bound_s: Option<u64>,
 }
@@ -46,6 +58,13 @@ impl Trials {
 
     pub(crate) fn extend(&mut self, values: impl IntoIterator<Item = f64>) {
         self.0.extend(values);
+    }
+
+    /// Trial by trial: how many times as much as the other's.
+    pub(crate) fn over(&self, other: &Self) -> Self {
+        assert_eq!(self.0.len(), other.0.len(), "they are measured in pairs");
+        let pairs = self.0.iter().zip(&other.0);
+        Self(pairs.map(|(ours, others)| ours / others).collect())
     }
 
     pub(crate) fn last(&self) -> f64 {
@@ -88,7 +107,13 @@ impl Row {
 
     /// The median is to be at most this, which is said so.
     pub(crate) fn aims_at(mut self, limit: f64, said: impl Into<String>) -> Self {
-        self.goal = Some((limit, said.into()));
+        self.goal = Some((Goal::AtMost(limit), said.into()));
+        self
+    }
+
+    /// The median is to be at least this, which is said so.
+    pub(crate) fn aims_above(mut self, limit: f64, said: impl Into<String>) -> Self {
+        self.goal = Some((Goal::AtLeast(limit), said.into()));
         self
     }
 
@@ -100,7 +125,7 @@ impl Row {
 
     /// Whether it is a rival's: Docker alone is what all of them stand on.
     fn is_rival(&self) -> bool {
-        ["Swarm", "serf"]
+        ["Swarm", "serf", "dnsmasq"]
             .iter()
             .any(|rival| self.who.starts_with(rival))
     }
@@ -132,13 +157,13 @@ impl Row {
     fn verdict(&self, all: &[Self]) -> String {
         let median = self.trials.median();
         let mut verdicts = Vec::new();
-        if let Some((limit, _)) = &self.goal {
-            let reached = if median <= *limit {
-                "reached"
-            } else {
-                "**missed**"
+        if let Some((goal, _)) = &self.goal {
+            let reached = match goal {
+                Goal::AtMost(limit) => median <= *limit,
+                Goal::AtLeast(limit) => median >= *limit,
             };
-            verdicts.push(reached.to_owned());
+            let verdict = if reached { "reached" } else { "**missed**" };
+            verdicts.push(verdict.to_owned());
         }
         let beats =
             |row: &&Self| row.is_rival() && row.what == self.what && row.trials.median() < median;
@@ -154,11 +179,15 @@ impl Row {
                 .map_or("never".to_owned(), |bound| format!("not in {bound} s"));
         }
         match self.unit {
+            Unit::Microseconds => format!("{value:.0} µs"),
             Unit::Milliseconds => format!("{value:.0} ms"),
             Unit::Seconds => format!("{value:.2} s"),
             Unit::Mebibytes => format!("{value:.1} MiB"),
             Unit::Percent => format!("{value:.2} %"),
             Unit::Times => format!("{value}"),
+            Unit::Ratio => format!("{value:.3}"),
+            Unit::EachSecond => format!("{value:.2}"),
+            Unit::MebibytesEachSecond => format!("{value:.0} MiB/s"),
         }
     }
 }
@@ -201,5 +230,18 @@ mod tests {
         let ours = row("Holdfast", &[1.0]).aims_at(2.0, "at most 2 s");
         assert_eq!(ours.verdict(&all), "reached");
         assert_eq!(all[2].verdict(&all), "", "only ours is judged");
+    }
+
+    #[test]
+    fn what_is_measured_in_pairs_is_judged_pair_by_pair() {
+        let (ours, alone) = (
+            Trials(vec![9.0, 22.0, 30.0]),
+            Trials(vec![10.0, 20.0, 30.0]),
+        );
+        let row = Row::new("times", "Holdfast", Unit::Ratio, ours.over(&alone));
+        let cells = row.clone().aims_above(1.0, "≥ 1").cells(&[]).join(" | ");
+        let expected = "times | Holdfast | ≥ 1 | 1.000 | 0.900 to 1.100 | 3 | reached";
+        assert_eq!(cells, expected);
+        assert_eq!(row.aims_above(1.01, "more").verdict(&[]), "**missed**");
     }
 }

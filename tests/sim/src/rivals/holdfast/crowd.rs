@@ -10,13 +10,13 @@ use crate::{
 use holdfast_core::{
     agent::{AgentConfig, Amid, Timings},
     cluster::board::Board,
-    command::{Command, CommandId},
+    command::{Command, CommandId, ServiceChange},
     effect::Effects,
     ids::{HostId, ServiceId},
     input::Input,
     rng::Rng,
     schedule::index::Index,
-    spec::options::{OptionsChange, ServiceOptions},
+    spec::options::ServiceOptions,
     task::runtime::RuntimeEvent,
 };
 use std::collections::BTreeSet;
@@ -126,9 +126,10 @@ impl HoldfastHost {
     pub fn scale(&mut self, now: u64, service: &str, desired: u32, out: &mut Out<Sent>) {
         let command = Command::UpdateService {
             service: service.to_owned(),
-            desired: Some(desired),
-            definition: None,
-            options: OptionsChange::default(),
+            change: ServiceChange {
+                desired: Some(desired),
+                ..ServiceChange::default()
+            },
         };
         let id = CommandId(1);
         self.step(now, Input::Command { id, command }, out);

@@ -1,12 +1,15 @@
-//! Runs a command that lists peers: no shell, no input, little output, and not for long.
+//! Runs commands that people name in the settings: no shell, little output, and not for long.
 
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, copy, sink},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, copy, sink},
     process::{Child, Command},
     time::timeout,
 };
@@ -15,12 +18,32 @@ const OUTPUT_BYTES_MAX: u64 = 256 * 1024;
 /// What a command complains about is shown up to here.
 const COMPLAINT_BYTES_MAX: u64 = 512;
 
-/// Its output, or in one sentence why there is none that counts.
-pub(super) async fn run(words: &[String], wait_max: Duration) -> Result<String, String> {
+/// A command that came to its end by itself.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) output: String,
+    pub(crate) complaint: String,
+}
+
+/// The output of a command without input, or in one sentence why there is none that counts.
+pub(crate) async fn run(words: &[String], wait_max: Duration) -> Result<String, String> {
+    let ended = run_to_end(words, b"", wait_max).await?;
+    if ended.status.success() {
+        return Ok(ended.output);
+    }
+    Err(ended.failure(&ended.complaint))
+}
+
+/// Whatever status it ends with.
+pub(crate) async fn run_to_end(
+    words: &[String],
+    input: &[u8],
+    wait_max: Duration,
+) -> Result<Ended, String> {
     let (program, arguments) = words.split_first().ok_or("there is no command")?;
     let child = Command::new(program)
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // So that what it has started itself ends with it.
@@ -29,7 +52,7 @@ pub(super) async fn run(words: &[String], wait_max: Duration) -> Result<String, 
         .spawn();
     let mut child = child.map_err(|err| format!("cannot run it: {err}"))?;
     let group = child.id();
-    let ended = timeout(wait_max, finish(&mut child)).await;
+    let ended = timeout(wait_max, finish(&mut child, input)).await;
     let done = ended.unwrap_or_else(|_| {
         let seconds = wait_max.as_secs();
         Err(format!(
@@ -37,7 +60,7 @@ pub(super) async fn run(words: &[String], wait_max: Duration) -> Result<String, 
         ))
     });
     // While it has not been waited for, or a child of its is left, the group is still its own.
-    if done.is_err()
+    if !matches!(&done, Ok(ended) if ended.status.success())
         && let Some(group) = group.and_then(|id| i32::try_from(id).ok())
     {
         match killpg(Pid::from_raw(group), Signal::SIGKILL) {
@@ -47,24 +70,37 @@ pub(super) async fn run(words: &[String], wait_max: Duration) -> Result<String, 
     done
 }
 
-async fn finish(child: &mut Child) -> Result<String, String> {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (output, complaint) = tokio::join!(read(stdout, OUTPUT_BYTES_MAX), complaint(stderr));
+impl Ended {
+    pub(crate) fn failure(&self, complaint: &str) -> String {
+        let (status, complaint) = (self.status, complaint.trim().replace('\n', "; "));
+        match complaint.is_empty() {
+            true => format!("it failed ({status})"),
+            false => format!("it failed ({status}): {complaint}"),
+        }
+    }
+}
+
+async fn finish(child: &mut Child, input: &[u8]) -> Result<Ended, String> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let given = async {
+        if let Some(mut stdin) = stdin {
+            // Not everyone reads what they are given.
+            stdin.write_all(input).await.ok();
+        }
+    };
+    let ((), output, complaint) =
+        tokio::join!(given, read(stdout, OUTPUT_BYTES_MAX), complaint(stderr));
     let output = output?;
     if output.len() as u64 > OUTPUT_BYTES_MAX {
         return Err(format!("it prints more than {OUTPUT_BYTES_MAX} bytes"));
     }
     let status = child.wait().await;
     let status = status.map_err(|err| format!("cannot wait for it: {err}"))?;
-    if !status.success() {
-        let complaint = complaint.unwrap_or_default();
-        let complaint = complaint.trim().replace('\n', "; ");
-        return Err(match complaint.is_empty() {
-            true => format!("it failed ({status})"),
-            false => format!("it failed ({status}): {complaint}"),
-        });
-    }
-    Ok(output)
+    Ok(Ended {
+        status,
+        output,
+        complaint: complaint.unwrap_or_default(),
+    })
 }
 
 /// The rest is read and dropped: who complains at length and finds nobody who reads is ended by

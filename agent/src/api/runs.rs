@@ -1,0 +1,314 @@
+//! `RunTask`, and what ECS has no word for: runs as a whole.
+
+use super::{
+    Plan,
+    error::ApiError,
+    overview::{Query, check_query, page},
+    request::{Request, Sort, listed},
+    tasks::task_json,
+    view::{View, seconds, set_if},
+};
+use holdfast_core::{
+    cluster::{
+        body::{Slot, TaskReport},
+        run::{End, Ended, NAME_PREFIX, Run},
+    },
+    command::{Command, Outcome, RunOrder},
+    ids::{ServiceId, SlotIndex, TaskId},
+    spec::run::parse_run_task,
+    task::{
+        runtime::SlotLabel,
+        status::{StopCode, TaskStatus},
+    },
+};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+
+const STOP_REASON: &str = "its run was stopped by a user";
+const REASON_CHARS_MAX: usize = 255;
+
+pub(crate) fn plan_run(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
+    let wanted = parse_run_task(body).map_err(ApiError::invalid)?;
+    view.context.check_cluster(wanted.cluster.as_deref())?;
+    let mut definition = wanted.definition;
+    let mut overridden = None;
+    if let Some(overrides) = &wanted.overrides {
+        let no_such = || {
+            ApiError::Client(format!(
+                "Unable to find task definition {definition}; `holdfast task-definition ls` lists \
+                 those that there are"
+            ))
+        };
+        let revision = view.board.resolve(&definition).ok_or_else(no_such)?;
+        let known = view.board.definition(revision.definition);
+        let changed = overrides.of(known.ok_or_else(no_such)?);
+        overridden = Some(Box::new(changed.map_err(ApiError::invalid)?));
+        // What was changed must not be another one by the time that it runs.
+        definition.revision = Some(revision.revision);
+    }
+    let overrides = wanted.overrides.map(|overrides| overrides.to_json());
+    let command = Command::RunTask(RunOrder {
+        definition,
+        overridden,
+        overrides: overrides.unwrap_or_default(),
+        count: wanted.count,
+        options: wanted.options,
+        group: wanted.group.unwrap_or_default(),
+        started_by: wanted.started_by.unwrap_or_default(),
+        client_token: wanted.client_token.unwrap_or_default(),
+    });
+    Ok(Plan::Write {
+        command,
+        prepared: None,
+    })
+}
+
+/// ECS's answer: the tasks that were promised.
+pub(crate) fn begun(view: &View<'_>, id: ServiceId) -> Result<Value, ApiError> {
+    let run = view.board.run(id).ok_or_else(|| no_such_run(id))?;
+    let tasks = run.tasks.iter().map(|task| named_json(view, *task));
+    let tasks: Vec<Value> = tasks.flatten().collect();
+    Ok(json!({"tasks": tasks, "failures": []}))
+}
+
+pub(crate) fn changed(outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::RunStopped(id) => json!({"runId": id.to_string(), "status": "STOPPING"}),
+        Outcome::RunRemoved(id) => json!({"runId": id.to_string(), "status": "REMOVED"}),
+        other => unreachable!("{other:?} is no change of a run"),
+    }
+}
+
+pub(crate) fn plan_stop(view: &View<'_>, given: &str, body: &Value) -> Result<Command, ApiError> {
+    let known = ["reason"];
+    let reason = Request::read(view.context, body, &known, &known)?.text("reason")?;
+    let reason = reason.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect());
+    Ok(Command::StopRun {
+        run: find(view, given)?,
+        reason: reason.unwrap_or_else(|| STOP_REASON.to_owned()),
+    })
+}
+
+pub(crate) fn plan_remove(view: &View<'_>, given: &str, body: &Value) -> Result<Command, ApiError> {
+    let known = ["force"];
+    let force = Request::read(view.context, body, &known, &known)?.flag("force")?;
+    let run = find(view, given)?;
+    Ok(Command::RemoveRun { run, force })
+}
+
+pub(crate) fn runs(view: &View<'_>, query: &Query) -> Result<Value, ApiError> {
+    check_query(query, &["family", "nextToken"])?;
+    let family = query.get("family");
+    let found = view.board.runs();
+    let found = found.filter(|(_, run)| family.is_none_or(|f| *f == run.revision.family));
+    // The newest first.
+    let found =
+        found.map(|(id, run)| (format!("{:020}{id}", run.settings.created_at.0), (id, run)));
+    let mut found: Vec<_> = found.collect();
+    found.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let (found, token) = page(query)?.cut(Sort::Descending, found.into_iter());
+    let found = found.into_iter().map(|(id, run)| run_json(view, id, run));
+    Ok(listed("runs", (found.collect(), token)))
+}
+
+pub(crate) fn run(view: &View<'_>, given: &str) -> Result<Value, ApiError> {
+    let id = find(view, given)?;
+    let run = view.board.run(id).ok_or_else(|| no_such_run(id))?;
+    Ok(json!({"run": run_json(view, id, run)}))
+}
+
+/// The one run whose id starts so, or that promised this task.
+fn find(view: &View<'_>, given: &str) -> Result<ServiceId, ApiError> {
+    let promised = given
+        .parse()
+        .ok()
+        .and_then(|task| view.board.run_of_task(task));
+    if let Some((run, _)) = promised {
+        return Ok(run);
+    }
+    let mut found = view.board.runs().map(|(id, _)| id);
+    let starts = |id: &ServiceId| !given.is_empty() && id.to_string().starts_with(given);
+    match (found.find(starts), found.find(starts)) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => Err(ApiError::InvalidParameter(format!(
+            "several runs have an id that starts with {given}; give more of it"
+        ))),
+        (None, _) => Err(no_such_run(given)),
+    }
+}
+
+fn no_such_run(given: impl std::fmt::Display) -> ApiError {
+    let given: String = given.to_string().chars().take(64).collect();
+    ApiError::InvalidParameter(format!(
+        "there is no run {given}; `holdfast runs ls` lists those of the last hour"
+    ))
+}
+
+fn run_json(view: &View<'_>, id: ServiceId, run: &Run) -> Value {
+    let (revision, options) = (&run.revision, &run.options);
+    let slots: Vec<Value> = (0..)
+        .zip(&run.tasks)
+        .map(|(index, first)| slot_json(view, (id, index), *first))
+        .collect();
+    let ended_at = view.board.run_ended_at(id);
+    let mut answer = json!({
+        "runId": id.to_string(),
+        "taskDefinitionArn": view.context.definition_arn(&revision.family, revision.revision),
+        "count": run.tasks.len(),
+        "group": group(run),
+        "status": status(&slots, ended_at.is_some()),
+        "createdAt": seconds(run.settings.created_at),
+        "retries": options.retries,
+        "onLost": options.on_lost.to_string(),
+        "remove": options.remove,
+        "slots": slots,
+    });
+    let started_by = Some(run.started_by.as_str()).filter(|by| !by.is_empty());
+    set_if(&mut answer, "startedBy", started_by);
+    set_if(&mut answer, "timeoutSeconds", options.timeout_s);
+    set_if(&mut answer, "endedAt", ended_at.map(seconds));
+    if let Ok(overrides) = serde_json::from_str::<Value>(&run.overrides) {
+        answer["overrides"] = overrides;
+    }
+    answer
+}
+
+/// Of all slots: how it ended, the first that ended badly before the others.
+fn status(slots: &[Value], has_ended: bool) -> Value {
+    let is = |wanted: &'static str| move |slot: &&Value| slot["status"] == wanted;
+    if !has_ended {
+        let runs = slots.iter().any(|slot| is("RUNNING")(&slot));
+        return json!(if runs { "RUNNING" } else { "PENDING" });
+    }
+    let bad = slots.iter().find(|slot| !is("SUCCEEDED")(slot));
+    bad.map_or_else(|| json!("SUCCEEDED"), |slot| slot["status"].clone())
+}
+
+fn slot_json(view: &View<'_>, (id, index): (ServiceId, SlotIndex), first: TaskId) -> Value {
+    let slot = view.board.slot(id, index).map(|(_, slot)| slot);
+    let mut reports: Vec<_> = view.board.copies(id, index).collect();
+    reports.retain(|(_, _, report)| !report.refused);
+    reports.sort_by_key(|(_, _, report)| report.slot.as_ref().map(|label| label.generation));
+    let last = reports.last();
+    // Those whose reports are gone are counted by the keeper alone.
+    let counted = slot.map_or(0, |slot| slot.tried as usize + 1);
+    let mut answer = json!({
+        "slot": index,
+        "status": last.map_or("PROVISIONING", |(_, _, report)| report.last.as_str()),
+        "taskId": last.map_or(first, |(_, task, _)| *task).to_string(),
+        "attempts": last.map_or(0, |_| reports.len().max(counted)),
+    });
+    let host = last.map(|(host, ..)| *host);
+    let host = host.or_else(|| slot.and_then(|slot| slot.host));
+    set_if(&mut answer, "host", host.map(|host| view.host_name(host)));
+    if let Some(slot) = slot {
+        answer["reason"] = json!(slot.reason);
+    }
+    if let Some(end) = slot.and_then(|slot| slot.end.as_ref()) {
+        answer["status"] = json!(end.how.as_str());
+        answer["endedAt"] = seconds(end.at);
+        set_if(&mut answer, "exitCode", end.exit_code);
+    }
+    answer
+}
+
+/// The run that a task is of.
+pub(crate) fn of<'v>(view: &View<'v>, report: &TaskReport) -> Option<&'v Run> {
+    view.board.run(report.slot.as_ref()?.service)
+}
+
+pub(crate) fn overrides(view: &View<'_>, report: &TaskReport) -> Option<Value> {
+    serde_json::from_str(&of(view, report)?.overrides).ok()
+}
+
+/// ECS's `group`.
+pub(crate) fn group(run: &Run) -> String {
+    match run.group.as_str() {
+        "" => format!("family:{}", run.revision.family),
+        group => group.to_owned(),
+    }
+}
+
+/// A task by its id, whether its host has said anything of it yet or not.
+pub(crate) fn named_json(view: &View<'_>, task: TaskId) -> Option<Value> {
+    if let Some((host, report)) = view.board.task(task) {
+        return Some(task_json(view, host, task, report));
+    }
+    let (id, index) = view.board.run_of_task(task)?;
+    Some(promised_json(view, task, &promised(view, (id, index))?))
+}
+
+/// A task that is promised and not begun, as its host would say it.
+pub(crate) fn promised_json(view: &View<'_>, task: TaskId, report: &TaskReport) -> Value {
+    let slot = report.slot.as_ref();
+    let slot = slot.and_then(|label| view.board.slot(label.service, label.index));
+    let host = slot.and_then(|(_, slot)| slot.host);
+    let mut json = task_json(view, host.unwrap_or_default(), task, report);
+    if let (None, Some(fields)) = (host, json.as_object_mut()) {
+        fields.remove("containerInstanceArn");
+    }
+    json
+}
+
+/// Tasks that runs have promised and no host has begun.
+pub(crate) fn all_promised<'v>(
+    view: &'v View<'_>,
+) -> impl Iterator<Item = (TaskId, TaskReport)> + 'v {
+    let slots = view.board.runs().flat_map(|(id, run)| {
+        let tasks = (0..).zip(run.tasks.clone());
+        tasks.map(move |(index, task)| (id, index, task))
+    });
+    slots
+        .filter(|(.., task)| view.board.task(*task).is_none())
+        .filter_map(|(id, index, task)| Some((task, promised(view, (id, index))?)))
+}
+
+fn promised(view: &View<'_>, (id, index): (ServiceId, SlotIndex)) -> Option<TaskReport> {
+    let run = view.board.run(id)?;
+    let slot = view.board.slot(id, index);
+    let label = SlotLabel {
+        service: id,
+        service_name: run.settings.name.as_str().into(),
+        index,
+        generation: slot.map_or(0, |(generation, _)| generation),
+    };
+    let created_at = run.settings.created_at;
+    let mut report = TaskReport::begin(run.revision.clone(), Some(label), created_at);
+    if let Some((_, slot)) = slot
+        && let Some(end) = &slot.end
+    {
+        close(&mut report, slot, end);
+    }
+    Some(report)
+}
+
+fn close(report: &mut TaskReport, slot: &Slot, end: &End) {
+    (report.desired, report.last) = (TaskStatus::Stopped, TaskStatus::Stopped);
+    report.stop_code = Some(match end.how {
+        Ended::Stopped | Ended::TimedOut => StopCode::UserInitiated,
+        Ended::Lost => StopCode::TerminationNotice,
+        Ended::Failed | Ended::Succeeded => StopCode::TaskFailedToStart,
+    });
+    report.stopped_reason = slot.reason.as_str().into();
+    report.stopped_at = Some(end.at);
+}
+
+/// What is to be told of a task: of a run's whose host is lost, that it has stopped, though that
+/// host could not say so.
+pub(crate) fn as_told<'r>(view: &View<'_>, report: &'r TaskReport) -> Cow<'r, TaskReport> {
+    let label = report.slot.as_ref().filter(|_| report.last.is_live());
+    let label = label.filter(|label| label.service_name.starts_with(NAME_PREFIX));
+    let lost = label.and_then(|label| {
+        let (generation, slot) = view.board.slot(label.service, label.index)?;
+        let end = slot.end.as_ref()?;
+        (end.how == Ended::Lost && generation == label.generation).then_some((slot, end))
+    });
+    match lost {
+        Some((slot, end)) => {
+            let mut report = report.clone();
+            close(&mut report, slot, end);
+            Cow::Owned(report)
+        }
+        None => Cow::Borrowed(report),
+    }
+}
