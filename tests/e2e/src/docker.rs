@@ -210,7 +210,14 @@ impl Engine {
     }
 
     pub fn inspect(&self, id: &str) -> Value {
-        self.get(&format!("/containers/{id}/json"))
+        self.look_at(id).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// What may be gone, or not be there yet.
+    pub fn look_at(&self, id: &str) -> Result<Value, String> {
+        let path = format!("/containers/{id}/json");
+        let answer = self.get_within(&path, ANSWERED_WITHIN)?;
+        Ok(answer.json())
     }
 
     /// What the engine says of an image.

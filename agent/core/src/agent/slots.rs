@@ -117,10 +117,13 @@ impl Agent {
         }
     }
 
-    /// The host that the slot was given to is suspect, or said to be down and being asked.
+    /// The host that the slot was given to is suspect, or said to be down and being asked. What has
+    /// ended needs no heir.
     fn may_lack_heir(&self, label: &SlotLabel) -> bool {
         let slot = self.board.slot(label.service, label.index);
-        let host = slot.and_then(|(_, slot)| slot.host);
+        let host = slot
+            .filter(|(_, slot)| slot.end.is_none())
+            .and_then(|(_, slot)| slot.host);
         host.is_some_and(|host| self.board.is_suspect(host) || self.membership.is_accused(host))
     }
 

@@ -56,7 +56,7 @@ impl Told {
         let of_it = format!("-{family}-");
         let running = self.fleet.containers().into_iter();
         let running = running.filter(|c| c.name.contains(&of_it) && !c.name.contains("pause"));
-        let inside = running.map(|c| Inside::new(&self.fleet.engine, &c.id));
+        let inside = running.filter_map(|c| Inside::new(&self.fleet.engine, &c.id));
         inside.filter(|inside| inside.pid != 0).collect()
     }
 }
@@ -75,8 +75,9 @@ impl Drop for Told {
 }
 
 impl Inside {
-    fn new(engine: &Engine, id: &str) -> Self {
-        let inspected = engine.inspect(id);
+    /// Docker lists what it is only making, and does not know it yet when asked.
+    fn new(engine: &Engine, id: &str) -> Option<Self> {
+        let inspected = engine.look_at(id).ok()?;
         let variables = inspected["Config"]["Env"].as_array().cloned();
         let variables = variables.unwrap_or_default();
         let variables = variables
@@ -85,11 +86,11 @@ impl Inside {
         let environment = variables
             .filter(|(name, _)| name.starts_with("ECS_"))
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self {
+        Some(Self {
             id: id.to_owned(),
             pid: inspected["State"]["Pid"].as_u64().unwrap_or_default(),
             environment: environment.collect(),
-        }
+        })
     }
 
     /// Where one of ECS's variables leads.
