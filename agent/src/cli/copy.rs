@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::Value;
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -125,7 +126,9 @@ async fn out_of(client: &Client, from: &End, to: &Path) -> Result<(), Failure> {
     let (parts, come) = blocking::sync_channel::<Bytes>(PARTS_WAITING_MAX);
     let staging = Staging::new(&place.beside)?;
     let root = staging.0.clone();
-    let unpacking = spawn_blocking(move || unpack(Parts::new(come), &root));
+    // What is in it, and not it: then the archive has no name of its own.
+    let is_content = path_of(from).ends_with("/.");
+    let unpacking = spawn_blocking(move || unpack(Parts::new(come), &root, is_content));
     let read = read(client, from, |bytes| {
         // It says itself why it takes no more.
         parts.send(bytes).ok();
@@ -137,9 +140,12 @@ async fn out_of(client: &Client, from: &End, to: &Path) -> Result<(), Failure> {
         .await
         .map_err(|err| Failure::Refused(err.to_string()))?;
     read?;
-    let top = unpacked.map_err(|err| cannot("unpack what came", &err))?;
-    let target = place.target(&top, path_of(from).ends_with("/."));
-    let moved = merge(&staging.0.join(&top), &target);
+    let source = unpacked.map_err(|err| cannot("unpack what came", &err))?;
+    let target = match source.file_name().filter(|_| !is_content) {
+        Some(name) => place.target(name),
+        None => place.to.clone(),
+    };
+    let moved = merge(&source, &target);
     moved.map_err(|err| cannot(&format!("write {}", target.display()), &err))
 }
 
@@ -178,10 +184,10 @@ impl Landing {
         })
     }
 
-    /// `is_content`: what is in the source goes there, and not the source.
-    fn target(&self, top: &Path, is_content: bool) -> PathBuf {
-        match self.is_directory && !is_content {
-            true => self.to.join(top),
+    /// Where what is called so goes.
+    fn target(&self, name: &OsStr) -> PathBuf {
+        match self.is_directory {
+            true => self.to.join(name),
             false => self.to.clone(),
         }
     }
@@ -205,15 +211,19 @@ impl Drop for Staging {
     }
 }
 
-/// The one name that all of the archive is under. A container says what is in it, so nothing of it
-/// may land elsewhere, nor be somebody else's: that the library sees to.
-fn unpack(archive: impl Read, root: &Path) -> io::Result<PathBuf> {
+/// Where what the archive is of lies then: all of it has one name, or else `is_content`. A container
+/// says what is in it, so nothing of it may land elsewhere, nor be somebody else's: that the library
+/// sees to.
+fn unpack(archive: impl Read, root: &Path, is_content: bool) -> io::Result<PathBuf> {
     let mut archive = Archive::new(archive);
     archive.set_preserve_ownerships(false);
     archive.unpack(root)?;
+    if is_content {
+        return Ok(root.to_owned());
+    }
     let mut found = fs::read_dir(root)?;
     match (found.next().transpose()?, found.next()) {
-        (Some(top), None) => Ok(top.file_name().into()),
+        (Some(top), None) => Ok(top.path()),
         _ => Err(io::Error::other(
             "the archive is not that of one file or directory",
         )),

@@ -17,12 +17,14 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 
 const READ_BYTES: usize = 32 * 1_024;
 /// Reads of standard input that wait to be sent.
 const READS_WAITING_MAX: usize = 4;
+/// Pieces of what the command says that wait to be printed.
+const PIECES_WAITING_MAX: usize = 16;
 
 pub(super) async fn run(client: &Client, args: ExecArgs) -> Result<(), Failure> {
     let size = terminal::size().filter(|_| args.tty);
@@ -58,26 +60,72 @@ pub(super) async fn run(client: &Client, args: ExecArgs) -> Result<(), Failure> 
     }
 }
 
-/// Prints what the command says until it has ended; its exit code.
-async fn show(mut from_agent: impl AsyncRead + Unpin) -> Result<i32, Failure> {
-    let broken = |why: &str| Failure::Refused(format!("the agent broke it off: {why}"));
+/// Prints what the command says until it has ended; its exit code. Whoever reads it slowly holds up
+/// the command, and nothing else here.
+async fn show(from_agent: impl AsyncRead + Unpin) -> Result<i32, Failure> {
+    let (said, to_print) = mpsc::channel(PIECES_WAITING_MAX);
+    let (tell, mut printed) = oneshot::channel();
+    // A thread of its own, since nothing ends a write that waits but the end of the process.
+    thread::spawn(move || {
+        // Who was to hear of it has ended.
+        tell.send(print(to_print)).ok();
+    });
+    let broken = tokio::select! {
+        broken = hear(from_agent, said) => broken,
+        ended = &mut printed => return ended_or(ended, "its printer died"),
+    };
+    // What was said before that is printed, and may be how it ended.
+    ended_or(printed.await, &broken)
+}
+
+fn ended_or(
+    printed: Result<Result<Option<i32>, Failure>, oneshot::error::RecvError>,
+    broken: &str,
+) -> Result<i32, Failure> {
+    let code = printed.unwrap_or(Ok(None))?;
+    code.ok_or_else(|| Failure::Refused(format!("the agent broke it off: {broken}")))
+}
+
+/// Passes on what the command says until there is no more of it; why.
+async fn hear(mut from_agent: impl AsyncRead + Unpin, said: mpsc::Sender<Piece>) -> String {
     let (mut decoder, mut bytes) = (Decoder::default(), vec![0; READ_BYTES]);
     loop {
-        let len = match from_agent.read(&mut bytes).await {
-            Ok(0) => return Err(broken("the command may run on")),
-            Ok(len) => len,
-            Err(err) => return Err(broken(&err.to_string())),
-        };
-        decoder.feed(&bytes[..len]);
+        match from_agent.read(&mut bytes).await {
+            Ok(0) => return "the command may run on".to_owned(),
+            Ok(len) => decoder.feed(&bytes[..len]),
+            Err(err) => return err.to_string(),
+        }
         loop {
-            let Some(piece) = decoder.next().map_err(|err| broken(&err.to_string()))? else {
-                break;
-            };
-            if let Some(code) = show_piece(&piece)? {
-                return Ok(code);
+            match decoder.next() {
+                Ok(Some(piece)) => {
+                    // The printer has what it needs.
+                    if said.send(piece).await.is_err() {
+                        return String::new();
+                    }
+                }
+                Ok(None) => break,
+                Err(err) => return err.to_string(),
             }
         }
-        io::stdout().flush().map_err(unwritten)?;
+    }
+}
+
+/// Until the exit code has come, or nothing more comes.
+fn print(mut said: mpsc::Receiver<Piece>) -> Result<Option<i32>, Failure> {
+    loop {
+        let piece = match said.try_recv() {
+            Ok(piece) => piece,
+            Err(_) => {
+                io::stdout().flush().map_err(unwritten)?;
+                match said.blocking_recv() {
+                    Some(piece) => piece,
+                    None => return Ok(None),
+                }
+            }
+        };
+        if let Some(code) = show_piece(&piece)? {
+            return Ok(Some(code));
+        }
     }
 }
 

@@ -32,10 +32,20 @@ struct Source {
     path: String,
 }
 
+impl Source {
+    /// The path to ask for it; with when each line was said, or without.
+    fn asked(&self, timed: bool) -> String {
+        match timed {
+            true => format!("{}&timestamps=true", self.path),
+            false => self.path.clone(),
+        }
+    }
+}
+
 pub(super) async fn run(client: &Client, args: LogsArgs) -> Result<(), Failure> {
     let sources = sources(client, &args).await?;
     match &sources[..] {
-        [one] if args.service.is_none() => straight(client, one).await,
+        [one] if args.service.is_none() => straight(client, &one.asked(args.timestamps)).await,
         several if args.follow => by_arrival(client, &args, several).await,
         several => by_time(client, &args, several).await,
     }
@@ -109,8 +119,8 @@ fn path(task: &str, container: &str, args: &LogsArgs) -> String {
 }
 
 /// As it comes, bytes and all.
-async fn straight(client: &Client, source: &Source) -> Result<(), Failure> {
-    let mut frames = client.frames(&source.path).await?;
+async fn straight(client: &Client, path: &str) -> Result<(), Failure> {
+    let mut frames = client.frames(path).await?;
     let (mut out, mut err) = (Vec::new(), Vec::new());
     while let Some(pieces) = frames.next().await? {
         for piece in pieces {
@@ -237,7 +247,7 @@ async fn by_time(client: &Client, args: &LogsArgs, sources: &[Source]) -> Result
     let mut printer = Printer::new(args, sources);
     let mut readers = Vec::new();
     for source in sources {
-        match client.frames(&timed(source)).await {
+        match client.frames(&source.asked(true)).await {
             Ok(frames) => {
                 let lines = Lines::new(frames.is_terminal, true);
                 readers.push(Reader {
@@ -263,10 +273,6 @@ async fn by_time(client: &Client, args: &LogsArgs, sources: &[Source]) -> Result
             printer.print(next.source, &line)?;
         }
     }
-}
-
-fn timed(source: &Source) -> String {
-    format!("{}&timestamps=true", source.path)
 }
 
 /// What a reader tells of its log.
@@ -358,11 +364,7 @@ async fn read(
     timed_too: bool,
     tell: &mpsc::Sender<Told>,
 ) -> Result<(), Failure> {
-    let path = match timed_too {
-        true => timed(source),
-        false => source.path.clone(),
-    };
-    let mut frames = client.frames(&path).await?;
+    let mut frames = client.frames(&source.asked(timed_too)).await?;
     let mut lines = Lines::new(frames.is_terminal, timed_too);
     let mut ready = VecDeque::new();
     loop {

@@ -8,12 +8,18 @@ use e2e::{
     program::holdfast,
     wait::{secs, until},
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 /// Two hosts with a service of two tasks, which say so many lines and then run.
@@ -52,9 +58,11 @@ fn with_input(host: &Host, arguments: &[&str], input: &[u8]) -> Output {
         .spawn()
         .expect("it can be run");
     let mut stdin = child.stdin.take().expect("it is piped");
-    stdin.write_all(input).expect("it is taken");
-    drop(stdin);
-    child.wait_with_output().expect("it ends")
+    // Whoever answers while it is written to takes no more than what is read of its answer.
+    thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input).expect("it is taken"));
+        child.wait_with_output().expect("it ends")
+    })
 }
 
 /// Reads lines until one has this in it.
@@ -98,7 +106,7 @@ fn logs_are_read_and_followed_from_any_host() {
     let all = far.cli_ok(&["task", "logs", "--service", "web", "--tail", "5"]);
     let (a, b) = (task_on(far, near), task_on(near, far));
     for id in [&a, &b] {
-        let label = format!("web/{} web | line ", &id[..16]);
+        let label = format!("web/{} main | line ", &id[..16]);
         assert_eq!(all.matches(&label).count(), 5, "{all}");
     }
 
@@ -222,6 +230,47 @@ fn commands_run_on_any_host_and_end_as_they_do_there() {
     assert!(begun && ended, "{audit:#?}");
 }
 
+/// Not even what it says that nobody reads.
+#[test]
+fn nothing_keeps_a_command_from_being_ended() {
+    let Some(fleet) = talkers(&["run"]) else {
+        return;
+    };
+    let near = &fleet.hosts[0];
+    let task = task_on(near, &fleet.hosts[1]);
+    let mut child = Command::new(holdfast())
+        .args(["task", "exec", "-i", &task, "/workload", "cat"])
+        .env("HOLDFAST_SOCKET", near.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it can be run");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let written = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while stdin.write_all(&[b'x'; 4_096]).is_ok() {
+                written.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut before = 0;
+        until("no more is taken", secs(20), || {
+            let now = written.load(Ordering::Relaxed);
+            match now > 0 && std::mem::replace(&mut before, now) == now {
+                true => Ok(()),
+                false => Err(format!("{now} blocks")),
+            }
+        });
+        let pid = i32::try_from(child.id()).expect("it is one");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+        let ended = until("it ends", secs(10), || {
+            let ended = child.try_wait().map_err(|err| err.to_string())?;
+            ended.ok_or_else(|| "it runs".to_owned())
+        });
+        assert_eq!(ended.code(), Some(143));
+    });
+}
+
 /// A directory with `tree/deep/one` and `tree/two` in it.
 fn tree(host: &Host) -> PathBuf {
     let dir = host.dir.join("copies");
@@ -246,7 +295,7 @@ fn files_are_copied_as_docker_copies_them() {
     // A directory to a name that is not there takes that name; to one that is, goes into it.
     copy(&here("tree"), &there("/new"));
     copy(&here("tree"), &there("/new"));
-    copy(&here("tree/two"), &format!("{task}:web:/new/three"));
+    copy(&here("tree/two"), &format!("{task}:main:/new/three"));
     copy(&there("/new"), &here("back"));
     let read = |path: &str| {
         fs::read_to_string(dir.join(path)).unwrap_or_else(|err| format!("{path}: {err}"))
