@@ -105,6 +105,7 @@ lab_tests=(
     policies::hold_replaces_nothing_that_is
     meetings::
     reach::
+    discovery::
 )
 
 step_lab() {

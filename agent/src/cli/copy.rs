@@ -211,9 +211,9 @@ impl Drop for Staging {
     }
 }
 
-/// Where what the archive is of lies then: all of it has one name, or else `is_content`. A container
-/// says what is in it, so nothing of it may land elsewhere, nor be somebody else's: that the library
-/// sees to.
+/// Where what the archive is of lies then: all of it has one name, or else `is_content`. A
+/// container says what is in it, so nothing of it may land elsewhere, nor be somebody else's: that
+/// the library sees to.
 fn unpack(archive: impl Read, root: &Path, is_content: bool) -> io::Result<PathBuf> {
     let mut archive = Archive::new(archive);
     archive.set_preserve_ownerships(false);

@@ -131,7 +131,16 @@ impl CallError {
     }
 
     pub(crate) fn is_not_found(&self) -> bool {
-        self.status() == Some(404)
+        // Podman says so, too, of one that goes while it looks.
+        let goes = || {
+            self.text()
+                .contains("does not exist in database: no such container")
+        };
+        match self.status() {
+            Some(404) => true,
+            Some(500) => goes(),
+            _ => false,
+        }
     }
 
     pub(crate) fn is_no_such_image(&self) -> bool {
@@ -248,6 +257,15 @@ mod tests {
             let failure = Operation::Start.failed(&refused(status, message));
             assert_eq!(failure.kind, kind, "{status} {message}");
         }
+    }
+
+    #[test]
+    fn what_is_not_there_is_known_by_status_or_by_podmans_words() {
+        let goes = "container 562d does not exist in database: no such container";
+        assert!(refused(404, "").is_not_found());
+        assert!(refused(500, goes).is_not_found());
+        assert!(!refused(500, "database is locked").is_not_found());
+        assert!(!refused(409, goes).is_not_found());
     }
 
     #[test]

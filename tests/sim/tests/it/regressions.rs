@@ -108,8 +108,8 @@ fn nothing_is_begun_again_of_a_run_that_ended_before_the_restart() {
     long(4);
 }
 
-/// An agent that was given a slot of a run while it was frozen woke when the run had ended elsewhere,
-/// on a host that was suspect by then: it waited for that heir, and began its copy.
+/// An agent that was given a slot of a run while it was frozen woke when the run had ended
+/// elsewhere, on a host that was suspect by then: it waited for that heir, and began its copy.
 #[test]
 fn what_has_ended_on_a_suspect_host_is_not_begun() {
     long(116);
