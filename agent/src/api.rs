@@ -10,6 +10,7 @@ pub(crate) mod view;
 pub(crate) mod definitions;
 pub(crate) mod tasks;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod hosts;
@@ -167,6 +168,9 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
         }
         Outcome::RunBegun(id) => runs::begun(view, *id),
         Outcome::RunStopped(_) | Outcome::RunRemoved(_) => Ok(runs::changed(outcome)),
+        Outcome::ScheduleSet { .. } | Outcome::ScheduleRemoved(_) => {
+            schedules::changed(view, outcome)
+        }
         Outcome::ProtectionOrdered {
             until,
             tasks,

@@ -11,6 +11,7 @@ mod keys;
 mod leave;
 mod output;
 mod runs;
+mod schedules;
 mod services;
 mod task_definitions;
 mod tasks;
@@ -68,6 +69,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Service(command) => services::run(&client, output, command).await,
         Command::Run(args) => runs::begin(&client, output, *args).await,
         Command::Runs(command) => runs::run(&client, output, command).await,
+        Command::Schedule(command) => schedules::run(&client, output, command).await,
         Command::Task(command) => tasks::run(&client, output, command).await,
         Command::Image(command) => images::run(&client, output, command).await,
         Command::Events(wanted) => events::run(&client, output, &wanted).await,

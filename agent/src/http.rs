@@ -18,6 +18,7 @@ mod leave;
 mod metadata;
 mod recordings;
 mod runs;
+mod schedules;
 pub(crate) mod frames;
 mod tasks;
 mod v1;
@@ -231,6 +232,7 @@ async fn serve_local(listener: UnixListener, app: App) {
         .merge(leave::routes())
         .merge(recordings::routes())
         .merge(runs::routes())
+        .merge(schedules::routes())
         .merge(tasks::routes())
         .fallback(answer::no_such_path);
     let closing = app.closing.clone();

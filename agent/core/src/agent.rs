@@ -22,6 +22,7 @@ mod protecting;
 mod asking;
 mod pulling;
 mod runs;
+mod ticks;
 mod amid;
 
 use crate::{
@@ -59,9 +60,11 @@ use serde::{Deserialize, Serialize};
 use setting_aside::Quarantine;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use telling::Outward;
+use ticks::Clockwork;
 
 pub use crate::timings::Timings;
 pub use amid::Amid;
+pub use runs::{NoOrder, run_order};
 
 /// Between looks for what has become too old to keep.
 const HOUSEKEEPING: Span = Span::from_secs(10);
@@ -154,6 +157,7 @@ pub struct Agent {
     pulls: Pulls,
     /// When tasks of runs have had their time.
     timeouts: BTreeMap<TaskId, Mono>,
+    clockwork: Clockwork,
     outward: Outward,
     progress: Progress,
 }
@@ -231,6 +235,7 @@ impl Agent {
             quarantine: Quarantine::default(),
             pulls: Pulls::default(),
             timeouts: BTreeMap::new(),
+            clockwork: Clockwork::default(),
             outward: Outward::default(),
             progress: Progress::default(),
             rng,
@@ -261,6 +266,7 @@ impl Agent {
         for host in hosts {
             self.membership.on_board(now, &self.board, host);
         }
+        self.note_all_schedules(now);
         // Also those that have stopped: their containers may still be there.
         let mine = self.board.tasks_on(me);
         let mine: Vec<_> = mine.map(|(task, report)| (task, report.clone())).collect();
@@ -337,6 +343,7 @@ impl Agent {
             self.pulls.deadline(),
             self.giving_way_deadline(),
             self.next_timeout(),
+            self.clockwork.deadline(),
             self.protection_deadline(),
             self.leaving.as_ref().map(Leaving::deadline),
         ]
@@ -353,6 +360,7 @@ impl Agent {
         self.look_for_peers(now, fx);
         self.roster.on_wake(now, fx);
         self.on_timeouts(now, fx);
+        self.on_ticks(now, fx);
         self.dirty.absorb(self.keeper.on_wake(now));
         self.on_giving_way_wake(now);
         self.on_protection_wake(now);

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod record;
 pub mod run;
+pub mod schedule;
 pub mod clock;
 pub mod hash_tree;
 pub mod board;

@@ -5,6 +5,7 @@
 use crate::{
     cluster::{
         body::Availability,
+        schedule::Schedule,
         values::{Opaque, Sealed},
     },
     ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
@@ -55,6 +56,16 @@ pub enum Command {
         run: ServiceId,
         force: bool,
     },
+    /// What there is under this name already is changed; the time of its creation stays.
+    SetSchedule {
+        name: String,
+        schedule: Schedule,
+    },
+    SwitchSchedule {
+        name: String,
+        enabled: bool,
+    },
+    RemoveSchedule(String),
     StopTask {
         task: TaskId,
         reason: String,
@@ -173,6 +184,11 @@ pub enum Outcome {
     RunBegun(ServiceId),
     RunStopped(ServiceId),
     RunRemoved(ServiceId),
+    ScheduleSet {
+        name: String,
+        is_new: bool,
+    },
+    ScheduleRemoved(String),
     ProtectionOrdered {
         until: Option<Wall>,
         tasks: Vec<TaskId>,
@@ -224,6 +240,8 @@ pub enum Refusal {
     NoSuchRun(ServiceId),
     #[error("the run {0} has not ended; stop it first, or use force")]
     StillRuns(ServiceId),
+    #[error("there is no schedule {0:?}; `holdfast schedule ls` lists them")]
+    NoSuchSchedule(String),
     #[error("there is no task {0}")]
     NoSuchTask(TaskId),
     #[error(

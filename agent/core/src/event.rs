@@ -120,6 +120,8 @@ pub enum ServiceNews {
     DesiredCount,
     /// Tasks are to run once.
     Run,
+    /// It was set, or its time came.
+    Schedule,
     /// One of its tasks asked not to be stopped, or did not do so for longer.
     Protection,
     /// A slot is given to a host.

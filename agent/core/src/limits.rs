@@ -18,6 +18,13 @@ pub const SERVICES_MAX: usize = 5_000;
 /// Tasks of one run; ECS allows ten.
 pub const RUN_COUNT_MAX: u32 = 100;
 pub const RUN_RETRIES_MAX: u32 = 100;
+pub const SCHEDULES_MAX: usize = 1_000;
+pub const SCHEDULE_NAME_BYTES_MAX: usize = 64;
+/// Ticks of a schedule of which it is known what became of them.
+pub const TICKS_KEPT_MAX: usize = 20;
+/// A tick is run this late where nothing else is said, and never later than the other.
+pub const TICK_DEADLINE_S_DEFAULT: u32 = 3_600;
+pub const TICK_DEADLINE_S_MAX: u32 = 24 * 3_600;
 pub const RUN_TIMEOUT_S_MAX: u32 = 7 * 24 * 3_600;
 /// As ECS has it, of the whole of `overrides`.
 pub const OVERRIDES_BYTES_MAX: usize = 8 * 1_024;

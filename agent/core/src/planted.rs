@@ -112,6 +112,14 @@ mod switch {
         ForgetsTheTime,
         /// begins tasks of a run elsewhere that are only to be reported lost
         RunsTheLostAgain,
+        /// runs a tick that it finds late without listening to others first
+        TicksWithoutListening,
+        /// calls the run of a tick by a name of its own
+        NamesRunsAnew,
+        /// runs no tick that its keeper could not run in time
+        DropsLateTicks,
+        /// runs a tick while an earlier run goes on that forbids it
+        LetsRunsOverlap,
         /// replaces what crashes without waiting
         NeverBacksOff,
         /// starts containers before those that they wait for

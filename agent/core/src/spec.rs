@@ -17,6 +17,7 @@ pub mod run;
 pub mod service;
 pub mod tags;
 pub mod task_definition;
+pub mod timetable;
 pub mod volume;
 
 #[cfg(test)]

@@ -87,7 +87,9 @@ impl From<Refusal> for ApiError {
             | Refusal::ForgetsItself
             | Refusal::LastHost { .. }
             | Refusal::NotTakenOver { .. } => Self::InvalidParameter(text),
-            Refusal::NoSuchKey(_) | Refusal::NoSuchValue(_) => Self::NotFound(text),
+            Refusal::NoSuchKey(_) | Refusal::NoSuchValue(_) | Refusal::NoSuchSchedule(_) => {
+                Self::NotFound(text)
+            }
             Refusal::NoKeys
             | Refusal::KeyLacking { .. }
             | Refusal::KeyUsed { .. }

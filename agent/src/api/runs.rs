@@ -9,11 +9,12 @@ use super::{
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
+    agent::{NoOrder, run_order},
     cluster::{
         body::{Slot, TaskReport},
         run::{End, Ended, NAME_PREFIX, Run},
     },
-    command::{Command, Outcome, RunOrder},
+    command::{Command, Outcome},
     ids::{ServiceId, SlotIndex, TaskId},
     spec::run::parse_run_task,
     task::{
@@ -30,33 +31,11 @@ const REASON_CHARS_MAX: usize = 255;
 pub(crate) fn plan_run(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let wanted = parse_run_task(body).map_err(ApiError::invalid)?;
     view.context.check_cluster(wanted.cluster.as_deref())?;
-    let mut definition = wanted.definition;
-    let mut overridden = None;
-    if let Some(overrides) = &wanted.overrides {
-        let no_such = || {
-            ApiError::Client(format!(
-                "Unable to find task definition {definition}; `holdfast task-definition ls` lists \
-                 those that there are"
-            ))
-        };
-        let revision = view.board.resolve(&definition).ok_or_else(no_such)?;
-        let known = view.board.definition(revision.definition);
-        let changed = overrides.of(known.ok_or_else(no_such)?);
-        overridden = Some(Box::new(changed.map_err(ApiError::invalid)?));
-        // What was changed must not be another one by the time that it runs.
-        definition.revision = Some(revision.revision);
-    }
-    let overrides = wanted.overrides.map(|overrides| overrides.to_json());
-    let command = Command::RunTask(RunOrder {
-        definition,
-        overridden,
-        overrides: overrides.unwrap_or_default(),
-        count: wanted.count,
-        options: wanted.options,
-        group: wanted.group.unwrap_or_default(),
-        started_by: wanted.started_by.unwrap_or_default(),
-        client_token: wanted.client_token.unwrap_or_default(),
-    });
+    let order = run_order(view.board, wanted).map_err(|err| match err {
+        NoOrder::NoSuchDefinition(_) => ApiError::Client(err.to_string()),
+        NoOrder::Invalid(errors) => ApiError::invalid(errors),
+    })?;
+    let command = Command::RunTask(order);
     Ok(Plan::Write {
         command,
         prepared: None,
@@ -171,6 +150,12 @@ fn run_json(view: &View<'_>, id: ServiceId, run: &Run) -> Value {
         answer["overrides"] = overrides;
     }
     answer
+}
+
+/// How a run stands, or has ended, while the board has it.
+pub(crate) fn status_of(view: &View<'_>, id: ServiceId) -> Option<Value> {
+    let run = view.board.run(id)?;
+    Some(run_json(view, id, run)["status"].take())
 }
 
 /// Of all slots: how it ended, the first that ended badly before the others.

@@ -10,3 +10,4 @@ mod metadata;
 mod options;
 mod ours;
 mod runs;
+pub(crate) mod schedules;

@@ -2,9 +2,11 @@
 
 mod reach;
 mod runs;
+mod schedules;
 
 pub(crate) use reach::{CpArgs, ExecArgs, LogsArgs, StatsArgs, TopArgs};
-pub(crate) use runs::{RunArgs, RunsCommand};
+pub(crate) use runs::{InputArgs, RunArgs, RunsCommand};
+pub(crate) use schedules::{ScheduleCommand, SetArgs};
 
 use super::{
     output::Output,
@@ -97,6 +99,9 @@ pub(crate) enum Command {
     /// List, show, await and stop runs
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Begin runs by the clock
+    #[command(subcommand, visible_alias = "schedules")]
+    Schedule(ScheduleCommand),
     /// List, show and stop tasks; their logs, commands in them, their files
     #[command(subcommand, visible_alias = "tasks")]
     Task(TaskCommand),
@@ -460,7 +465,7 @@ pub(crate) struct EventsArgs {
     /// Only what came after the event with this sequence
     #[arg(long, value_name = "SEQUENCE")]
     pub(crate) after: Option<u64>,
-    /// Only of this service and its tasks
+    /// Only of this service and its tasks, or of schedule/NAME
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,
     /// Only of this task, by the beginning of its id

@@ -6,6 +6,7 @@ use super::{
     failure::Failure,
     output::{Output, at, list_at, number_at, say},
 };
+use holdfast_core::cluster::run::title;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -112,12 +113,12 @@ pub(super) fn text(event: &Value) -> String {
             at(event, "/reason")
         ),
         "service" => {
-            // Some sentences begin with the name, as ECS's do.
-            let (name, reason) = (at(event, "/service"), at(event, "/reason"));
-            let reason = reason
-                .strip_prefix(&format!("(service {name}) "))
-                .unwrap_or(&reason);
-            format!("{at_time}  service {name}: {reason}")
+            // Some sentences begin with what they are of, as ECS's do; runs and schedules are told
+            // of as services are.
+            let (title, reason) = (title(&at(event, "/service")), at(event, "/reason"));
+            let reason = reason.strip_prefix(&format!("{title} ")).unwrap_or(&reason);
+            let title = title.trim_matches(['(', ')']);
+            format!("{at_time}  {title}: {reason}")
         }
         "missed" => format!("({} older events are no longer kept)", at(event, "/missed")),
         "restarted" => "(the agent has restarted; its events count anew)".to_owned(),

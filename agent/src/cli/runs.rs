@@ -1,7 +1,7 @@
 //! `holdfast run` and `holdfast runs …`: tasks that run once.
 
 use super::{
-    args::{RunArgs, RunsCommand},
+    args::{InputArgs, RunArgs, RunsCommand},
     client::{Client, encode},
     failure::Failure,
     output::{Output, ago, at, list_at, now, number_at, properties, say, say_json, table, tail},
@@ -11,13 +11,20 @@ use super::{
 use crate::api::Operation;
 use hyper::Method;
 use serde_json::{Value, json};
+use std::fmt::Display;
 use tokio::time::sleep;
 
 /// As much of an id as tables show; as of tasks.
 const ID_SHOWN: usize = 16;
 
 pub(super) async fn begin(client: &Client, output: Output, args: RunArgs) -> Result<(), Failure> {
-    let body = request(client, &args).await?;
+    let mut body = input(client, &args.input).await?;
+    if let Some(by) = &args.started_by {
+        body["startedBy"] = json!(by);
+    }
+    if let Some(token) = &args.client_token {
+        body["clientToken"] = json!(token);
+    }
     let answer = client.call(Operation::RunTask, &body).await?;
     let run = get(client, tail(&at(&answer, "/tasks/0/taskArn"))).await?;
     let id = at(&run, "/runId");
@@ -28,7 +35,7 @@ pub(super) async fn begin(client: &Client, output: Output, args: RunArgs) -> Res
         };
     }
     let run = ended(client, &id).await?;
-    if args.rm {
+    if args.input.rm {
         let path = format!("/v1/runs/{id}");
         client.write(Method::DELETE, &path, &json!({})).await?;
     }
@@ -98,9 +105,9 @@ async fn get(client: &Client, run: &str) -> Result<Value, Failure> {
 }
 
 /// ECS's own request, from what was typed; what is typed replaces what the file says.
-async fn request(client: &Client, args: &RunArgs) -> Result<Value, Failure> {
+pub(super) async fn input(client: &Client, args: &InputArgs) -> Result<Value, Failure> {
     let mut body = match &args.cli_input_json {
-        Some(file) => read_json(file)?,
+        Some(file) => object(read_json(file)?, &file.display())?,
         None => json!({}),
     };
     let mut set = |name: &str, value: Option<Value>| {
@@ -114,15 +121,13 @@ async fn request(client: &Client, args: &RunArgs) -> Result<Value, Failure> {
     );
     set("count", args.count.map(|count| json!(count)));
     set("group", args.group.as_ref().map(|group| json!(group)));
-    set("startedBy", args.started_by.as_ref().map(|by| json!(by)));
-    set(
-        "clientToken",
-        args.client_token.as_ref().map(|token| json!(token)),
-    );
     if let Some(file) = &args.overrides {
         set("overrides", Some(read_json(file)?));
     }
-    let mut overrides = body["overrides"].take();
+    let said = body
+        .as_object_mut()
+        .and_then(|body| body.remove("overrides"));
+    let mut overrides = object(said.unwrap_or_default(), &"overrides")?;
     let mut override_with = |name: &str, value: &Option<u32>| {
         if let Some(value) = value {
             overrides[name] = json!(value.to_string());
@@ -157,10 +162,20 @@ async fn request(client: &Client, args: &RunArgs) -> Result<Value, Failure> {
     Ok(body)
 }
 
+/// What is typed goes into it, so it must be an object, or nothing.
+fn object(value: Value, what: &dyn Display) -> Result<Value, Failure> {
+    match value {
+        Value::Object(_) | Value::Null => Ok(value),
+        _ => Err(Failure::Refused(format!(
+            "{what} is not a JSON object; correct it there"
+        ))),
+    }
+}
+
 /// The override of one container: the one that was named, or the only one that there is.
 async fn container(
     client: &Client,
-    args: &RunArgs,
+    args: &InputArgs,
     body: &Value,
 ) -> Result<Option<Value>, Failure> {
     if args.command.is_empty() && args.environment.is_empty() {
@@ -267,7 +282,7 @@ fn outcome(run: &Value) -> Result<(), Failure> {
     })
 }
 
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     id.chars().take(ID_SHOWN).collect()
 }
 

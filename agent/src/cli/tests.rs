@@ -1,6 +1,7 @@
 //! What people see: the tables, the progress, the help, and the exit codes.
 
 mod reach;
+mod schedules;
 
 use super::{
     Cli, Command, args::ServiceCommand, client::encode, events, failure::Failure, hosts, images,
@@ -213,6 +214,9 @@ fn events_are_sentences() {
         json!({"kind": "host", "at": at, "hostName": "beta", "standing": "DOWN",
             "reason": "3 of 3 observers got no answer for 2 s"}),
         json!({"kind": "service", "at": at, "service": "web", "reason": "scaled from 1 to 3"}),
+        json!({"kind": "service", "at": at, "service": "run/3f2a", "reason": "(run 3f2a) ended"}),
+        json!({"kind": "service", "at": at, "service": "schedule/nightly",
+            "reason": "(schedule nightly) has begun (run 3f2a)"}),
         json!({"kind": "missed", "missed": 12}),
         json!({"kind": "restarted"}),
     ];

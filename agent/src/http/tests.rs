@@ -3,6 +3,7 @@
 mod discovery;
 mod images;
 mod keys;
+mod schedules;
 mod values;
 
 use super::{

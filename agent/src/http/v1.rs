@@ -7,7 +7,7 @@ use crate::api::{
     introspection::{self, NoTask},
     keys,
     overview::{self, Query},
-    runs, why,
+    runs, schedules, why,
 };
 use axum::{
     Router,
@@ -34,6 +34,8 @@ const PATHS: &[&str] = &[
     "/v1/cluster-tasks",
     "/v1/runs",
     "/v1/runs/<run>",
+    "/v1/schedules",
+    "/v1/schedules/<name>",
     "/v1/task-definitions",
     "/v1/keys",
     "/v1/configs",
@@ -69,6 +71,8 @@ pub(super) fn routes() -> Router<App> {
         .route("/v1/cluster-tasks", get(cluster_tasks))
         .route("/v1/runs", get(runs))
         .route("/v1/runs/{run}", get(run))
+        .route("/v1/schedules", get(schedules))
+        .route("/v1/schedules/{name}", get(schedule))
         .route("/v1/task-definitions", get(definitions))
         .route("/v1/keys", get(keys))
         .route("/v1/images", get(images))
@@ -172,6 +176,17 @@ async fn runs(State(app): State<App>, asked: Asked) -> Response {
 
 async fn run(State(app): State<App>, Path(run): Path<String>) -> Response {
     flat(answer::look(&app, move |view, _| runs::run(view, &run)).await)
+}
+
+async fn schedules(State(app): State<App>, asked: Asked) -> Response {
+    with_query(asked, async |query| {
+        answer::look(&app, move |view, _| schedules::schedules(view, &query)).await?
+    })
+    .await
+}
+
+async fn schedule(State(app): State<App>, Path(name): Path<String>) -> Response {
+    flat(answer::look(&app, move |view, _| schedules::schedule(view, &name)).await)
 }
 
 async fn definitions(State(app): State<App>, asked: Asked) -> Response {

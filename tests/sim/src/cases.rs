@@ -10,6 +10,7 @@ mod majority;
 mod membership;
 mod reconcile;
 mod runs;
+mod ticks;
 mod abuse;
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 use std::ops::Range;
 
 /// What the whole table is about.
-pub const CASES_MAX: u32 = 43;
+pub const CASES_MAX: u32 = 45;
 
 /// One fault case.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +67,7 @@ pub fn cases() -> Vec<Case> {
         reconcile::CASES,
         abuse::CASES,
         runs::CASES,
+        ticks::CASES,
     ];
     let mut all = groups.concat();
     all.sort_by_key(|case| case.number);

@@ -1,6 +1,6 @@
 //! What must always hold of one agent: statuses, events, wakes; and who runs what in truth.
 
-use crate::{disk::Disk, host::Host, majority::Calm, values::Words};
+use crate::{disk::Disk, host::Host, majority::Calm, ticks::Begun, values::Words};
 use holdfast_core::{
     cluster::{
         body::{Body, Key, TaskReport},
@@ -28,6 +28,7 @@ pub struct Checks {
     pub words: Words,
     /// Until when tasks are not to be stopped, as was answered.
     pub protected: BTreeMap<TaskId, u64>,
+    pub begun: Begun,
 }
 
 /// What is known of one host from what it recorded and emitted.
@@ -104,6 +105,7 @@ impl Checks {
             asked: BTreeMap::new(),
             words: Words::default(),
             protected: BTreeMap::new(),
+            begun: BTreeMap::new(),
         }
     }
 
@@ -158,6 +160,7 @@ impl Checks {
 
     /// A record on its way to the disk: of a host's own tasks, the statuses only move forward.
     pub fn on_record(&mut self, site: Site<'_>, record: &Record) -> Result<(), String> {
+        self.on_ticks(site.place, record)?;
         let (Key::Task(host, task), Some(Body::Task(report))) = (&record.key, &record.body) else {
             return Ok(());
         };

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 /// What all hosts have when the cluster begins.
 pub const FIRST_KEY: KeyId = KeyId([1; 4]);
 pub const CLUSTER: &str = "sim";
-const WALL_AT_START_MS: u64 = 1_800_000_000_000;
+pub const WALL_AT_START_MS: u64 = 1_800_000_000_000;
 /// What a frozen agent's socket holds before it drops datagrams.
 const SOCKET_INPUTS_MAX: usize = 2_000;
 

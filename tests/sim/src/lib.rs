@@ -25,6 +25,7 @@ pub mod checks;
 pub mod safety;
 pub mod majority;
 pub mod values;
+pub mod ticks;
 pub mod liveness;
 pub mod explain;
 pub mod stats;

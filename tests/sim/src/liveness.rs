@@ -189,6 +189,7 @@ impl Cluster {
         self.pending_views(&agents)
             .or_else(|| self.pending_words(&agents))
             .or_else(|| self.pending_answers())
+            .or_else(|| self.pending_ticks(agents.first()?.0.place))
             .or_else(|| {
                 board
                     .services()

@@ -95,6 +95,7 @@ impl Cluster {
                 hosts: vec![self.hosts[host].id],
                 availability,
             },
+            Order::Schedule { name, recurring } => recurring.command(&name),
             Order::Leave => {
                 // As with hosts that are lost: enough must be left.
                 let left = self.hosts.iter().filter(|host| !host.lost).count();

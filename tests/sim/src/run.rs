@@ -7,7 +7,7 @@ use crate::{
     options::Options,
     planted::Planted,
     stats::Stats,
-    values,
+    ticks, values,
     workload::{self, TimedOrder},
 };
 use holdfast_core::{planted, recording::Cause, rng::Rng};
@@ -57,6 +57,7 @@ pub fn run(options: Options) -> Result<Report, Box<Failure>> {
 
 /// Makes the seed that runs are drawn from another one than the others.
 const RUNS: u64 = 0x72_75_6e_73;
+const TICKS: u64 = 0x74_69_63_6b;
 
 /// The faults and the orders that the seed stands for.
 pub fn drawn(options: &Options) -> (Vec<Fault>, Vec<TimedOrder>) {
@@ -79,6 +80,8 @@ pub fn drawn(options: &Options) -> (Vec<Fault>, Vec<TimedOrder>) {
         options.agents,
         options.seconds,
     ));
+    let mut rng = Rng::new(options.seed.rotate_left(16) ^ TICKS);
+    orders.extend(ticks::draw(&mut rng, options.agents, options.seconds));
     (faults, orders)
 }
 

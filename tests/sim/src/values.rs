@@ -149,12 +149,19 @@ impl Cluster {
         let open = |name: &ValueName| words.open.values().any(|open| open == name);
         let certain = words.last.iter().filter(|(name, _)| !open(name));
         for (name, (version, leaves_one)) in certain {
-            let lacking = agents.iter().find(|(_, agent)| {
+            let lacks = |(_, agent): &&(&Host, &Agent)| {
                 let board = agent.board();
                 board.value_set_at(name) != version.epoch
                     || board.setting(name).is_some() != *leaves_one
-            });
-            if let Some((host, _)) = lacking {
+            };
+            // What nobody heard is lost with the only host that knew it.
+            let author_is_there = agents
+                .iter()
+                .any(|(host, _)| host.id == version.stamp.author);
+            if !author_is_there && agents.iter().all(|agent| lacks(&agent)) {
+                continue;
+            }
+            if let Some((host, _)) = agents.iter().find(lacks) {
                 let place = host.place;
                 return Some(format!("h{place} has not the last word on {name}"));
             }

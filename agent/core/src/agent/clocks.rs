@@ -306,6 +306,7 @@ impl Agent {
                     | Key::ServiceRevision(_)
                     | Key::ServiceSettings(_)
                     | Key::Run(_)
+                    | Key::Schedule(_)
                     | Key::StopOrder(_)
                     | Key::Protection(_)
                     | Key::Directive(_)

@@ -34,14 +34,7 @@ impl Agent {
         command: Command,
         fx: &mut Effects,
     ) -> Result<Option<Outcome>, Refusal> {
-        // Whoever must go, must go, whatever it knows; and what is to be here needs no others.
-        let me = self.config.host;
-        let needs_no_board = match &command {
-            Command::Leave { force, .. } => *force,
-            Command::PullImage { host, .. } => *host == me,
-            _ => false,
-        };
-        if !needs_no_board {
+        if self.needs_board(&command) {
             self.check_caught_up(now)?;
         }
         let done = match command {
@@ -70,6 +63,11 @@ impl Agent {
             Command::RunTask(order) => self.begin_run(now, order, fx),
             Command::StopRun { run, reason } => self.stop_run(now, run, &reason, fx),
             Command::RemoveRun { run, force } => self.remove_run(now, run, force, fx),
+            Command::SetSchedule { name, schedule } => self.set_schedule(now, (name, schedule), fx),
+            Command::SwitchSchedule { name, enabled } => {
+                self.switch_schedule(now, (name, enabled), fx)
+            }
+            Command::RemoveSchedule(name) => self.remove_schedule(now, name, fx),
             Command::StopTask { task, reason } => self.stop_task(now, task, reason, fx),
             Command::ProtectTasks { tasks, minutes } => {
                 Ok(self.order_protection(now, tasks, minutes, fx))
@@ -94,6 +92,15 @@ impl Agent {
             Command::RemoveValue { name, force } => self.remove_value(now, (name, force), fx),
         };
         done.map(Some)
+    }
+
+    /// Whoever must go, must go, whatever it knows; and what is to be here needs no others.
+    fn needs_board(&self, command: &Command) -> bool {
+        match command {
+            Command::Leave { force, .. } => !force,
+            Command::PullImage { host, .. } => *host != self.config.host,
+            _ => true,
+        }
     }
 
     fn check_caught_up(&self, now: Now) -> Result<(), Refusal> {

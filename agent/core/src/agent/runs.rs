@@ -3,6 +3,7 @@
 use super::Agent;
 use crate::{
     cluster::{
+        board::Board,
         body::{Body, Key, ServiceRevision, ServiceSettings, StopOrder},
         run::{Run, title},
     },
@@ -10,10 +11,54 @@ use crate::{
     effect::Effects,
     ids::{ServiceId, TaskId},
     limits,
-    spec::options::ServiceOptions,
+    spec::{SpecErrors, options::ServiceOptions, run::RunTask, service::DefinitionRef},
     task::status::StopCode,
-    time::{Mono, Now, Span},
+    time::{Mono, Now, Span, Wall},
 };
+
+/// Why what is to run cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoOrder {
+    #[error(
+        "Unable to find task definition {0}; `holdfast task-definition ls` lists those that there \
+         are"
+    )]
+    NoSuchDefinition(DefinitionRef),
+    #[error(transparent)]
+    Invalid(#[from] SpecErrors),
+}
+
+/// What a `RunTask` input means where the board is as it is now.
+///
+/// # Errors
+/// If its definition is not there, or its overrides do not make a valid one of it.
+pub fn run_order(board: &Board, wanted: RunTask) -> Result<RunOrder, NoOrder> {
+    let mut definition = wanted.definition;
+    let mut overridden = None;
+    if let Some(overrides) = &wanted.overrides {
+        let revision = board.resolve(&definition);
+        let known = revision
+            .as_ref()
+            .and_then(|revision| Some((revision, board.definition(revision.definition)?)));
+        let Some((revision, known)) = known else {
+            return Err(NoOrder::NoSuchDefinition(definition));
+        };
+        overridden = Some(Box::new(overrides.of(known)?));
+        // What was changed must not be another one by the time that it runs.
+        definition.revision = Some(revision.revision);
+    }
+    let overrides = wanted.overrides.map(|overrides| overrides.to_json());
+    Ok(RunOrder {
+        definition,
+        overridden,
+        overrides: overrides.unwrap_or_default(),
+        count: wanted.count,
+        options: wanted.options,
+        group: wanted.group.unwrap_or_default(),
+        started_by: wanted.started_by.unwrap_or_default(),
+        client_token: wanted.client_token.unwrap_or_default(),
+    })
+}
 
 impl Agent {
     pub(super) fn begin_run(
@@ -27,6 +72,22 @@ impl Agent {
         if let Some((id, _)) = self.board.runs().find(|(_, run)| same(run)) {
             return Ok(Outcome::RunBegun(id));
         }
+        let id = ServiceId::mint(self.config.host, &mut self.rng);
+        let me = self.config.host;
+        let name = |_| TaskId::mint(me, &mut self.rng);
+        let tasks = (0..order.count).map(name).collect();
+        let run = self.planned_run(order, (id, now.wall), tasks)?;
+        self.write(now, Key::Run(id), 0, Some(Body::Run(run)), fx);
+        Ok(Outcome::RunBegun(id))
+    }
+
+    /// What is to be written of a run, under this id and with these names for its tasks.
+    pub(super) fn planned_run(
+        &self,
+        order: RunOrder,
+        (id, created_at): (ServiceId, Wall),
+        tasks: Vec<TaskId>,
+    ) -> Result<Run, Refusal> {
         if self.board.runs().count() >= limits::RUNS_MAX {
             return Err(Refusal::Limit {
                 what: "the number of runs that go on or have ended within the last hour",
@@ -41,14 +102,10 @@ impl Agent {
             },
             None => revision,
         };
-        let id = ServiceId::mint(self.config.host, &mut self.rng);
-        let me = self.config.host;
-        let name = |_| TaskId::mint(me, &mut self.rng);
-        let tasks = (0..order.count).map(name).collect();
-        let run = Run {
+        Ok(Run {
             settings: ServiceSettings {
                 name: Run::name(id),
-                created_at: now.wall,
+                created_at,
                 client_token: order.client_token,
                 options: ServiceOptions::default(),
             },
@@ -59,9 +116,7 @@ impl Agent {
             group: order.group,
             started_by: order.started_by,
             overrides: order.overrides,
-        };
-        self.write(now, Key::Run(id), 0, Some(Body::Run(run)), fx);
-        Ok(Outcome::RunBegun(id))
+        })
     }
 
     /// All of its tasks are to stop, and none is to begin.

@@ -8,6 +8,7 @@ use crate::{
         outbox::Change,
         record::Record,
         repair,
+        schedule::keeper_id,
     },
     effect::{Effect, Effects},
     ids::{HostId, ServiceId},
@@ -133,6 +134,10 @@ impl Agent {
         match (&record.key, &record.body) {
             // Its keeper places it.
             (Key::Run(run), _) => self.index.keeper_of(*run).into_iter().collect(),
+            (Key::Schedule(name) | Key::Ticks(name), _) => {
+                let keeper = self.index.keeper_of(keeper_id(name));
+                keeper.into_iter().collect()
+            }
             (Key::Slot(..), Some(Body::Slot(slot))) => slot
                 .host
                 .into_iter()

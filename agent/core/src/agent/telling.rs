@@ -194,6 +194,10 @@ impl Agent {
                 self.tell_verdict(now, *host, before, (new, verdict), fx);
             }
             (Key::Run(id), Some(Body::Run(run))) => self.tell_run(now, *id, (new, run), fx),
+            (Key::Schedule(name), _) => self.tell_schedule(now, name, (before, new), fx),
+            (Key::Ticks(name), Some(Body::Ticks(ticks))) => {
+                self.tell_ticks(now, name, (old, new, ticks), fx);
+            }
             (Key::ServiceSettings(service), _) => {
                 self.tell_settings(now, *service, (before, new), fx);
             }
@@ -411,6 +415,7 @@ pub(super) const DEPLOYS: u64 = 13;
 pub(super) const DEPLOYED: u64 = 14;
 const RUN: u64 = 15;
 const PROTECTION: u64 = 16;
+pub(super) const TICK: u64 = 17;
 
 /// Every agent learns of a record by the same version.
 fn id_of(kind: u64, record: &Record) -> EventId {

@@ -6,6 +6,7 @@ mod outward;
 mod pulling;
 mod services;
 mod spreading;
+mod ticks;
 mod values;
 
 use super::{Agent, AgentConfig, Timings};

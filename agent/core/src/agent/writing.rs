@@ -143,9 +143,13 @@ impl Agent {
             || self.board.record(&record.key).is_some()
             || age_ms <= self.board.tombstone_ms();
         let credible = match &record.key {
-            Key::Host(_) | Key::Task(..) | Key::Verdict(_) | Key::Secret(_) | Key::Config(_) => {
-                epoch <= now.wall.0 + limits::EPOCH_AHEAD_MAX
-            }
+            Key::Host(_)
+            | Key::Task(..)
+            | Key::Verdict(_)
+            | Key::Schedule(_)
+            | Key::Ticks(_)
+            | Key::Secret(_)
+            | Key::Config(_) => epoch <= now.wall.0 + limits::EPOCH_AHEAD_MAX,
             Key::Slot(service, index) => {
                 let ours = self
                     .board
@@ -223,6 +227,7 @@ impl Agent {
                 self.on_definition(now, new, fx);
                 self.on_run(now, *id);
             }
+            Key::Schedule(name) | Key::Ticks(name) => self.note_schedule(now, name),
             Key::StopOrder(task) | Key::Protection(task) => {
                 self.on_word_of_a_task(now, *task, new, fx);
             }
@@ -453,6 +458,8 @@ impl Agent {
         self.follow_further(now, fx);
         self.keeper.tidy(now);
         self.clear_up_runs(now, fx);
+        self.note_all_schedules(now);
+        self.clear_up_ticks(now, fx);
         self.pulls.tidy(now.mono);
         let me = self.config.host;
         let old = self.board.tasks_on(me).filter(|(task, report)| {

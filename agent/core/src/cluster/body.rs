@@ -4,6 +4,7 @@ use crate::{
     cluster::{
         keys::KeyReport,
         run::{End, Run},
+        schedule::{Schedule, Ticks},
         values::{ConfigText, SealedSecret, SetAt},
     },
     ids::{
@@ -59,6 +60,10 @@ pub enum Key {
     ClusterKey(KeyId),
     /// Anyone; epoch 0. Which key everybody is to seal with.
     KeyInUse,
+    /// Anyone; epoch as of [`Key::Secret`]. What is to run again and again.
+    Schedule(String),
+    /// The schedule's keeper; epoch is until when its ticks are dealt with, in ms.
+    Ticks(String),
     /// Anyone; epoch is when it was set, or removed, in ms, and greater than that of what was there
     /// before: so that to seal a secret anew undoes nothing that was said elsewhere meanwhile.
     Secret(String),
@@ -88,6 +93,8 @@ pub enum Body {
     Electorate(Electorate),
     ClusterKey(ClusterKey),
     KeyInUse(KeyInUse),
+    Schedule(Schedule),
+    Ticks(Ticks),
     Secret(SealedSecret),
     Config(ConfigText),
     Protection(Protection),
@@ -370,6 +377,8 @@ impl fmt::Display for Key {
             Self::Directive(id) => write!(f, "the directive for host {id}"),
             Self::ClusterKey(id) => write!(f, "the cluster key {id}"),
             Self::KeyInUse => write!(f, "the cluster key in use"),
+            Self::Schedule(name) => write!(f, "the schedule {name:?}"),
+            Self::Ticks(name) => write!(f, "the ticks of schedule {name:?}"),
             Self::Secret(name) => write!(f, "the secret {name:?}"),
             Self::Config(name) => write!(f, "the config {name:?}"),
             Self::Protection(id) => write!(f, "the protection of task {id}"),
@@ -481,8 +490,10 @@ kinds! {
     12 Electorate Self::Electorate => (), () => |()| Self::Electorate;
     13 Pins Self::Pins(service) => service, ServiceId => Self::Pins;
     14 Run Self::Run(run) => run, ServiceId => Self::Run;
+    15 Schedule Self::Schedule(name) => name, String => Self::Schedule;
     16 ClusterKey Self::ClusterKey(key) => key, KeyId => Self::ClusterKey;
     17 KeyInUse Self::KeyInUse => (), () => |()| Self::KeyInUse;
+    18 Ticks Self::Ticks(name) => name, String => Self::Ticks;
     19 Secret Self::Secret(name) => name, String => Self::Secret;
     20 Config Self::Config(name) => name, String => Self::Config;
     21 Protection Self::Protection(task) => task, TaskId => Self::Protection;

@@ -149,6 +149,8 @@ const fn sort(key: &Key) -> usize {
         | Key::ServiceRevision(_)
         | Key::ServiceSettings(_)
         | Key::Run(_)
+        | Key::Schedule(_)
+        | Key::Ticks(_)
         | Key::Pins(_) => 0,
         Key::Slot(..) => 1,
         Key::Definition(_)

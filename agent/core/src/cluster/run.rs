@@ -4,6 +4,7 @@ use crate::{
     cluster::{
         board::Board,
         body::{ContainerReport, Key, ServiceRevision, ServiceSettings, TaskReport},
+        schedule::SCHEDULE_PREFIX,
     },
     ids::{ServiceId, SlotIndex, TaskId},
     spec::{run::RunOptions, task_definition::TaskDefinition},
@@ -52,11 +53,16 @@ pub enum Ended {
     Lost,
 }
 
-/// What people are told that a slot is of, by the name in its label: a service, or a run.
+/// What people are told that a slot is of, by the name in its label: a service, a run, or a
+/// schedule.
 pub fn title(name: &str) -> String {
-    match name.strip_prefix(NAME_PREFIX) {
-        Some(run) => format!("(run {run})"),
-        None => format!("(service {name})"),
+    match (
+        name.strip_prefix(NAME_PREFIX),
+        name.strip_prefix(SCHEDULE_PREFIX),
+    ) {
+        (Some(run), _) => format!("(run {run})"),
+        (_, Some(schedule)) => format!("(schedule {schedule})"),
+        (None, None) => format!("(service {name})"),
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     },
     record::{Record, Stamp, Version},
     run::Run,
+    schedule::{Overlap, Schedule, Tick, Ticked, Ticks},
     values::{ConfigText, Opaque, Sealed, SealedSecret, Setting},
 };
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
         options::{HandOver, ServiceOptions},
         run::RunOptions,
         task_definition::{Protocol, TaskDefinition},
+        timetable::{Timetable, UTC},
     },
     task::{
         runtime::{PortBinding, SlotLabel},
@@ -74,7 +76,7 @@ fn generated_key(rng: &mut Rng) -> Key {
     let service = ServiceId(u128::from(rng.below(4)));
     let host = host_id(rng.below(3));
     let task = TaskId(host.0 | u128::from(rng.below(3)));
-    match rng.below(17) {
+    match rng.below(19) {
         0 => Key::Definition(Digest([rng.below(3) as u8; 32])),
         1 => Key::Label {
             family: NAMES[rng.below(2) as usize].to_owned(),
@@ -95,6 +97,8 @@ fn generated_key(rng: &mut Rng) -> Key {
         13 => Key::Secret(NAMES[rng.below(2) as usize].to_owned()),
         14 => Key::Config(NAMES[rng.below(2) as usize].to_owned()),
         15 => Key::Protection(task),
+        16 => Key::Schedule(NAMES[rng.below(2) as usize].to_owned()),
+        17 => Key::Ticks(NAMES[rng.below(2) as usize].to_owned()),
         _ => Key::Unknown {
             kind: 200,
             key: vec![rng.below(3) as u8],
@@ -160,7 +164,25 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             text: Opaque::from(name.into_bytes()),
             set: setting(rng),
         }),
+        Key::Schedule(_) => Body::Schedule(schedule(rng, name)),
+        Key::Ticks(_) => Body::Ticks(Ticks {
+            last: vec![Tick {
+                at: Wall(rng.below(9)),
+                what: Ticked::Begun(ServiceId(u128::from(rng.below(9)))),
+            }],
+        }),
         Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
+    }
+}
+
+fn schedule(rng: &mut Rng, run: String) -> Schedule {
+    Schedule {
+        timetable: Timetable::new("rate(1 minute)", UTC).expect("it is written here"),
+        run,
+        overlap: Overlap::ALL[rng.below(3) as usize],
+        deadline_s: rng.below(9) as u32,
+        enabled: rng.below(2) == 0,
+        created_at: Wall(rng.below(9)),
     }
 }
 

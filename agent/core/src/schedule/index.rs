@@ -264,6 +264,8 @@ impl Index {
             | Key::Electorate
             | Key::KeyInUse
             | Key::Protection(_)
+            | Key::Schedule(_)
+            | Key::Ticks(_)
             | Key::Unknown { .. } => {}
         }
     }

@@ -16,7 +16,7 @@ use holdfast_core::{
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 pub(crate) fn event(sequence: u64, what: Happening) -> Event {
@@ -249,6 +249,7 @@ fn deployments_and_services_are_told_and_what_ecs_has_no_word_for_is_not() {
         ServiceNews::Created,
         ServiceNews::Deleted,
         ServiceNews::Placed,
+        ServiceNews::Schedule,
     ] {
         assert_eq!(self::shaped(&board, of_service(news, "x")), None);
     }
@@ -267,6 +268,32 @@ fn plain_events_say_that_a_task_is_lost_and_found() {
     let told = [loss(LossFate::Lost), loss(LossFate::Found), stopped()];
     let told = told.map(|what| event_json(&event(3, what)).to_string());
     expect_file!["snapshots/event_plain.txt"].assert_eq(&told.join("\n"));
+}
+
+/// In our own words, and found by its name; ECS has no schedules.
+#[test]
+fn what_a_schedule_does_is_told_as_of_its_own() {
+    let board = board();
+    let begun = Happening::Service(ServiceChange {
+        service: WEB,
+        name: "schedule/nightly".to_owned(),
+        news: ServiceNews::Schedule,
+        text: "(schedule nightly) has begun (run 3f2a)".to_owned(),
+    });
+    assert_eq!(shaped(&board, begun.clone()), None);
+    let event = event(3, begun);
+    let told = event_json(&event);
+    assert_eq!(
+        (&told["kind"], &told["service"]),
+        (&json!("service"), &json!("schedule/nightly"))
+    );
+    for (query, expected) in [
+        ("service=schedule/nightly", true),
+        ("service=nightly", false),
+    ] {
+        let filter = read(&board, query).expect("it is a good one");
+        assert_eq!(filter.matches(&event), expected, "{query}");
+    }
 }
 
 fn read(board: &Board, query: &str) -> Result<EventFilter, String> {

@@ -16,14 +16,14 @@ use holdfast_core::{
 };
 use serde_json::{Value, json};
 
-const RUN: ServiceId = ServiceId(0xaaaa_aaaa_5eed << 80);
+pub(crate) const RUN: ServiceId = ServiceId(0xaaaa_aaaa_5eed << 80);
 
 fn named(index: u32) -> TaskId {
     TaskId((0xaaaa_aaaa << 96) | 0xf00 | u128::from(index))
 }
 
 /// Of two tasks, the first has begun on a host, the second is on offer to another.
-fn begun() -> Board {
+pub(crate) fn begun() -> Board {
     let mut board = board();
     let run = Run {
         settings: ServiceSettings {

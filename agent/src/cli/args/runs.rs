@@ -16,6 +16,22 @@ nowhere else, since it may run on unseen, unless --on-lost says rerun.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// ECS's startedBy, to find the tasks by
+    #[arg(long, value_name = "WHO")]
+    pub(crate) started_by: Option<String>,
+    /// The same token twice begins one run
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) client_token: Option<String>,
+    /// Wait until all of its tasks have ended
+    #[arg(long, short)]
+    pub(crate) wait: bool,
+}
+
+/// What is to run, now or when a schedule says so.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
     /// FAMILY (its latest revision) or FAMILY:REVISION
     #[arg(value_name = "DEFINITION", required_unless_present = "cli_input_json")]
     pub(crate) task_definition: Option<String>,
@@ -53,18 +69,9 @@ pub(crate) struct RunArgs {
     /// ECS's group [default: family:FAMILY]
     #[arg(long)]
     pub(crate) group: Option<String>,
-    /// ECS's startedBy, to find the tasks by
-    #[arg(long, value_name = "WHO")]
-    pub(crate) started_by: Option<String>,
-    /// The same token twice begins one run
-    #[arg(long, value_name = "TOKEN")]
-    pub(crate) client_token: Option<String>,
     /// ECS's JSON, or - for standard input; the other arguments replace what it says
     #[arg(long, value_name = "FILE")]
     pub(crate) cli_input_json: Option<PathBuf>,
-    /// Wait until all of its tasks have ended
-    #[arg(long, short)]
-    pub(crate) wait: bool,
     /// Keep nothing of the run once it has ended
     #[arg(long)]
     pub(crate) rm: bool,

@@ -7,6 +7,7 @@ mod values;
 mod privilege;
 mod again;
 mod runs;
+mod schedules;
 mod gpus;
 mod health;
 mod together;
