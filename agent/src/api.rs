@@ -19,6 +19,7 @@ pub(crate) mod introspection;
 pub(crate) mod keys;
 pub(crate) mod values;
 pub(crate) mod metadata;
+pub(crate) mod metadata_file;
 pub(crate) mod why;
 pub(crate) mod overview;
 pub(crate) mod prometheus;

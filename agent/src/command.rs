@@ -21,12 +21,18 @@ const COMPLAINT_BYTES_MAX: u64 = 512;
 /// A command that came to its end by itself.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    pub(crate) output: String,
+    pub(crate) output: Vec<u8>,
     pub(crate) complaint: String,
 }
 
-/// The output of a command without input, or in one sentence why there is none that counts.
+/// What a command without input prints, or in one sentence why there is nothing that counts.
 pub(crate) async fn run(words: &[String], wait_max: Duration) -> Result<String, String> {
+    let output = output_of(words, wait_max).await?;
+    Ok(String::from_utf8_lossy(&output).into_owned())
+}
+
+/// As [`run`], of one that may print anything.
+pub(crate) async fn output_of(words: &[String], wait_max: Duration) -> Result<Vec<u8>, String> {
     let ended = run_to_end(words, b"", wait_max).await?;
     if ended.status.success() {
         return Ok(ended.output);
@@ -107,6 +113,7 @@ async fn finish(child: &mut Child, input: &[u8]) -> Result<Ended, String> {
 /// that, or waits for ever.
 async fn complaint(mut from: Option<impl AsyncRead + Unpin>) -> Result<String, String> {
     let told = read(from.as_mut(), COMPLAINT_BYTES_MAX).await?;
+    let told = String::from_utf8_lossy(&told).into_owned();
     if let Some(mut rest) = from {
         let drained = copy(&mut rest, &mut sink()).await;
         drained.map_err(|err| format!("cannot read what it complains about: {err}"))?;
@@ -114,11 +121,11 @@ async fn complaint(mut from: Option<impl AsyncRead + Unpin>) -> Result<String, S
     Ok(told)
 }
 
-async fn read(from: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> Result<String, String> {
+async fn read(from: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
         let read = from.take(bytes_max + 1).read_to_end(&mut bytes).await;
         read.map_err(|err| format!("cannot read its output: {err}"))?;
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }

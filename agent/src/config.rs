@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) dns_domain: String,
     /// Where containers may ask what they are; `None` where switched off.
     pub(crate) metadata: Option<SocketAddr>,
+    /// Containers have a file that says what they are.
+    pub(crate) metadata_file: bool,
     pub(crate) docker_socket: PathBuf,
     /// CPU units offered to tasks.
     pub(crate) cpu: u32,
@@ -237,6 +239,7 @@ impl TryFrom<RawConfig> for Config {
             dns: dns(is_set(&raw.dns))?,
             dns_domain: dns_domain(is_set(&raw.dns_domain))?,
             metadata: metadata(is_set(&raw.metadata))?,
+            metadata_file: is_set(&raw.metadata_file).value,
             docker_socket: path(is_set(&raw.docker_socket))?,
             cpu: is_set(&raw.cpu).number()?,
             memory_mib: memory_mib(is_set(&raw.memory_mib), is_set(&raw.reserved_memory_mib))?,

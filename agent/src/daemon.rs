@@ -1,7 +1,7 @@
 //! `holdfast agent`: reads the settings, opens what the agent needs, and runs it until stopped.
 
 use crate::{
-    api::context::ApiContext,
+    api::{context::ApiContext, metadata_file::FileHost},
     config::{Config, ConfigError, Flags, RawConfig, peer_port},
     directory::Refresher,
     discovery::{Discovery, DiscoverySettings},
@@ -18,7 +18,9 @@ use crate::{
     outbound::{Outbound, OutboundError},
     probe::{HostFacts, ProbeError},
     recordings::Recordings,
-    runtime::{Docker, DockerConfig, GivenSettings, images::PROGRESS_TIMEOUT},
+    runtime::{
+        Docker, DockerConfig, GivenSettings, MetadataFileSettings, images::PROGRESS_TIMEOUT,
+    },
     store::{Entries, Store, StoreError},
     systemd,
     telemetry::{self, FilterError, TelemetryError},
@@ -37,7 +39,12 @@ use holdfast_core::{
     time::Wall,
 };
 use std::{
-    collections::BTreeMap, env::consts::ARCH, io, net::SocketAddr, sync::Arc, time::Duration,
+    collections::BTreeMap,
+    env::consts::ARCH,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
 };
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -178,8 +185,8 @@ async fn start(
     let address = address_of(&config, &transport);
     let (events, happened) = mpsc::channel(RUNTIME_EVENTS_MAX);
     let vault = Vault::new(&config.cluster, keys.as_ref().map(KeyStore::ring).cloned());
-    let metadata = metadata_paths(&config)?;
-    let docker = Docker::start(docker_config(&config, host, (&vault, metadata)), events);
+    let docker = docker_config(&config, (host, address.ip()), &vault)?;
+    let docker = Docker::start(docker, events);
     let (handle, calls) = Handle::new(status_at_start());
     let mut discovery = Discovery::start(config.peers.clone(), discovery_settings(&config))?;
     let found = tokio::join!(discovery.first(), gpus::find(&config.gpus));
@@ -265,20 +272,22 @@ fn api_context(config: &Config) -> ApiContext {
     }
 }
 
-fn metadata_paths(config: &Config) -> Result<Option<MetadataPaths>, DaemonError> {
-    let Some(address) = config.metadata else {
-        return Ok(None);
-    };
-    let secret = Secret::open(&config.state_dir)?;
-    Ok(Some(MetadataPaths::new(address, secret)))
+/// What the paths of containers are made of; `None` where there are none.
+fn metadata_secret(config: &Config) -> Result<Option<Secret>, DaemonError> {
+    let is_wanted = config.metadata.is_some() || config.metadata_file;
+    let secret = is_wanted.then(|| Secret::open(&config.state_dir));
+    Ok(secret.transpose()?)
 }
 
 fn docker_config(
     config: &Config,
-    host: HostId,
-    (vault, metadata): (&Vault, Option<MetadataPaths>),
-) -> DockerConfig {
-    DockerConfig {
+    (host, address): (HostId, IpAddr),
+    vault: &Vault,
+) -> Result<DockerConfig, DaemonError> {
+    let secret = metadata_secret(config)?;
+    let paths = config.metadata.zip(secret.clone());
+    let with_file = secret.filter(|_| config.metadata_file);
+    Ok(DockerConfig {
         socket: config.docker_socket.clone(),
         cluster: config.cluster.clone(),
         host,
@@ -296,8 +305,16 @@ fn docker_config(
         },
         progress_timeout: PROGRESS_TIMEOUT,
         state_dir: config.state_dir.clone(),
-        metadata,
-    }
+        metadata: paths.map(|(address, secret)| MetadataPaths::new(address, secret)),
+        metadata_file: with_file.map(|secret| MetadataFileSettings {
+            secret,
+            host: FileHost {
+                context: api_context(config),
+                zone: config.zone.clone(),
+                address,
+            },
+        }),
+    })
 }
 
 /// Where peers reach this agent.

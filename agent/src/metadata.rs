@@ -3,7 +3,9 @@
 mod own_address;
 mod pace;
 mod path;
+mod files;
 
+pub(crate) use files::{FILE_NAME, MetadataFiles};
 pub(crate) use own_address::{AddressError, have};
 pub(crate) use pace::Pace;
 pub(crate) use path::{MetadataPaths, Secret};

@@ -17,6 +17,7 @@ pub(crate) mod images;
 mod labels;
 mod ledger;
 mod list;
+mod metadata_file;
 mod observe;
 mod operations;
 mod pause;
@@ -35,3 +36,4 @@ pub(crate) use docker::{Docker, DockerConfig, LogDriver};
 pub(crate) use given::GivenSettings;
 #[cfg(test)]
 pub(crate) use given::tests::folded;
+pub(crate) use metadata_file::MetadataFileSettings;

@@ -274,6 +274,7 @@ impl Agent {
             let definition = self.board.definition(report.definition).cloned();
             let is_live = report.last.is_live();
             self.roster.remember(task, report, definition);
+            self.recall_protection(now, task);
             if let Some(known) = self.roster.get(task).filter(|_| is_live) {
                 self.ledger.adopt(task, known.needs());
             }

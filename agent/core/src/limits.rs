@@ -20,6 +20,8 @@ pub const RUN_COUNT_MAX: u32 = 100;
 pub const RUN_RETRIES_MAX: u32 = 100;
 pub const SCHEDULES_MAX: usize = 1_000;
 pub const SCHEDULE_NAME_BYTES_MAX: usize = 64;
+/// Runs of one schedule that go on at a time.
+pub const RUNS_OF_SCHEDULE_MAX: usize = 100;
 /// Ticks of a schedule of which it is known what became of them.
 pub const TICKS_KEPT_MAX: usize = 20;
 /// A tick is run this late where nothing else is said, and never later than the other.

@@ -239,7 +239,7 @@ fn ports(view: &View<'_>, report: &TaskReport, container: &ContainerReport) -> V
     defined.map(port).collect()
 }
 
-fn networks(fact: &Fact) -> Vec<Value> {
+pub(super) fn networks(fact: &Fact) -> Vec<Value> {
     let network = |network: &crate::runtime::facts::Network| {
         let mut answer = json!({"NetworkMode": network.name});
         let address = network.address.map(|address| json!([address]));
@@ -264,7 +264,7 @@ fn health(container: &ContainerReport, fact: &Fact) -> Value {
     answer
 }
 
-fn some(list: Vec<Value>) -> Option<Value> {
+pub(super) fn some(list: Vec<Value>) -> Option<Value> {
     (!list.is_empty()).then_some(Value::Array(list))
 }
 

@@ -9,7 +9,10 @@ use super::{
 };
 use holdfast_core::{
     agent::{NoOrder, run_order},
-    cluster::schedule::{Overlap, Schedule, Tick, Ticked, keeper_id},
+    cluster::{
+        body::Key,
+        schedule::{Overlap, Schedule, Tick, Ticked, keeper_id},
+    },
     command::{Command, Outcome, Refusal},
     limits,
     spec::{
@@ -92,11 +95,10 @@ struct Settings {
 pub(crate) fn schedules(view: &View<'_>, query: &Query) -> Result<Value, ApiError> {
     check_query(query, &["nextToken"])?;
     let found = view.board.schedules();
-    let found = found.map(|(name, set_at, schedule)| (name.to_owned(), (name, set_at, schedule)));
+    let found = found.map(|(name, schedule)| (name.to_owned(), (name, schedule)));
     let (found, token) = page(query)?.cut(Sort::Ascending, found);
-    let found = found.into_iter().map(|(name, set_at, schedule)| {
-        schedule_json(view, name, (set_at, schedule), TICKS_LISTED)
-    });
+    let found = found.into_iter();
+    let found = found.map(|(name, schedule)| schedule_json(view, name, schedule, TICKS_LISTED));
     Ok(listed("schedules", (found.collect(), token)))
 }
 
@@ -106,14 +108,9 @@ pub(crate) fn schedule(view: &View<'_>, name: &str) -> Result<Value, ApiError> {
     Ok(json!({"schedule": told}))
 }
 
-fn schedule_json(
-    view: &View<'_>,
-    name: &str,
-    (set_at, schedule): (Wall, &Schedule),
-    ticks_max: usize,
-) -> Value {
+fn schedule_json(view: &View<'_>, name: &str, schedule: &Schedule, ticks_max: usize) -> Value {
     let ticks = view.board.ticks(name);
-    let ticks = ticks.iter().flat_map(|(_, ticks)| ticks.last.iter().rev());
+    let ticks = ticks.iter().flat_map(|ticks| ticks.last.iter().rev());
     let ticks = ticks.take(ticks_max).map(|tick| tick_json(view, tick));
     let run: Value = serde_json::from_str(&schedule.run).unwrap_or_default();
     let mut answer = json!({
@@ -124,7 +121,7 @@ fn schedule_json(
         "overlap": schedule.overlap.as_str(),
         "deadlineSeconds": schedule.deadline_s,
         "createdAt": seconds(schedule.created_at),
-        "updatedAt": seconds(set_at),
+        "updatedAt": seconds(set_at(view, name)),
         "run": run,
         "ticks": ticks.collect::<Vec<_>>(),
     });
@@ -140,6 +137,12 @@ fn schedule_json(
         keeper.map(|host| view.host_name(host)),
     );
     answer
+}
+
+/// When it was last written, by the clock of the host where that was.
+fn set_at(view: &View<'_>, name: &str) -> Wall {
+    let record = view.board.record(&Key::Schedule(name.to_owned()));
+    record.map_or(Wall::default(), |record| record.version.stamp.wall)
 }
 
 fn tick_json(view: &View<'_>, tick: &Tick) -> Value {
@@ -181,6 +184,7 @@ pub(crate) fn plan_set(
                 deadline_s: settings.deadline_s,
                 enabled: settings.enabled,
                 created_at: now,
+                since: now,
             },
         }),
         (settings, run) => {

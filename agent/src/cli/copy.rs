@@ -177,8 +177,14 @@ impl Landing {
                 if wants_directory { to } else { beside }.display()
             )));
         }
+        // Links that the person named are followed, and no others.
+        let named = match is_directory {
+            true => fs::canonicalize(to),
+            false => Ok(to.to_owned()),
+        };
+        let named = named.map_err(|err| cannot(&format!("write to {}", to.display()), &err))?;
         Ok(Self {
-            to: to.to_owned(),
+            to: named,
             is_directory,
             beside: beside.to_owned(),
         })
@@ -230,10 +236,15 @@ fn unpack(archive: impl Read, root: &Path, is_content: bool) -> io::Result<PathB
     }
 }
 
-/// Puts what is at `from` to `to`, into what is there.
+/// Puts what is at `from` to `to`, into what is there. What is a link there is replaced, as `docker
+/// cp` does, and never followed: an earlier copy may have brought it, and it leads anywhere.
 fn merge(from: &Path, to: &Path) -> io::Result<()> {
-    let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    if !(is_directory(from) && to.is_dir()) {
+    let kind = |path: &Path| fs::symlink_metadata(path).map(|found| found.file_type());
+    let is_directory = |path: &Path| kind(path).is_ok_and(|kind| kind.is_dir());
+    if kind(to).is_ok_and(|kind| kind.is_symlink()) {
+        fs::remove_file(to)?;
+    }
+    if !(is_directory(from) && is_directory(to)) {
         return fs::rename(from, to);
     }
     for child in fs::read_dir(from)? {
@@ -432,4 +443,42 @@ fn pack(builder: &mut Builder<&mut Sink>, from: &Path, name: &Path) -> io::Resul
     // Of a file that grows meanwhile, what there was; of one that shrinks, an error.
     let file = fs::File::open(from)?.take(found.len());
     builder.append_data(&mut header, name, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_dir::TestDir;
+    use std::os::unix::fs::symlink;
+
+    /// What a container put there as a link, and calls a directory the next time, leads nowhere.
+    #[test]
+    fn links_of_an_earlier_copy_are_replaced_and_not_followed() {
+        let dir = TestDir::new("copied-links");
+        let root: &Path = &dir;
+        let (elsewhere, to) = (root.join("etc"), root.join("out"));
+        for made in [&elsewhere, &to, &root.join("first"), &root.join("second/x")] {
+            fs::create_dir_all(made).unwrap();
+        }
+        symlink(&elsewhere, root.join("first/x")).unwrap();
+        fs::write(root.join("second/x/evil"), "evil").unwrap();
+        merge(&root.join("first"), &to).unwrap();
+        assert!(to.join("x").is_symlink());
+        merge(&root.join("second"), &to).unwrap();
+        assert!(!elsewhere.join("evil").exists());
+        assert_eq!(fs::read_to_string(to.join("x/evil")).unwrap(), "evil");
+    }
+
+    /// A link that the person named is a directory for all that.
+    #[test]
+    fn a_link_that_was_named_is_followed() {
+        let dir = TestDir::new("named-link");
+        let root: &Path = &dir;
+        fs::create_dir_all(root.join("real")).unwrap();
+        symlink(root.join("real"), root.join("link")).unwrap();
+        let place = Landing::find(&root.join("link")).map_err(|err| err.to_string());
+        let place = place.unwrap();
+        assert_eq!(place.to, fs::canonicalize(root.join("real")).unwrap());
+        assert!(place.is_directory);
+    }
 }

@@ -166,7 +166,6 @@ keys! {
     name: String = Found { how: "this machine's host name", example: r#""web-1""# },
         Words("1 to 253 letters, digits, -, _ and .");
 
-    /// What fails together with this host: an availability zone, a rack, a room.
     /// The host ports that containers get which ask for any (hostPort 0): best none that the kernel
     /// gives away itself. "docker": Docker chooses, among the kernel's.
     dynamic_ports: String = Found {
@@ -174,6 +173,7 @@ keys! {
         example: r#""61000-65535""#,
     }, Words("\"FIRST-LAST\", ports from 1024 to 65535, or \"docker\"");
 
+    /// What fails together with this host: an availability zone, a rack, a room.
     /// Shown with the host; placement does not look at it yet.
     zone: String = Found { how: "none", example: r#""eu-central-1a""# },
         Words("1 to 64 letters, digits, -, _ and .");
@@ -238,6 +238,11 @@ keys! {
     /// machine does not have is added to it. Containers behind a bridge must be let through to it.
     metadata: String = Is(r#""169.254.170.2:80""#),
         Words("an IPv4 address of this host and a port, or \"off\"");
+
+    /// Whether containers have ECS's container metadata file, which says what they are, in a
+    /// directory of their own, where the variable ECS_CONTAINER_METADATA_FILE says. It is for
+    /// containers that are made from then on.
+    metadata_file: bool = Is("false"), Words("true or false");
 
     /// Socket of Docker, or of Podman where it speaks Docker's API.
     docker_socket: String = Is(r#""/run/docker.sock""#), PATH;

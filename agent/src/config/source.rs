@@ -127,7 +127,7 @@ impl Set<i64> {
 }
 
 fn toml_of(value: &impl Serialize) -> String {
-    let value = toml::Value::try_from(value).expect("numbers, texts, lists and tables are TOML");
+    let value = toml::Value::try_from(value).expect("all kinds of settings are TOML");
     value.to_string()
 }
 
@@ -139,6 +139,12 @@ pub(crate) trait FromText: Sized + Serialize {
 impl FromText for String {
     fn from_text(text: &str) -> Option<Self> {
         Some(text.to_owned())
+    }
+}
+
+impl FromText for bool {
+    fn from_text(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
     }
 }
 

@@ -225,7 +225,7 @@ fn each_key_refuses_what_it_cannot_use() {
 }
 
 /// One for each key that can be refused.
-fn unusable(long_socket: &str) -> [&str; 59] {
+fn unusable(long_socket: &str) -> [&str; 60] {
     [
         "--cluster a/b",
         "--name _é",
@@ -240,6 +240,7 @@ fn unusable(long_socket: &str) -> [&str; 59] {
         "--dns 127.0.0.1:0",
         "--dns-domain holdfast..internal",
         "--metadata 0.0.0.0:80",
+        "--metadata-file yes",
         "--docker-socket tcp://host",
         "--cpu 127",
         "--memory-mib 3",
@@ -304,6 +305,23 @@ fn a_host_that_is_down_is_forgotten_after_some_hours_or_never() {
     assert_eq!(after("--reap-after 1h"), Ok(Some(Span::from_secs(3_600))));
     assert_eq!(after("--reap-after never"), Ok(None));
     assert!(after("--reap-after 8761h").is_err());
+}
+
+#[test]
+fn containers_have_no_metadata_file_unless_they_are_to() {
+    let with_file = |file, environment: &[_], line| {
+        let config = config(file, environment, line);
+        config.map(|config| config.metadata_file)
+    };
+    assert_eq!(with_file("", &[], ""), Ok(false));
+    assert_eq!(with_file("metadata_file = true", &[], ""), Ok(true));
+    let variable = [("HOLDFAST_METADATA_FILE", "true")];
+    assert_eq!(with_file("", &variable, ""), Ok(true));
+    let line = "--metadata-file false";
+    assert_eq!(
+        with_file("metadata_file = true", &variable, line),
+        Ok(false)
+    );
 }
 
 #[test]

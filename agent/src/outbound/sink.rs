@@ -135,14 +135,14 @@ impl Sink {
             match self.target.deliver(&batch).await {
                 Outcome::Taken => {
                     self.on_taken(count);
-                    spool.done(self.place, last).await;
+                    self.done(&spool, last).await;
                     alone = alone.saturating_sub(1);
                 }
                 // Which of them is refused shows when each goes alone.
                 Outcome::Refused(_) if count > 1 => alone = count,
                 Outcome::Refused(reason) => {
                     self.on_refused(&batch, &reason);
-                    spool.done(self.place, last).await;
+                    self.done(&spool, last).await;
                     alone = alone.saturating_sub(1);
                 }
                 Outcome::Failed(reason) => {
@@ -150,6 +150,15 @@ impl Sink {
                     sleep(backoff(failures, getrandom::u32().unwrap_or(0))).await;
                 }
             }
+        }
+    }
+
+    /// Nothing is delivered again, and nothing else, before it is written down what was.
+    async fn done(&self, spool: &Reader, last: u64) {
+        let mut failures = 0;
+        while !spool.done(self.place, last).await {
+            failures += 1;
+            sleep(backoff(failures, getrandom::u32().unwrap_or(0))).await;
         }
     }
 

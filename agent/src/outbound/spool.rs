@@ -78,7 +78,7 @@ enum Order {
     Done {
         sink: usize,
         upto: u64,
-        reply: oneshot::Sender<()>,
+        reply: oneshot::Sender<bool>,
     },
     Pass(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
@@ -238,12 +238,15 @@ impl Reader {
         }
     }
 
-    /// The sink has taken all up to this one, or will never take them.
-    pub(super) async fn done(&self, sink: usize, upto: u64) {
+    /// The sink has taken all up to this one, or will never take them. `false`: that could not be
+    /// written down, and is to be tried again, since they would come again.
+    pub(super) async fn done(&self, sink: usize, upto: u64) -> bool {
         let (reply, passed) = oneshot::channel();
-        if self.orders.send(Order::Done { sink, upto, reply }).is_ok() {
-            passed.await.ok();
+        if self.orders.send(Order::Done { sink, upto, reply }).is_err() {
+            // It is closed: nothing comes any more.
+            return true;
         }
+        passed.await.unwrap_or(true)
     }
 }
 
@@ -302,8 +305,7 @@ impl Worker {
                 }
                 Ok(Order::Done { sink, upto, reply }) => {
                     let done = self.file.remove(sink, upto);
-                    self.noted(done);
-                    reply.send(()).ok();
+                    reply.send(self.noted(done).is_some()).ok();
                 }
                 Ok(Order::Pass(done)) => {
                     done.send(()).ok();

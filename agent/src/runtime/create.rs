@@ -8,6 +8,7 @@ use super::{
     images::{ImageName, Wanted, digest_of},
     labels::container_name,
     ledger::Ledger,
+    metadata_file,
     operations::{inspect, labels},
     pause,
     translate::{keep_logs_short, translate},
@@ -33,7 +34,9 @@ pub(crate) async fn on_create(shared: &Shared, create: &CreateContainer) {
     let outcome = create_or_adopt(shared, create).await;
     if matches!(&outcome, Err(failure) if failure.kind == FailureKind::Permanent) {
         // Nothing was made that has them. After another failure nobody knows.
-        given::remove_of(shared, create.labels.task, &create.container.name);
+        let (task, container) = (create.labels.task, &create.container.name);
+        given::remove_of(shared, task, container);
+        metadata_file::remove_of(shared, task, container).await;
     }
     let Labels {
         task, container, ..
@@ -77,6 +80,7 @@ async fn create_or_adopt(
         return settle(shared, create, &name, outcome).await;
     }
     given::prepare(shared, create, &mut body).await?;
+    metadata_file::prepare(shared, create, &mut body).await;
     let mut image = Wanted::claim(shared, create).await;
     image.before().await?;
     // Trying costs less than asking first whether the image is there: it almost always is.

@@ -7,11 +7,12 @@ use super::{
     given::GivenSettings,
     images::{ImageSettings, ImageState, Images},
     ledger::Ledger,
+    metadata_file::MetadataFileSettings,
     operations, supervise,
     tally::Tally,
     turns::Lane,
 };
-use crate::metadata::MetadataPaths;
+use crate::metadata::{MetadataFiles, MetadataPaths};
 use bollard::{Docker as Client, errors::Error as DockerError};
 use holdfast_core::{
     ids::{HostId, RuntimeId, TaskId},
@@ -67,6 +68,8 @@ pub(crate) struct DockerConfig {
     pub(crate) state_dir: PathBuf,
     /// Where containers may ask what they are.
     pub(crate) metadata: Option<MetadataPaths>,
+    /// What each container has a file of; `None`: none has.
+    pub(crate) metadata_file: Option<MetadataFileSettings>,
 }
 
 /// What is at the other end of the connection.
@@ -99,10 +102,13 @@ pub(crate) struct Docker {
 pub(crate) struct Shared {
     pub(crate) config: DockerConfig,
     pub(crate) list_wanted: Notify,
+    /// A container may have begun to run.
+    pub(crate) started: Notify,
     pub(crate) creates: Lane,
     pub(crate) starts: Lane,
     pub(crate) stops: Semaphore,
     pub(crate) images: ImageState,
+    pub(crate) metadata_files: Arc<MetadataFiles>,
     /// The last container that died, and when we heard of it.
     pub(crate) died: Mutex<Option<(RuntimeId, Instant)>>,
     /// Tasks of which containers are being made.
@@ -163,8 +169,10 @@ impl Shared {
         let cores = available_parallelism().map_or(1, NonZero::get);
         Self {
             images: ImageState::open(&config.state_dir, &config.images),
+            metadata_files: Arc::new(MetadataFiles::new(&config.state_dir)),
             config,
             list_wanted: Notify::new(),
+            started: Notify::new(),
             creates: Lane::new(cores * CREATES_PER_CORE_MAX),
             starts: Lane::new(cores * STARTS_PER_CORE_MAX),
             stops: Semaphore::new(STOPS_MAX),

@@ -152,13 +152,17 @@ impl Facts {
             return places.get(&address).cloned();
         }
         let listed = self.call(self.list()).await;
-        let places = match listed {
-            Some(Ok(places)) => Arc::new(places),
-            Some(Err(_)) | None => known.filter(|(at, _)| at.elapsed() < KEPT)?.1,
-        };
-        let found = places.get(&address).cloned();
-        self.known.lock().await.places = Some((Instant::now(), places));
-        found
+        match listed {
+            Some(Ok(places)) => {
+                let found = places.get(&address).cloned();
+                self.known.lock().await.places = Some((Instant::now(), Arc::new(places)));
+                found
+            }
+            Some(Err(_)) | None => {
+                let (_, places) = known.filter(|(at, _)| at.elapsed() < KEPT)?;
+                places.get(&address).cloned()
+            }
+        }
     }
 
     async fn list(&self) -> Result<BTreeMap<IpAddr, Place>, CallError> {
@@ -236,7 +240,7 @@ fn address_of(network: &EndpointSettings) -> Option<IpAddr> {
     network.ip_address.as_deref()?.parse().ok()
 }
 
-fn fact(inspected: ContainerInspectResponse) -> Fact {
+pub(super) fn fact(inspected: ContainerInspectResponse) -> Fact {
     // Docker's word for never.
     let time = |text: Option<String>| text.filter(|text| !text.starts_with("0001-"));
     let state = inspected.state.unwrap_or_default();

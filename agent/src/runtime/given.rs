@@ -23,8 +23,12 @@ use holdfast_core::{
 };
 use holdfast_seal::value::Clear;
 use mounts::{Access, MountedFile, Place};
-use serde_json::Value;
-use std::path::PathBuf;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 use tokio::task::spawn_blocking;
 
 /// Where values come from on this host, and where they are put.
@@ -87,7 +91,10 @@ pub(crate) async fn prepare(
     let written = written.map_err(|err| failed(&err.to_string()))?;
     let written = written.map_err(|err| failed(&err.to_string()))?;
     let host = body.host_config.get_or_insert_default();
-    host.mounts = Some(written.into_iter().map(bind).collect());
+    let mounts = written
+        .into_iter()
+        .map(|(source, target)| bind(&source, target));
+    host.mounts.get_or_insert_default().extend(mounts);
     Ok(())
 }
 
@@ -115,8 +122,9 @@ fn place(shared: &Shared, create: &CreateContainer) -> Place {
     }
 }
 
-/// Unlike a bind by its short name, it makes no directory where there is no file.
-fn bind((source, target): (PathBuf, String)) -> Mount {
+/// Nobody writes there. Unlike a bind by its short name, it makes no directory where there is no
+/// file.
+pub(super) fn bind(source: &Path, target: String) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source.display().to_string()),
@@ -138,7 +146,12 @@ async fn gather(settings: &GivenSettings, create: &CreateContainer) -> Result<Ga
     let owner = mounts::owner(create.container.user.as_deref());
     for secret in &create.container.secrets {
         let Secret { at, from } = secret;
-        let failed = |trouble: Trouble| trouble.about(&format!("{} from {from}", at.as_str()));
+        // Everybody reads why a task failed, and may not read what its commands are given.
+        let shown = match from {
+            SecretSource::Command(words) => format!("command:{}", words[0]),
+            other => other.to_string(),
+        };
+        let failed = |trouble: Trouble| trouble.about(&format!("{} from {shown}", at.as_str()));
         let value = read(settings, from, &create.given).await.map_err(failed)?;
         match at {
             SecretPlace::Variable(name) => {
@@ -218,18 +231,21 @@ fn of_cluster(
 
 /// Reasons never repeat any part of a value.
 fn member_of(value: &Clear, member: &str) -> Result<Clear, String> {
-    let json: Value = serde_json::from_slice(value.bytes())
-        .map_err(|_| format!("it is not JSON, so it has no member {member:?}"))?;
-    let Value::Object(members) = json else {
+    if serde_json::from_slice::<IgnoredAny>(value.bytes()).is_err() {
+        return Err(format!("it is not JSON, so it has no member {member:?}"));
+    }
+    // As it is written there: what is no text, such as a number, is not to be rounded.
+    let members: Result<BTreeMap<String, &RawValue>, _> = serde_json::from_slice(value.bytes());
+    let Ok(members) = members else {
         return Err(format!(
             "it is not a JSON object, so it has no member {member:?}"
         ));
     };
-    match members.get(member) {
-        None => Err(format!("it has no member {member:?}")),
-        Some(Value::String(text)) => Ok(Clear::new(text.clone().into_bytes())),
-        Some(other) => Ok(Clear::new(other.to_string().into_bytes())),
-    }
+    let written = members.get(member).map(|found| found.get());
+    let written = written.ok_or_else(|| format!("it has no member {member:?}"))?;
+    let text = serde_json::from_str::<String>(written);
+    let text = text.unwrap_or_else(|_| written.to_owned());
+    Ok(Clear::new(text.into_bytes()))
 }
 
 /// Without the line feed that editors and `echo` put at the end.

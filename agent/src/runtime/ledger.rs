@@ -76,6 +76,16 @@ impl Ledger {
         self.known.remove(&runtime_id);
     }
 
+    /// Those that run, and since when.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (RuntimeId, &Labels, Wall)> {
+        self.known.iter().filter_map(|(id, known)| {
+            let ObservedStatus::Running { since, .. } = known.status else {
+                return None;
+            };
+            Some((*id, &known.labels, since))
+        })
+    }
+
     pub(crate) fn has_task(&self, task: TaskId) -> bool {
         self.known.values().any(|known| known.labels.task == task)
     }

@@ -50,6 +50,11 @@ pub(crate) fn started_at(inspected: &ContainerInspectResponse, now: Wall) -> Wal
 
 /// The container's published ports.
 pub(crate) fn ports(settings: Option<&NetworkSettings>) -> Vec<PortBinding> {
+    each_once(bindings(settings))
+}
+
+/// Each with the host's address that it is published at, in no order.
+pub(crate) fn bindings(settings: Option<&NetworkSettings>) -> Vec<(Option<&str>, PortBinding)> {
     let map = settings.and_then(|settings| settings.ports.as_ref());
     let mut ports = Vec::new();
     for (port, bindings) in map.into_iter().flatten() {
@@ -71,7 +76,7 @@ pub(crate) fn ports(settings: Option<&NetworkSettings>) -> Vec<PortBinding> {
             }
         }
     }
-    each_once(ports)
+    ports
 }
 
 /// Sorted. Docker tells IPv4 and IPv6 apart, with the host's address; of a port that it chose

@@ -8,7 +8,7 @@ use super::{
     given, images,
     labels::{NotOurs, ours},
     ledger::Ledger,
-    observe, timestamp,
+    metadata_file, observe, timestamp,
     translate::grace_seconds,
     turns::{acquire, in_turn},
     volumes, words,
@@ -174,6 +174,7 @@ async fn on_start(shared: &Shared, target: Target, after: Option<Wall>) {
         }
     };
     shared.tell(started).await;
+    shared.started.notify_one();
     if let ObservedStatus::Exited(exit) = status {
         tell_exited(shared, target, exit).await;
     }
@@ -393,6 +394,7 @@ async fn remove(shared: &Shared, target: &Target) -> Result<(), RuntimeFailure> 
     lock(&shared.addresses).remove(&target.runtime_id);
     cgroups::remove_of(target.task);
     given::remove_of(shared, target.task, &target.container);
+    metadata_file::remove_of(shared, target.task, &target.container).await;
     // The container would be removed again, and again be gone.
     volumes::remove_of(shared, target.task)
         .await

@@ -5,7 +5,7 @@ use super::{
     docker::{DockerConfig, Engine, Shared, bounded},
     events::{self, Cursor},
     failure::CallError,
-    given, gpus, images, list, volumes,
+    given, gpus, images, list, metadata_file, volumes,
 };
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client, models::SystemVersion};
 use holdfast_core::task::runtime::RuntimeEvent;
@@ -148,12 +148,13 @@ fn amend(request: BollardRequest, api: ApiVersion) -> BollardRequest {
 }
 
 /// Serves one connection until it fails; says why it did.
-async fn session(shared: &Shared, client: &Client, cursor: &mut Cursor) -> String {
+async fn session(shared: &Arc<Shared>, client: &Client, cursor: &mut Cursor) -> String {
     tokio::select! {
         reason = events::follow(shared, client, cursor) => reason,
         reason = watch(client) => reason,
         reason = keep_comparing(shared, client) => reason,
         reason = images::keep_clean(shared, client) => reason,
+        never = metadata_file::keep(shared) => match never {},
     }
 }
 
@@ -177,7 +178,7 @@ async fn watch(client: &Client) -> String {
 }
 
 /// Compares in full when asked; returns only if nobody listens any more.
-async fn keep_comparing(shared: &Shared, client: &Client) -> String {
+async fn keep_comparing(shared: &Arc<Shared>, client: &Client) -> String {
     loop {
         shared.list_wanted.notified().await;
         shared.ledger().begin_comparison();
@@ -186,6 +187,7 @@ async fn keep_comparing(shared: &Shared, client: &Client) -> String {
                 shared
                     .tell(|ledger| RuntimeEvent::Listed(ledger.end_comparison(found)))
                     .await;
+                shared.started.notify_one();
                 sweep(shared).await;
             }
             Err(err) => {
@@ -202,12 +204,13 @@ async fn keep_comparing(shared: &Shared, client: &Client) -> String {
 }
 
 /// What was made for tasks of which nothing is left goes, too.
-async fn sweep(shared: &Shared) {
+async fn sweep(shared: &Arc<Shared>) {
     if let Err(err) = volumes::sweep(shared).await {
         let reason = err.text();
         debug!(reason, "Cannot look for volumes that nobody has any more.");
     }
     given::sweep(shared, |task| volumes::is_here(shared, task));
+    metadata_file::sweep(shared);
     cgroups::sweep(shared.config.host, |task| volumes::is_here(shared, task));
 }
 

@@ -8,6 +8,7 @@ mod garbled;
 mod given;
 mod hangs;
 mod images;
+mod metadata_file;
 mod others;
 mod pause;
 mod proxy;
@@ -18,10 +19,14 @@ mod story;
 mod together;
 
 use super::{
-    Docker, DockerConfig, GivenSettings, LogDriver,
+    Docker, DockerConfig, GivenSettings, LogDriver, MetadataFileSettings,
     images::{CleanUp, ImageSettings, PROGRESS_TIMEOUT, PullBehavior, WhenCleaned},
 };
-use crate::vault::Vault;
+use crate::{
+    api::{metadata_file::FileHost, tests::board::context},
+    metadata::Secret,
+    vault::Vault,
+};
 pub(crate) use bollard::Docker as Client;
 use bollard::{
     models::ContainerCreateBody,
@@ -34,7 +39,12 @@ use holdfast_core::{
     task::runtime::{CreateContainer, Labels, RuntimeEvent, Shared, SlotLabel},
     time::Span,
 };
-use std::{env, path::PathBuf, thread, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 use tokio::{runtime, sync::mpsc, time::timeout};
 
 /// Far beyond what a loaded machine needs; only a failing test waits for it.
@@ -147,12 +157,36 @@ pub(crate) fn config() -> DockerConfig {
             environment_files: "/nonexistent/env".into(),
             secret_files: "/nonexistent/secrets".into(),
             secret_commands: None,
-            secret_mounts: "/dev/shm/holdfast-tests".into(),
+            secret_mounts: mounts_of_its_own(),
         },
         progress_timeout: PROGRESS_TIMEOUT,
         // Only who pulls writes there.
         state_dir: env::temp_dir(),
         metadata: None,
+        metadata_file: None,
+    }
+}
+
+/// What an agent knows nothing of there, it removes.
+fn mounts_of_its_own() -> PathBuf {
+    let unique = getrandom::u64().expect("there are random bytes");
+    format!("/dev/shm/holdfast-tests-{unique:016x}").into()
+}
+
+/// Of an agent whose containers have ECS's metadata file, in that directory.
+pub(crate) fn with_metadata_file(dir: &Path) -> DockerConfig {
+    let settings = MetadataFileSettings {
+        secret: Secret::open(dir).expect("there are random bytes"),
+        host: FileHost {
+            context: context(),
+            zone: Some("here".to_owned()),
+            address: [10, 0, 0, 1].into(),
+        },
+    };
+    DockerConfig {
+        state_dir: dir.to_owned(),
+        metadata_file: Some(settings),
+        ..config()
     }
 }
 

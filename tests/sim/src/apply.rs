@@ -480,7 +480,9 @@ impl Cluster {
             return;
         }
         let (boot, ppm) = (host.boot, host.faulty_calls_ppm / 4);
-        if ppm > 0 && self.rng.chance_ppm(ppm) {
+        // What became of a pull is the driver's own word.
+        let is_own_word = matches!(event, RuntimeEvent::ImagePulled { .. });
+        if ppm > 0 && self.rng.chance_ppm(ppm) && !is_own_word {
             // The driver notices that its stream of events broke, and begins anew.
             self.trace.line(
                 self.now,
@@ -513,6 +515,9 @@ impl Cluster {
                 Key::ServiceRevision(*id),
             ],
             Outcome::StopOrdered(task) => vec![Key::StopOrder(*task)],
+            Outcome::ScheduleSet { name, .. } | Outcome::ScheduleRemoved(name) => {
+                vec![Key::Schedule(name.clone())]
+            }
             Outcome::ProtectionOrdered { tasks, .. } => {
                 tasks.iter().map(|task| Key::Protection(*task)).collect()
             }

@@ -69,6 +69,7 @@ impl Recurring {
                 deadline_s: 3_600,
                 enabled: true,
                 created_at: Wall::default(),
+                since: Wall::default(),
             },
         }
     }
@@ -144,7 +145,7 @@ impl Cluster {
     pub(crate) fn pending_ticks(&self, place: usize) -> Option<String> {
         let board = self.board(place)?;
         let now = self.hosts[place].wall(self.now);
-        let mut names = board.schedules().map(|(name, ..)| name);
+        let mut names = board.schedules().map(|(name, _)| name);
         names.find_map(|name| {
             let due = board.next_tick(name)?;
             let is_late = now.ms_since(due) > TICKED_WITHIN_MS;

@@ -13,6 +13,7 @@ use crate::{
         body::{Body, Key},
         message::{Message, Via},
         record::{Record, Stamp},
+        schedule::Schedule,
     },
     effect::{Effect, Effects, Send},
     ids::HostId,
@@ -313,7 +314,16 @@ impl Agent {
             );
             if is_order && record.version.stamp.author == me {
                 let (key, epoch) = (record.key.clone(), record.version.epoch);
-                self.write(now, key, epoch, record.body.clone(), fx);
+                let body = match record.body.clone() {
+                    // The time at which its tick came by that clock may be still to come.
+                    Some(Body::Run(run)) if run.is_of_schedule() => continue,
+                    Some(Body::Schedule(schedule)) => Some(Body::Schedule(Schedule {
+                        since: now.wall,
+                        ..schedule
+                    })),
+                    body => body,
+                };
+                self.write(now, key, epoch, body, fx);
             }
         }
         if !other.is_empty() {

@@ -27,11 +27,9 @@ impl Agent {
                     None => {
                         let definition = self.board.definition(labels.definition).cloned();
                         self.roster.adopt(now, labels, definition);
-                        if let Some(order) = self.board.protection(task) {
-                            self.on_protection(now, task, order);
-                        }
                     }
                 }
+                self.recall_protection(now, task);
             }
         }
         self.stop_deleted(now, fx);

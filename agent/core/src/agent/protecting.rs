@@ -15,6 +15,8 @@ use crate::{
 };
 
 const MINUTE_MS: u64 = 60_000;
+/// What ends so soon after what was ordered is no other order.
+const SAME_WITHIN_MS: u64 = 1_000;
 
 impl Agent {
     /// A person's or a task's own order; it goes to the hosts of the tasks as any record does.
@@ -35,6 +37,17 @@ impl Agent {
                 Ok(()) => tasks.push(task),
                 Err(why) => failed.push((task, why)),
             }
+        }
+        if let [task] = tasks[..]
+            && let Some(standing) = self.board.protection(task)
+            && is_about_the_same(standing.until, until)
+        {
+            // Tasks ask for themselves, and as often as they like.
+            return Outcome::ProtectionOrdered {
+                until: standing.until,
+                tasks,
+                failed,
+            };
         }
         for task in &tasks {
             let order = Body::Protection(Protection { until });
@@ -78,6 +91,13 @@ impl Agent {
         self.touch_slot_of(task);
     }
 
+    /// Of a task of an earlier life: what was ordered may be newer than what it said of itself.
+    pub(super) fn recall_protection(&mut self, now: Now, task: TaskId) {
+        if let Some(order) = self.board.protection(task) {
+            self.on_protection(now, task, order);
+        }
+    }
+
     /// To be told of each of this host's reports that changed: also those of an earlier life.
     pub(super) fn note_protection(&mut self, now: Now, task: TaskId, report: &TaskReport) {
         let until = report.protected_until.filter(|_| report.last.is_live());
@@ -118,6 +138,14 @@ impl Agent {
         let label = known.and_then(|task| task.report.slot.as_ref());
         let slot = label.map(|label| (label.service, label.index));
         self.dirty.slots.extend(slot);
+    }
+}
+
+/// Nobody can tell one from the other.
+fn is_about_the_same(standing: Option<Wall>, asked: Option<Wall>) -> bool {
+    match (standing, asked) {
+        (Some(standing), Some(asked)) => standing.0.abs_diff(asked.0) < SAME_WITHIN_MS,
+        (standing, asked) => standing == asked,
     }
 }
 

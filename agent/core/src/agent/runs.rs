@@ -5,7 +5,7 @@ use crate::{
     cluster::{
         board::Board,
         body::{Body, Key, ServiceRevision, ServiceSettings, StopOrder},
-        run::{Run, title},
+        run::Run,
     },
     command::{Outcome, Refusal, RunOrder},
     effect::Effects,
@@ -216,9 +216,14 @@ impl Agent {
             goes_on.then(|| now.mono + Span(limit.0.saturating_sub(ran.0)))
         });
         match due {
-            Some(due) => self.timeouts.insert(task, due),
-            None => self.timeouts.remove(&task),
-        };
+            // It stays as it was, whatever becomes of the clock that people go by.
+            Some(due) => {
+                self.timeouts.entry(task).or_insert(due);
+            }
+            None => {
+                self.timeouts.remove(&task);
+            }
+        }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Mono> {
@@ -234,14 +239,10 @@ impl Agent {
                 .roster
                 .get(task)
                 .and_then(|task| task.report.slot.as_ref());
-            let limit = label.and_then(|label| {
-                let seconds = self.board.run(label.service)?.options.timeout_s?;
-                Some((title(&label.service_name), seconds))
-            });
-            let Some((title, seconds)) = limit.filter(|_| !planted!(ForgetsTheTime)) else {
+            let overtime = label.and_then(|label| self.board.run(label.service)?.overtime());
+            let Some(reason) = overtime.filter(|_| !planted!(ForgetsTheTime)) else {
                 continue;
             };
-            let reason = format!("{title} ran for longer than the {seconds} s that it may");
             self.roster
                 .stop(now, task, StopCode::UserInitiated, &reason, fx);
         }

@@ -196,7 +196,7 @@ impl Agent {
             (Key::Run(id), Some(Body::Run(run))) => self.tell_run(now, *id, (new, run), fx),
             (Key::Schedule(name), _) => self.tell_schedule(now, name, (before, new), fx),
             (Key::Ticks(name), Some(Body::Ticks(ticks))) => {
-                self.tell_ticks(now, name, (old, new, ticks), fx);
+                self.tell_ticks(now, name, (before, new, ticks), fx);
             }
             (Key::ServiceSettings(service), _) => {
                 self.tell_settings(now, *service, (before, new), fx);

@@ -53,26 +53,41 @@ impl Clockwork {
 }
 
 impl Agent {
+    /// What stays as it is is not begun anew: neither a rate, nor what is due and was not run yet.
     pub(super) fn set_schedule(
         &mut self,
         now: Now,
         (name, schedule): (String, Schedule),
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
-        let known = self.board.schedule(&name);
-        let is_new = known.is_none();
-        if is_new && self.board.schedules().count() >= limits::SCHEDULES_MAX {
-            return Err(Refusal::Limit {
-                what: "the number of schedules",
-                max: limits::SCHEDULES_MAX as u64,
-            });
-        }
-        let created_at = known.map_or(now.wall, |(_, known)| known.created_at);
+        let Some(known) = self.board.schedule(&name) else {
+            if self.board.schedules().count() >= limits::SCHEDULES_MAX {
+                return Err(Refusal::Limit {
+                    what: "the number of schedules",
+                    max: limits::SCHEDULES_MAX as u64,
+                });
+            }
+            let (created_at, since) = (now.wall, now.wall);
+            let schedule = Schedule {
+                created_at,
+                since,
+                ..schedule
+            };
+            self.write_schedule(now, &name, Some(schedule), fx);
+            return Ok(Outcome::ScheduleSet { name, is_new: true });
+        };
+        let goes_on = known.enabled == schedule.enabled
+            && known.timetable == schedule.timetable
+            && self.board.dealt_with(&name) <= Some(now.wall);
         let schedule = Schedule {
-            created_at,
+            created_at: known.created_at,
+            since: if goes_on { known.since } else { now.wall },
             ..schedule
         };
-        self.write_schedule(now, &name, Some(schedule), fx);
+        if schedule != *known {
+            self.write_schedule(now, &name, Some(schedule), fx);
+        }
+        let is_new = false;
         Ok(Outcome::ScheduleSet { name, is_new })
     }
 
@@ -82,18 +97,14 @@ impl Agent {
         (name, enabled): (String, bool),
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
-        let Some((_, known)) = self.board.schedule(&name) else {
+        let Some(known) = self.board.schedule(&name) else {
             return Err(Refusal::NoSuchSchedule(name));
         };
-        if known.enabled != enabled {
-            let schedule = Schedule {
-                enabled,
-                ..known.clone()
-            };
-            self.write_schedule(now, &name, Some(schedule), fx);
-        }
-        let is_new = false;
-        Ok(Outcome::ScheduleSet { name, is_new })
+        let schedule = Schedule {
+            enabled,
+            ..known.clone()
+        };
+        self.set_schedule(now, (name, schedule), fx)
     }
 
     /// What it has begun runs on.
@@ -110,7 +121,6 @@ impl Agent {
         Ok(Outcome::ScheduleRemoved(name))
     }
 
-    /// Later than what was there before, whatever the clocks say.
     fn write_schedule(
         &mut self,
         now: Now,
@@ -118,16 +128,29 @@ impl Agent {
         schedule: Option<Schedule>,
         fx: &mut Effects,
     ) {
+        self.take_back_ticks(now, name, fx);
         let key = Key::Schedule(name.to_owned());
-        let before = self.board.record(&key);
-        let set_at = now
-            .wall
-            .0
-            .max(before.map_or(0, |record| record.version.epoch + 1));
-        self.write(now, key, set_at, schedule.map(Body::Schedule), fx);
+        let epoch = self.board.next_epoch(&key);
+        self.write(now, key, epoch, schedule.map(Body::Schedule), fx);
     }
 
-    /// A schedule, or what is known of its ticks, has changed; or the clock may have been set.
+    /// A clock that was ahead may have dealt with what is still to come.
+    fn take_back_ticks(&mut self, now: Now, name: &str, fx: &mut Effects) {
+        let ahead = self.board.ticks(name);
+        let ahead = ahead.filter(|ticks| ticks.through > now.wall);
+        if let Some(ticks) = ahead.cloned() {
+            let through = now.wall;
+            self.write_ticks(now, name, Some(Ticks { through, ..ticks }), fx);
+        }
+    }
+
+    fn write_ticks(&mut self, now: Now, name: &str, ticks: Option<Ticks>, fx: &mut Effects) {
+        let key = Key::Ticks(name.to_owned());
+        let epoch = self.board.next_epoch(&key);
+        self.write(now, key, epoch, ticks.map(Body::Ticks), fx);
+    }
+
+    /// A schedule, or what is known of its ticks, has changed.
     pub(super) fn note_schedule(&mut self, now: Now, name: &str) {
         let Some(at) = self.board.next_tick(name) else {
             self.clockwork.0.remove(name);
@@ -142,11 +165,20 @@ impl Agent {
         self.clockwork.0.insert(name.to_owned(), due);
     }
 
+    /// Of an agent that starts.
     pub(super) fn note_all_schedules(&mut self, now: Now) {
-        let names = self.board.schedules().map(|(name, ..)| name.to_owned());
+        let names = self.board.schedules().map(|(name, _)| name.to_owned());
         let names: Vec<String> = names.collect();
         for name in names {
             self.note_schedule(now, &name);
+        }
+    }
+
+    /// To be called now and then, as the clock may have been set: each tick is due when it is due
+    /// by the clock as it is now.
+    pub(super) fn time_ticks(&mut self, now: Now) {
+        for due in self.clockwork.0.values_mut() {
+            due.look_at = now.mono + Span::from_ms(due.at.ms_since(now.wall));
         }
     }
 
@@ -164,7 +196,12 @@ impl Agent {
                 continue;
             }
             self.run_ticks(now, &name, due.at, fx);
-            self.note_schedule(now, &name);
+            // Whoever could not write down what became of it does not try without end.
+            if let Some(again) = self.clockwork.0.get_mut(&name)
+                && again.at == due.at
+            {
+                again.look_at = now.mono + LOOK_AGAIN;
+            }
         }
     }
 
@@ -190,36 +227,35 @@ impl Agent {
 
     /// Runs the last tick that has come, if it is not too late for it, and says what became of all.
     fn run_ticks(&mut self, now: Now, name: &str, first: Wall, fx: &mut Effects) {
-        let Some((since, schedule)) = self.board.schedule(name) else {
+        let Some(schedule) = self.board.schedule(name).cloned() else {
             return;
         };
-        let schedule = schedule.clone();
+        let Some(times) = schedule.timetable.times(schedule.since) else {
+            return;
+        };
         let in_time_ms = match planted!(DropsLateTicks) {
             true => LATE_MS,
             false => schedule.deadline().as_ms(),
         };
         let oldest = Wall(now.wall.0.saturating_sub(in_time_ms));
-        let next = |after: Wall| schedule.timetable.next(after, since);
         let mut last = (first >= oldest).then_some(first);
         let mut after = first.max(Wall(oldest.0.saturating_sub(1)));
-        while let Some(tick) = next(after).filter(|tick| *tick <= now.wall) {
+        while let Some(tick) = times.next(after).filter(|tick| *tick <= now.wall) {
             (last, after) = (Some(tick), tick);
         }
-        let mut ticks = self.board.ticks(name).map(|(_, known)| known.clone());
-        let known = ticks.get_or_insert_default();
+        let mut ticks = self.board.ticks(name).cloned().unwrap_or_default();
         if last != Some(first) {
             let what = Ticked::Missed;
-            known.last.push(Tick { at: first, what });
+            ticks.last.push(Tick { at: first, what });
         }
         if let Some(at) = last {
             let what = self.run_tick(now, (name, &schedule), at, fx);
-            known.last.push(Tick { at, what });
+            ticks.last.push(Tick { at, what });
         }
-        let spare = known.last.len().saturating_sub(limits::TICKS_KEPT_MAX);
-        known.last.drain(..spare);
-        let through = last.unwrap_or(oldest);
-        let key = Key::Ticks(name.to_owned());
-        self.write(now, key, through.0, ticks.map(Body::Ticks), fx);
+        let spare = ticks.last.len().saturating_sub(limits::TICKS_KEPT_MAX);
+        ticks.last.drain(..spare);
+        ticks.through = last.unwrap_or(oldest);
+        self.write_ticks(now, name, Some(ticks), fx);
     }
 
     fn run_tick(
@@ -229,41 +265,6 @@ impl Agent {
         at: Wall,
         fx: &mut Effects,
     ) -> Ticked {
-        let going_on: Vec<ServiceId> = self.board.runs_of_schedule(name).collect();
-        match (schedule.overlap, going_on.last()) {
-            (Overlap::Forbid, Some(run)) if !planted!(LetsRunsOverlap) => {
-                return Ticked::Forbidden(*run);
-            }
-            (Overlap::Replace, Some(_)) => {
-                let reason = format!("(schedule {name}) replaces it by a new run");
-                for run in going_on {
-                    // It is on the board: it was just found there.
-                    if let Err(refusal) = self.stop_run(now, run, &reason, fx) {
-                        return Ticked::Failed(refusal.to_string());
-                    }
-                }
-            }
-            _ => {}
-        }
-        match self.begin_run_of(now, (name, schedule), at, fx) {
-            Ok(run) => Ticked::Begun(run),
-            Err(why) => Ticked::Failed(why),
-        }
-    }
-
-    fn begin_run_of(
-        &mut self,
-        now: Now,
-        (name, schedule): (&str, &Schedule),
-        at: Wall,
-        fx: &mut Effects,
-    ) -> Result<ServiceId, String> {
-        let input: Value = serde_json::from_str(&schedule.run).map_err(|err| err.to_string())?;
-        let wanted = parse_run_task(&input).map_err(|err| err.to_string())?;
-        let mut order = run_order(&self.board, wanted).map_err(|err| err.to_string())?;
-        order.started_by = format!("{SCHEDULE_PREFIX}{name}");
-        // What was begun twice elsewhere would not be one run any more.
-        order.client_token = String::new();
         let run = if planted!(NamesRunsAnew) {
             ServiceId::mint(self.config.host, &mut self.rng)
         } else {
@@ -271,14 +272,49 @@ impl Agent {
         };
         // It has been begun already, by whoever kept the schedule then, and may have ended.
         if self.board.record(&Key::Run(run)).is_some() {
-            return Ok(run);
+            return Ticked::Begun(run);
         }
-        let tasks = (0..order.count).map(|index| task_of_run(run, index));
-        let body: Run = self
-            .planned_run(order, (run, at), tasks.collect())
-            .map_err(|refusal| refusal.to_string())?;
+        let going_on = self.board.runs_of_schedule(name);
+        if let (Overlap::Forbid, Some(earlier)) = (schedule.overlap, going_on.last())
+            && !planted!(LetsRunsOverlap)
+        {
+            return Ticked::Forbidden(*earlier);
+        }
+        let planned = match going_on.len() >= limits::RUNS_OF_SCHEDULE_MAX {
+            true => Err(format!("{} of its runs go on", going_on.len())),
+            false => self.plan_of_tick((name, schedule), (run, at)),
+        };
+        let body = match planned {
+            Ok(body) => body,
+            Err(why) => return Ticked::Failed(why),
+        };
+        if schedule.overlap == Overlap::Replace {
+            let reason = format!("(schedule {name}) replaces it by a new run");
+            for earlier in going_on {
+                // It is on the board: it was just found there.
+                if let Err(refusal) = self.stop_run(now, earlier, &reason, fx) {
+                    return Ticked::Failed(refusal.to_string());
+                }
+            }
+        }
         self.write(now, Key::Run(run), 0, Some(Body::Run(body)), fx);
-        Ok(run)
+        Ticked::Begun(run)
+    }
+
+    fn plan_of_tick(
+        &self,
+        (name, schedule): (&str, &Schedule),
+        (run, at): (ServiceId, Wall),
+    ) -> Result<Run, String> {
+        let input: Value = serde_json::from_str(&schedule.run).map_err(|err| err.to_string())?;
+        let wanted = parse_run_task(&input).map_err(|err| err.to_string())?;
+        let mut order = run_order(&self.board, wanted).map_err(|err| err.to_string())?;
+        order.started_by = format!("{SCHEDULE_PREFIX}{name}");
+        // What was begun twice elsewhere would not be one run any more.
+        order.client_token = String::new();
+        let tasks = (0..order.count).map(|index| task_of_run(run, index));
+        let planned = self.planned_run(order, (run, at), tasks.collect());
+        planned.map_err(|refusal| refusal.to_string())
     }
 
     /// People are told what became of the ticks that were not dealt with before.
@@ -286,11 +322,14 @@ impl Agent {
         &mut self,
         now: Now,
         name: &str,
-        (before, new, ticks): (Option<&Record>, &Record, &Ticks),
+        (before, new, ticks): (Option<&Body>, &Record, &Ticks),
         fx: &mut Effects,
     ) {
-        let through = before.map_or(0, |before| before.version.epoch);
-        for tick in ticks.last.iter().filter(|tick| tick.at.0 > through) {
+        let through = match before {
+            Some(Body::Ticks(before)) => before.through,
+            _ => Wall::default(),
+        };
+        for tick in ticks.last.iter().filter(|tick| tick.at > through) {
             let text = match &tick.what {
                 Ticked::Begun(run) => format!("has begun {}", title(&Run::name(*run))),
                 Ticked::Forbidden(run) => {
@@ -332,21 +371,33 @@ impl Agent {
         self.tell_service(now, id, of, (ServiceNews::Schedule, text), fx);
     }
 
-    /// To be called now and then: what is known of the ticks of schedules that were removed goes.
+    /// To be called now and then: what is known of the ticks of schedules that were removed goes,
+    /// and what was said by a clock that was far ahead.
     pub(super) fn clear_up_ticks(&mut self, now: Now, fx: &mut Effects) {
         let me = self.config.host;
+        let latest = Wall(now.wall.0 + limits::STAMP_AHEAD_MS_MAX);
+        let ahead = self.board.schedules().filter(|(name, _)| {
+            self.board.dealt_with(name) > Some(latest)
+                && self.index.keeper_of(keeper_id(name)) == Some(me)
+        });
+        let ahead: Vec<(String, Schedule)> = ahead
+            .map(|(name, schedule)| (name.to_owned(), schedule.clone()))
+            .collect();
+        for (name, schedule) in ahead {
+            let since = schedule.since.min(now.wall);
+            self.write_schedule(now, &name, Some(Schedule { since, ..schedule }), fx);
+        }
         let is_removed = |name: &str| {
             let record = self.board.record(&Key::Schedule(name.to_owned()));
             record.is_some_and(|record| record.body.is_none())
         };
-        let known = self.board.all_ticks().filter(|(name, _)| {
-            is_removed(name) && self.index.keeper_of(keeper_id(name)) == Some(me)
-        });
-        let over: Vec<(String, Wall)> = known
-            .map(|(name, through)| (name.to_owned(), through))
-            .collect();
-        for (name, through) in over {
-            self.write(now, Key::Ticks(name), through.0 + 1, None, fx);
+        let known = self
+            .board
+            .all_ticks()
+            .filter(|name| is_removed(name) && self.index.keeper_of(keeper_id(name)) == Some(me));
+        let over: Vec<String> = known.map(str::to_owned).collect();
+        for name in over {
+            self.write_ticks(now, &name, None, fx);
         }
     }
 }

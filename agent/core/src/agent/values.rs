@@ -174,7 +174,8 @@ impl Agent {
             return;
         }
         let secrets = self.board.secrets().filter(|(name, _, secret)| {
-            secret.sealed.key != key && self.resealer(name) == Some(self.config.host)
+            let sealed = secret.sealed.key;
+            sealed != key && self.resealer(name, sealed) == Some(self.config.host)
         });
         let orders = secrets.take(limits::RESEALED_AT_ONCE_MAX);
         let orders: Vec<_> = orders
@@ -189,11 +190,13 @@ impl Agent {
         }
     }
 
-    /// By rendezvous, of those that can do it.
-    fn resealer(&self, name: &str) -> Option<HostId> {
+    /// By rendezvous, of those that can open it.
+    fn resealer(&self, name: &str, sealed: KeyId) -> Option<HostId> {
         let hosts = self.board.hosts();
-        let up = hosts.filter(|(host, ..)| self.board.is_up(*host));
-        let hosts = up.map(|(host, ..)| host);
+        let able = hosts.filter(|(host, _, report)| {
+            self.board.is_up(*host) && report.keys.held.contains(&sealed)
+        });
+        let hosts = able.map(|(host, ..)| host);
         hosts.max_by_key(|host| mix(hash_bytes(name.as_bytes()) ^ host.word()))
     }
 

@@ -143,13 +143,9 @@ impl Agent {
             || self.board.record(&record.key).is_some()
             || age_ms <= self.board.tombstone_ms();
         let credible = match &record.key {
-            Key::Host(_)
-            | Key::Task(..)
-            | Key::Verdict(_)
-            | Key::Schedule(_)
-            | Key::Ticks(_)
-            | Key::Secret(_)
-            | Key::Config(_) => epoch <= now.wall.0 + limits::EPOCH_AHEAD_MAX,
+            Key::Host(_) | Key::Task(..) | Key::Verdict(_) | Key::Secret(_) | Key::Config(_) => {
+                epoch <= now.wall.0 + limits::EPOCH_AHEAD_MAX
+            }
             Key::Slot(service, index) => {
                 let ours = self
                     .board
@@ -170,6 +166,11 @@ impl Agent {
             | Key::KeyInUse => epoch == 0,
             Key::Electorate => {
                 let ours = self.board.electorate().map_or(0, |(changes, _)| changes);
+                epoch <= ours + limits::EPOCH_AHEAD_MAX
+            }
+            Key::Schedule(_) | Key::Ticks(_) => {
+                let ours = self.board.record(&record.key);
+                let ours = ours.map_or(0, |ours| ours.version.epoch);
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
             Key::Label { .. } => true,
@@ -458,7 +459,7 @@ impl Agent {
         self.follow_further(now, fx);
         self.keeper.tidy(now);
         self.clear_up_runs(now, fx);
-        self.note_all_schedules(now);
+        self.time_ticks(now);
         self.clear_up_ticks(now, fx);
         self.pulls.tidy(now.mono);
         let me = self.config.host;

@@ -560,6 +560,12 @@ impl Board {
     }
 
     /// What was asked last of how long the task is not to be stopped.
+    /// Greater than that of what is there now, or was there before it was removed.
+    pub fn next_epoch(&self, key: &Key) -> u64 {
+        self.record(key)
+            .map_or(0, |record| record.version.epoch + 1)
+    }
+
     pub fn protection(&self, task: TaskId) -> Option<Protection> {
         body!(self, Key::Protection(task), Protection).map(|(_, protection)| *protection)
     }

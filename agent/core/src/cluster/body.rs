@@ -60,9 +60,9 @@ pub enum Key {
     ClusterKey(KeyId),
     /// Anyone; epoch 0. Which key everybody is to seal with.
     KeyInUse,
-    /// Anyone; epoch as of [`Key::Secret`]. What is to run again and again.
+    /// Anyone; epoch is how often it was set, or removed. What is to run again and again.
     Schedule(String),
-    /// The schedule's keeper; epoch is until when its ticks are dealt with, in ms.
+    /// The schedule's keeper; epoch is how often it was written.
     Ticks(String),
     /// Anyone; epoch is when it was set, or removed, in ms, and greater than that of what was there
     /// before: so that to seal a secret anew undoes nothing that was said elsewhere meanwhile.

@@ -101,21 +101,31 @@ impl End {
     }
 }
 
-/// It was told to stop when its time was over.
+/// It was told to stop when its time was over: by what it was told, whatever clocks have shown.
 fn timed_out(run: &Run, report: &TaskReport) -> bool {
     let ordered = report.stop_code == Some(StopCode::UserInitiated);
-    let ran = report.started_at.zip(report.stopping_at);
-    ordered
-        && ran.is_some_and(|(started, stopping)| {
-            run.timeout()
-                .is_some_and(|limit| stopping.ms_since(started) >= limit.as_ms())
-        })
+    let overtime = run.overtime();
+    ordered && overtime.is_some_and(|overtime| report.stopped_reason.starts_with(&overtime))
 }
 
 impl Run {
     /// As [`ServiceSettings::name`] of a run has it.
     pub fn name(id: ServiceId) -> String {
         format!("{NAME_PREFIX}{:016x}", id.0 >> 64)
+    }
+
+    /// A tick has begun it, or it says so.
+    pub fn is_of_schedule(&self) -> bool {
+        self.started_by.starts_with(SCHEDULE_PREFIX)
+    }
+
+    /// What a task that has had its time is told to stop for; `None` where it has all time.
+    pub fn overtime(&self) -> Option<String> {
+        let seconds = self.options.timeout_s?;
+        let title = title(&self.settings.name);
+        Some(format!(
+            "{title} ran for longer than the {seconds} s that it may"
+        ))
     }
 
     pub fn timeout(&self) -> Option<Span> {
@@ -166,6 +176,10 @@ impl Board {
 
     /// The name of the first task of a slot of a run: for who has not begun one under it yet.
     pub fn unused_name(&self, id: ServiceId, index: SlotIndex) -> Option<TaskId> {
+        // Of the first task nothing may be left by the time that another is begun.
+        if self.slot(id, index).is_some_and(|(_, slot)| slot.tried > 0) {
+            return None;
+        }
         let name = *self.run(id)?.tasks.get(usize::try_from(index).ok()?)?;
         let mut copies = self.copies(id, index);
         let is_used = copies.any(|(_, task, _)| task == name);

@@ -4,6 +4,7 @@ use crate::{
     cluster::{
         board::Board,
         body::{Body, Key},
+        run::Run,
     },
     ids::{ServiceId, SlotIndex, TaskId},
     rng::{hash_bytes, mix},
@@ -13,7 +14,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// What is to run when. The epoch of its record is when it was set: earlier ticks are none of its.
+/// What is to run when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     pub timetable: Timetable,
@@ -24,6 +25,8 @@ pub struct Schedule {
     pub deadline_s: u32,
     pub enabled: bool,
     pub created_at: Wall,
+    /// When it was last said when it is to run: earlier ticks are none of its.
+    pub since: Wall,
 }
 
 /// What a tick does while a run of an earlier one goes on.
@@ -38,9 +41,12 @@ pub enum Overlap {
     Replace,
 }
 
-/// What became of a schedule's ticks up to the epoch of the record, the newest last.
+/// What became of a schedule's ticks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticks {
+    /// Until when all are dealt with.
+    pub through: Wall,
+    /// The newest last.
     pub last: Vec<Tick>,
 }
 
@@ -99,62 +105,70 @@ fn derived([first, second]: [u64; 2], number: u64) -> u128 {
 }
 
 impl Board {
-    /// A schedule, and when it was set.
-    pub fn schedule(&self, name: &str) -> Option<(Wall, &Schedule)> {
-        let record = self.record(&Key::Schedule(name.to_owned()))?;
-        match &record.body {
-            Some(Body::Schedule(schedule)) => Some((Wall(record.version.epoch), schedule)),
+    pub fn schedule(&self, name: &str) -> Option<&Schedule> {
+        match &self.record(&Key::Schedule(name.to_owned()))?.body {
+            Some(Body::Schedule(schedule)) => Some(schedule),
             _ => None,
         }
     }
 
     /// In order of their names.
-    pub fn schedules(&self) -> impl Iterator<Item = (&str, Wall, &Schedule)> {
+    pub fn schedules(&self) -> impl Iterator<Item = (&str, &Schedule)> {
         let range = Key::Schedule(String::new())..Key::Ticks(String::new());
         self.range(range)
             .filter_map(|record| match (&record.key, &record.body) {
                 (Key::Schedule(name), Some(Body::Schedule(schedule))) => {
-                    Some((name.as_str(), Wall(record.version.epoch), schedule))
+                    Some((name.as_str(), schedule))
                 }
                 _ => None,
             })
     }
 
-    /// What became of its ticks, and until when they are dealt with.
-    pub fn ticks(&self, name: &str) -> Option<(Wall, &Ticks)> {
-        let record = self.record(&Key::Ticks(name.to_owned()))?;
-        match &record.body {
-            Some(Body::Ticks(ticks)) => Some((Wall(record.version.epoch), ticks)),
+    pub fn ticks(&self, name: &str) -> Option<&Ticks> {
+        match &self.record(&Key::Ticks(name.to_owned()))?.body {
+            Some(Body::Ticks(ticks)) => Some(ticks),
             _ => None,
         }
     }
 
-    /// Of which schedules ticks are known, and until when they are dealt with.
-    pub fn all_ticks(&self) -> impl Iterator<Item = (&str, Wall)> {
+    /// The names of schedules of which ticks are known.
+    pub fn all_ticks(&self) -> impl Iterator<Item = &str> {
         let range = Key::Ticks(String::new())..Key::Secret(String::new());
         self.range(range)
             .filter_map(|record| match (&record.key, &record.body) {
-                (Key::Ticks(name), Some(_)) => Some((name.as_str(), Wall(record.version.epoch))),
+                (Key::Ticks(name), Some(_)) => Some(name.as_str()),
                 _ => None,
             })
     }
 
-    /// The first tick that is not dealt with.
-    pub fn next_tick(&self, name: &str) -> Option<Wall> {
-        let (since, schedule) = self.schedule(name).filter(|(_, one)| one.enabled)?;
-        let through = self.ticks(name).map_or(since, |(through, _)| through);
-        schedule.timetable.next(through.max(since), since)
+    /// Until when a schedule's ticks are dealt with, or none of its.
+    pub fn dealt_with(&self, name: &str) -> Option<Wall> {
+        let (since, ticks) = (self.schedule(name)?.since, self.ticks(name));
+        Some(ticks.map_or(since, |ticks| ticks.through.max(since)))
     }
 
-    /// Runs that ticks have begun and that have not ended, the newest last.
-    pub fn runs_of_schedule(&self, name: &str) -> impl Iterator<Item = ServiceId> {
-        let known = self.ticks(name).into_iter();
-        let begun = known.flat_map(|(_, ticks)| &ticks.last);
-        let begun = begun.filter_map(|tick| match tick.what {
-            Ticked::Begun(run) => Some(run),
-            _ => None,
-        });
-        begun.filter(|run| self.run(*run).is_some() && self.run_ended_at(*run).is_none())
+    /// The first tick that is not dealt with.
+    pub fn next_tick(&self, name: &str) -> Option<Wall> {
+        let schedule = self.schedule(name).filter(|one| one.enabled)?;
+        let times = schedule.timetable.times(schedule.since)?;
+        times.next(self.dealt_with(name)?)
+    }
+
+    /// Runs that ticks of this schedule have begun and that have not ended, the newest last;
+    /// whatever is known of those ticks.
+    pub fn runs_of_schedule(&self, name: &str) -> Vec<ServiceId> {
+        let is_of_it = |(id, run): &(ServiceId, &Run)| {
+            let by = run.started_by.strip_prefix(SCHEDULE_PREFIX);
+            // Whoever else says so has not the name.
+            by == Some(name) && *id == run_of_tick(name, run.settings.created_at)
+        };
+        let runs = self.runs().filter(is_of_it);
+        let runs = runs.filter(|(id, _)| self.run_ended_at(*id).is_none());
+        let mut runs: Vec<_> = runs
+            .map(|(id, run)| (run.settings.created_at, id))
+            .collect();
+        runs.sort_unstable();
+        runs.into_iter().map(|(_, id)| id).collect()
     }
 }
 

@@ -166,6 +166,7 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
         }),
         Key::Schedule(_) => Body::Schedule(schedule(rng, name)),
         Key::Ticks(_) => Body::Ticks(Ticks {
+            through: Wall(rng.below(9)),
             last: vec![Tick {
                 at: Wall(rng.below(9)),
                 what: Ticked::Begun(ServiceId(u128::from(rng.below(9)))),
@@ -183,6 +184,7 @@ fn schedule(rng: &mut Rng, run: String) -> Schedule {
         deadline_s: rng.below(9) as u32,
         enabled: rng.below(2) == 0,
         created_at: Wall(rng.below(9)),
+        since: Wall(rng.below(9)),
     }
 }
 

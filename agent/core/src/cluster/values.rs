@@ -7,9 +7,10 @@ use crate::{
         board::Board,
         body::{Body, Key},
         record::Record,
+        schedule::{SCHEDULE_PREFIX, Schedule},
     },
-    ids::KeyId,
-    spec::given::ValueName,
+    ids::{Digest, KeyId},
+    spec::{given::ValueName, service::DefinitionRef},
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
@@ -174,14 +175,30 @@ impl Board {
         setting(self.record(&name.key())?.body.as_ref()?)
     }
 
-    /// The services whose tasks are given the value, by their names.
+    /// The services, runs and schedules whose tasks are given the value, by their names.
     pub fn users_of(&self, name: &ValueName) -> Vec<String> {
-        let uses = |service: &super::board::Service<'_>| {
-            let definition = self.definition(service.revision.definition);
+        let uses = |definition: Digest| {
+            let definition = self.definition(definition);
             definition.is_some_and(|known| known.values().contains(name))
         };
-        let services = self.services().filter(uses);
-        services.map(|one| one.settings.name.clone()).collect()
+        let services = self.services();
+        let services = services.filter(|one| uses(one.revision.definition));
+        let services = services.map(|one| one.settings.name.clone());
+        let runs = self.runs();
+        let runs = runs
+            .filter(|(id, run)| uses(run.revision.definition) && self.run_ended_at(*id).is_none());
+        let runs = runs.map(|(_, run)| run.settings.name.clone());
+        let schedules = self.schedules();
+        let schedules = schedules.filter(|(_, one)| self.runs_now(one).is_some_and(uses));
+        let schedules = schedules.map(|(name, _)| format!("{SCHEDULE_PREFIX}{name}"));
+        services.chain(runs).chain(schedules).collect()
+    }
+
+    /// The definition that a schedule would run now.
+    fn runs_now(&self, schedule: &Schedule) -> Option<Digest> {
+        let input: serde_json::Value = serde_json::from_str(&schedule.run).ok()?;
+        let wanted: DefinitionRef = input["taskDefinition"].as_str()?.parse().ok()?;
+        Some(self.resolve(&wanted)?.definition)
     }
 }
 

@@ -21,7 +21,16 @@ pub struct Timetable {
     zone: String,
 }
 
+/// A timetable that was read once, to be asked often.
+#[derive(Debug)]
+pub struct Times {
+    when: When,
+    zone: TimeZone,
+    since: Wall,
+}
+
 /// What an expression says.
+#[derive(Debug)]
 enum When {
     /// From the time that it was set on, again and again.
     Rate(Span),
@@ -33,8 +42,8 @@ pub const UTC: &str = "UTC";
 
 const EXPRESSION_WANTED: &str = "\"rate(5 minutes)\", \"cron(0 3 * * ? *)\" (minutes, hours, day \
      of month, month, day of week, year) or \"at(2026-12-24T18:00:00)\"";
-const RATE_WANTED: &str =
-    "a number above 0 and minute(s), hour(s) or day(s) such as \"rate(5 minutes)\"";
+const RATE_WANTED: &str = "a number above 0 and minute(s), hour(s) or day(s), at most ten years, such as \
+     \"rate(5 minutes)\"";
 const FIELDS_WANTED: &str = "six fields: minutes, hours, day of month, month, day of week, year";
 const ONE_DAY_WANTED: &str = "? for day of month or day of week, and not for both";
 const AT_WANTED: &str = "a time without a zone such as \"at(2026-12-24T18:00:00)\"";
@@ -43,6 +52,8 @@ const SOMETIME_WANTED: &str = "a time that comes";
 
 /// The greatest number of each field, and the field's name.
 const MOST: [u16; 6] = [59, 23, 31, 12, 7, 2199];
+/// Ten years.
+const PERIOD_S_MAX: u64 = 10 * 366 * 86_400;
 const DAY_OF_MONTH: usize = 2;
 const DAY_OF_WEEK: usize = 4;
 
@@ -64,7 +75,7 @@ impl Timetable {
     /// # Errors
     /// If there is no tick after that time.
     pub fn that_comes(self, now: Wall) -> Result<Self, RefError> {
-        match self.next(now, now) {
+        match self.times(now).and_then(|times| times.next(now)) {
             Some(_) => Ok(self),
             None => Err(not(&self.expression, SOMETIME_WANTED)),
         }
@@ -78,22 +89,33 @@ impl Timetable {
         &self.zone
     }
 
-    /// The first tick after this time, of a timetable that was set at `since`.
-    pub fn next(&self, after: Wall, since: Wall) -> Option<Wall> {
-        // Whatever is on the board was valid for its author.
-        match read(&self.expression).ok()? {
+    /// Its ticks, where it was set at `since`. What is on the board was valid for its author; where
+    /// that knew more than this version does, there are none.
+    pub fn times(&self, since: Wall) -> Option<Times> {
+        Some(Times {
+            when: read(&self.expression).ok()?,
+            zone: zone_called(&self.zone)?,
+            since,
+        })
+    }
+}
+
+impl Times {
+    /// The first tick after this time.
+    pub fn next(&self, after: Wall) -> Option<Wall> {
+        match &self.when {
             When::Rate(period) => {
                 let period_ms = period.as_ms();
-                let periods = after.ms_since(since) / period_ms + 1;
-                Some(Wall(since.0 + periods * period_ms))
+                let periods = after.ms_since(self.since) / period_ms + 1;
+                Some(Wall(self.since.0 + periods * period_ms))
             }
             When::Cron(cron) => {
-                let after = timestamp(after)?.to_zoned(zone_called(&self.zone)?);
+                let after = timestamp(after)?.to_zoned(self.zone.clone());
                 let next = cron.find_next_occurrence(&after, false).ok()?;
                 wall(next.timestamp())
             }
             When::At(at) => {
-                let at = at.to_zoned(zone_called(&self.zone)?).ok()?;
+                let at = at.to_zoned(self.zone.clone()).ok()?;
                 wall(at.timestamp()).filter(|at| *at > after)
             }
         }
@@ -130,14 +152,15 @@ fn read(expression: &str) -> Result<When, RefError> {
 
 fn period(rate: &str) -> Option<Span> {
     let (number, unit) = rate.trim().split_once(' ')?;
-    let number: u32 = number.parse().ok().filter(|number| *number > 0)?;
-    let unit_s = match unit.trim() {
+    let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
+    let unit_s: u64 = match unit.trim() {
         "minute" | "minutes" => 60,
         "hour" | "hours" => 3_600,
         "day" | "days" => 86_400,
         _ => return None,
     };
-    Some(Span::from_secs(u64::from(number) * unit_s))
+    let seconds = number.checked_mul(unit_s);
+    seconds.filter(|s| *s <= PERIOD_S_MAX).map(Span::from_secs)
 }
 
 /// The pattern that croner takes for the same: with seconds, with both ends of each range, and with
@@ -196,9 +219,9 @@ mod tests {
         let from: civil::DateTime = from.parse().expect("a time");
         let from = from.to_zoned(zone.clone()).expect("it is there");
         let mut at = wall(from.timestamp()).expect("after 1970");
-        let since = at;
+        let times = table.times(at).expect("it was just read");
         [(); N].map(|()| {
-            let Some(next) = table.next(at, since) else {
+            let Some(next) = times.next(at) else {
                 return "never".to_owned();
             };
             at = next;
@@ -292,6 +315,7 @@ mod tests {
             "rate(5)",
             "rate(-1 days)",
             "rate(5 seconds)",
+            "rate(4000 days)",
         ] {
             refused(given, RATE_WANTED);
         }

@@ -1,22 +1,28 @@
 //! The metadata endpoint's answers, and task protection.
 
-use super::board::{A, T0, board, call, pretty, put, task, task_id, with_view};
+use super::board::{A, T0, board, call, context, pretty, put, task, task_id, with_view};
 use crate::{
     api::{
         Operation,
         metadata::{self, Facts, Version},
+        metadata_file::{self, FileHost},
         protection,
     },
     gossip::now_wall_ms,
     metadata::Secret,
-    runtime::facts::{Check, Fact, Network, Place},
+    runtime::{
+        facts::{Check, Fact, Network, Place},
+        tests::labels,
+    },
     test_dir::TestDir,
 };
 use expect_test::expect_file;
 use holdfast_core::{
     cluster::body::{Body, Key, Protection},
     command::NotProtected,
-    task::status::TaskStatus,
+    ids::RuntimeId,
+    spec::task_definition::Protocol,
+    task::{runtime::PortBinding, status::TaskStatus},
     time::Wall,
 };
 use serde_json::{Value, json};
@@ -103,6 +109,54 @@ fn a_task_that_has_ended_has_no_path_any_more() {
     let id = secret.id_of(task_id(1), "nginx");
     let found = with_view(&board, |view| metadata::by_id(view, &secret, &id));
     assert_eq!(found, None);
+}
+
+fn file_host(zone: Option<&str>, address: [u8; 4]) -> FileHost {
+    FileHost {
+        context: context(),
+        zone: zone.map(str::to_owned),
+        address: address.into(),
+    }
+}
+
+#[test]
+fn a_file_says_what_is_known_and_then_all_in_ecs_words() {
+    let host = file_host(Some("eu-central-1a"), [10, 0, 0, 1]);
+    let mut file = metadata_file::first(&host, &labels(), "holdfast-shop-3-web-7", "web:3");
+    let first = pretty(&file);
+    let id = "c0ffee".repeat(11)[..64].to_owned();
+    let id: RuntimeId = id.parse().expect("it is an id of Docker's");
+    let bound = [(443, 61_001), (80, 61_000)].map(|(container_port, host_port)| PortBinding {
+        container_port,
+        host_port,
+        protocol: Protocol::Tcp,
+    });
+    let bound = vec![
+        (Some("0.0.0.0"), bound[0]),
+        (Some("::"), bound[1]),
+        (Some(""), bound[1]),
+    ];
+    metadata_file::complete(&mut file, id, &facts()["nginx"], bound);
+    let text = format!("{first}\n{}\n", pretty(&file));
+    expect_file!["snapshots/metadata_file.txt"].assert_eq(&text);
+}
+
+#[test]
+fn a_file_leaves_out_what_nobody_knows() {
+    let host = file_host(None, [127, 0, 0, 1]);
+    let mut file = metadata_file::first(&host, &labels(), "web", "web:3");
+    let id = "0".repeat(64).parse().expect("it is an id of Docker's");
+    metadata_file::complete(&mut file, id, &Fact::default(), vec![]);
+    let absent = [
+        "AvailabilityZone",
+        "HostPrivateIPv4Address",
+        "PortMappings",
+        "Networks",
+    ];
+    for absent in absent {
+        assert_eq!(file[absent], Value::Null, "{absent}");
+    }
+    assert_eq!(file["MetadataFileStatus"], "READY");
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(crate) fn scheduled() -> Board {
         deadline_s: 600,
         enabled: true,
         created_at: Wall(T0.0 - HOUR_MS),
+        since: T0,
     };
     let paused = Schedule {
         enabled: false,
@@ -38,7 +39,7 @@ pub(crate) fn scheduled() -> Board {
     };
     for (name, schedule) in [("hourly", hourly), ("paused", paused)] {
         let key = Key::Schedule(name.to_owned());
-        put(&mut board, key, T0.0, Body::Schedule(schedule));
+        put(&mut board, key, 0, Body::Schedule(schedule));
     }
     let forgotten = ServiceId(7);
     let went = [
@@ -53,10 +54,11 @@ pub(crate) fn scheduled() -> Board {
         what,
     });
     let ticks = Ticks {
+        through: Wall(T0.0 + 5 * HOUR_MS),
         last: ticks.collect(),
     };
     let key = Key::Ticks("hourly".to_owned());
-    put(&mut board, key, T0.0 + 5 * HOUR_MS, Body::Ticks(ticks));
+    put(&mut board, key, 0, Body::Ticks(ticks));
     board
 }
 
@@ -113,6 +115,9 @@ fn what_is_not_said_of_a_schedule_is_as_documented() {
                 deadline_s: 3600,
                 enabled: true,
                 created_at: Wall(
+                    1795392000500,
+                ),
+                since: Wall(
                     1795392000500,
                 ),
             },

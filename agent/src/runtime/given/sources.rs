@@ -66,10 +66,10 @@ pub(super) async fn command(settings: &GivenSettings, words: &[String]) -> Resul
         .into_iter()
         .chain(arguments.iter().cloned())
         .collect();
-    let output = command::run(&words, COMMAND_TIMEOUT)
+    let output = command::output_of(&words, COMMAND_TIMEOUT)
         .await
         .map_err(permanent)?;
-    checked(output.into_bytes())
+    checked(output)
 }
 
 async fn in_background(

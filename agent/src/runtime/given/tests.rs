@@ -162,7 +162,7 @@ async fn values_come_from_the_host_and_from_the_cluster() {
             TOKEN=hunter2
             DB_USER=ann
             DB_PORT=5432
-            DEEP={"a":1}
+            DEEP={"a": 1}
             FETCHED=key of vault
             MODE=fast
             TOKEN=of the file
@@ -239,8 +239,9 @@ async fn what_the_host_cannot_give_says_why_and_what_to_do() {
             not in DIR/secrets, which alone this host reads"#]],
     )
     .await;
+    // Its arguments are for those who may deploy, and everybody reads this.
     refused(
-        "command:fail",
+        "command:fail --token=hvs.XYZ db",
         expect![[r#"
             Permanent: cannot have A from command:fail: it failed (exit
             status: 3): no such thing"#]],
@@ -395,4 +396,19 @@ fn only_a_number_is_known_to_be_a_user() {
     assert_eq!(owned(Some("1000")), "Owner { uid: 1000, gid: 0 }");
     assert_eq!(owned(Some("web:1001")), "Owner { uid: 0, gid: 1001 }");
     assert_eq!(owned(None), "Owner { uid: 0, gid: 0 }");
+}
+
+#[test]
+fn a_member_is_given_as_it_is_written() {
+    let json = r#"{"serial": 12345678901234567890123, "pin": 1.10, "name": "a\u0062", "on": true}"#;
+    let value = Clear::new(json.into());
+    let member = |name| {
+        let found = super::member_of(&value, name);
+        found.map(|found| String::from_utf8(found.bytes().to_vec()).unwrap())
+    };
+    assert_eq!(member("serial").as_deref(), Ok("12345678901234567890123"));
+    assert_eq!(member("pin").as_deref(), Ok("1.10"));
+    assert_eq!(member("name").as_deref(), Ok("ab"));
+    assert_eq!(member("on").as_deref(), Ok("true"));
+    assert!(member("none").is_err());
 }

@@ -138,14 +138,15 @@ async fn ask(
     };
     let ended = command::run_to_end(&words, server.as_bytes(), wait_max).await?;
     if !ended.status.success() {
-        let said = ended.output.trim();
+        let said = String::from_utf8_lossy(&ended.output);
+        let said = said.trim();
         if said.contains(NOT_FOUND) {
             return Ok(None);
         }
         let is_sentence = !said.is_empty() && !said.contains(['{', '\n']);
         return Err(ended.failure(if is_sentence { said } else { &ended.complaint }));
     }
-    let answer: Answer = serde_json::from_str(&ended.output)
+    let answer: Answer = serde_json::from_slice(&ended.output)
         .map_err(|_| "it does not answer with JSON that has Username and Secret".to_owned())?;
     Ok(Some(Credentials::new(answer.user, answer.secret)))
 }

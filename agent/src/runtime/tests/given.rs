@@ -16,13 +16,7 @@ use holdfast_core::{
     time::Span,
 };
 use holdfast_seal::value::Clear;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
-
-/// Each test has files of its own there, by the ids of its tasks.
-const MOUNTS: &str = "/dev/shm/holdfast-tests";
+use std::{fs, path::PathBuf};
 
 fn with_key() -> DockerConfig {
     let mut config = config();
@@ -50,14 +44,13 @@ fn given(story: &Story, words: &str, at: SecretPlace) -> CreateContainer {
     create
 }
 
-fn dir_of(create: &CreateContainer) -> PathBuf {
+fn dir_of(story: &Story, create: &CreateContainer) -> PathBuf {
     let (host, task) = (create.labels.host, create.labels.task);
-    Path::new(MOUNTS)
-        .join(host.to_string())
-        .join(task.to_string())
+    let mounts = &story.config.given.secret_mounts;
+    mounts.join(host.to_string()).join(task.to_string())
 }
 
-async fn first_line(story: &Story, id: RuntimeId) -> String {
+pub(super) async fn first_line(story: &Story, id: RuntimeId) -> String {
     let options = LogsOptionsBuilder::new().follow(true).stdout(true).build();
     let mut logs = story.client.logs(&id.to_string(), Some(options));
     let line = logs.next().await.expect("it says something");
@@ -86,16 +79,16 @@ async fn a_file_is_seen_by_the_containers_user_alone_and_gone_with_the_container
     );
     let shown = inspected(&story, id).await;
     assert!(!shown.contains("hunter2"), "{shown}");
-    assert!(dir_of(&create).join("web/0").exists());
+    assert!(dir_of(&story, &create).join("web/0").exists());
     // An agent that is started again leaves what is in use.
     story.restart().await;
     story.listed().await;
-    assert!(dir_of(&create).join("web/0").exists());
+    assert!(dir_of(&story, &create).join("web/0").exists());
     story.stop(&create, id, Span::from_secs(30));
     story.exited(&create).await;
     story.remove(&create, id);
     story.removed(&create).await;
-    let is_gone = async || !dir_of(&create).exists();
+    let is_gone = async || !dir_of(&story, &create).exists();
     story.until_cleared("the file is gone", is_gone).await;
 }
 
@@ -132,7 +125,7 @@ async fn a_variable_is_there_for_whoever_may_inspect() {
     let id = story.created(&create).await;
     let shown = inspected(&story, id).await;
     assert!(shown.contains("\"DB_PASSWORD=hunter2\""), "{shown}");
-    assert!(!dir_of(&create).exists());
+    assert!(!dir_of(&story, &create).exists());
 }
 
 #[tokio::test]
@@ -159,7 +152,7 @@ async fn what_is_not_there_makes_no_container_and_leaves_nothing() {
     create.container.image = "holdfast/no-such-image:1".to_owned();
     let failure = story.create_failed(&create).await;
     assert_eq!(failure.kind, FailureKind::Permanent, "{failure:?}");
-    assert!(!dir_of(&create).exists());
+    assert!(!dir_of(&story, &create).exists());
 }
 
 #[tokio::test]
@@ -169,11 +162,11 @@ async fn what_an_agent_that_was_killed_left_behind_is_swept_away() {
     };
     let at = SecretPlace::File("/run/db".to_owned());
     let create = given(&story, "run", at);
-    let left = dir_of(&create).join("web");
+    let left = dir_of(&story, &create).join("web");
     fs::create_dir_all(&left).expect("the tmpfs is there");
     fs::write(left.join("0"), "hunter2").expect("it has room");
     story.listed().await;
     // Swept behind the comparison: the next one is told after that.
     story.listed().await;
-    assert!(!dir_of(&create).exists());
+    assert!(!dir_of(&story, &create).exists());
 }

@@ -423,6 +423,12 @@ async fn volumes(client: &Client, cluster: &str) -> Vec<String> {
 
 impl Drop for Story {
     fn drop(&mut self) {
+        let mounts = &self.config.given.secret_mounts;
+        if let Err(err) = std::fs::remove_dir_all(mounts)
+            && err.kind() != std::io::ErrorKind::NotFound
+        {
+            eprintln!("cannot remove {}: {err}", mounts.display());
+        }
         let (client, cluster) = (self.client.clone(), self.config.cluster.clone());
         let mut ids = std::mem::take(&mut self.foreign);
         clean_up(&format!("cluster {}", self.config.cluster), async move {

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
 
 /// Another container of the same task.
-fn sibling(base: &CreateContainer, name: &str, words: &[&str]) -> CreateContainer {
+pub(super) fn sibling(base: &CreateContainer, name: &str, words: &[&str]) -> CreateContainer {
     let mut other = base.clone();
     (other.labels.container, other.container.name) = (name.to_owned(), name.to_owned());
     other.container.command = words.iter().map(|word| (*word).to_owned()).collect();

@@ -13,7 +13,7 @@ use e2e::{
 use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
 use std::{
-    fs::File,
+    fs::{self, File},
     net::SocketAddr,
     process::{Command, Output},
     thread,
@@ -253,6 +253,52 @@ fn an_address_that_cannot_be_had_stops_nothing() {
             true => Ok(()),
             false => Err(told.to_string()),
         }
+    });
+}
+
+#[test]
+fn a_container_has_a_file_that_says_what_it_is_until_it_is_removed() {
+    let Some(mut fleet) = Fleet::empty() else {
+        return;
+    };
+    let host = fleet.add();
+    host.set("metadata-file", "true");
+    host.set("stopped-container-retention-s", "1");
+    fleet.start_all();
+    fleet.create_service("web", 1);
+    let container = fleet.await_count("web", 1).remove(0);
+    let task = fleet.hosts[0].state_dir().join("metadata");
+    let task = task.join(&container.task);
+    let directory = task.join("main");
+    let file = until("its file is complete", PATIENCE, || {
+        let text = fs::read_to_string(directory.join("ecs-container-metadata.json"));
+        let text = text.map_err(|err| err.to_string())?;
+        let file: Value = serde_json::from_str(&text).map_err(|err| err.to_string())?;
+        match file["MetadataFileStatus"] == "READY" {
+            true => Ok(file),
+            false => Err(text),
+        }
+    });
+    assert_eq!(file["ContainerID"], json!(container.id), "{file}");
+    assert_eq!(file["TaskDefinitionFamily"], "web");
+    let name = format!("/{}", container.name.trim_start_matches('/'));
+    assert_eq!(file["DockerContainerName"], json!(name));
+    let inspected = fleet.engine.inspect(&container.id);
+    let mounts = inspected["Mounts"].as_array().cloned().unwrap_or_default();
+    let source = json!(directory.display().to_string());
+    let mount = mounts.iter().find(|mount| mount["Source"] == source);
+    let mount = mount.unwrap_or_else(|| panic!("no {source}: {mounts:#?}"));
+    assert_eq!(mount["RW"], json!(false));
+    let inside = mount["Destination"].as_str().unwrap_or_default();
+    assert!(inside.starts_with("/opt/ecs/metadata/"), "{mount}");
+    let variable = format!("ECS_CONTAINER_METADATA_FILE={inside}/ecs-container-metadata.json");
+    let environment = inspected["Config"]["Env"].as_array().cloned();
+    let environment = environment.unwrap_or_default();
+    assert!(environment.contains(&json!(variable)), "{environment:?}");
+    crew::delete_service(fleet.any(), "web");
+    until("its directory is gone", PATIENCE, || match task.exists() {
+        true => Err(task.display().to_string()),
+        false => Ok(()),
     });
 }
 

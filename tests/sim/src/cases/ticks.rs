@@ -92,7 +92,7 @@ fn ticks(cluster: &Cluster, wanted: &str) -> Told {
         let Some(board) = cluster.board(place).filter(|_| !host.lost) else {
             continue;
         };
-        let (_, ticks) = board.ticks(NAME).ok_or("no tick is known")?;
+        let ticks = board.ticks(NAME).ok_or("no tick is known")?;
         let letter = |what: &Ticked| match what {
             Ticked::Begun(_) => 'b',
             Ticked::Forbidden(_) => 'f',

@@ -63,6 +63,7 @@ impl Alone {
             deadline_s: 3_600,
             enabled: true,
             created_at: Wall::default(),
+            since: Wall::default(),
         };
         change(&mut schedule);
         alone.since = alone.now.wall;
@@ -114,7 +115,7 @@ impl Alone {
     /// What became of the ticks, with the minutes after the schedule was set.
     fn ticks(&self) -> Vec<(u64, &Ticked)> {
         let known = self.agent.board().ticks("s").into_iter();
-        let all = known.flat_map(|(_, ticks)| &ticks.last);
+        let all = known.flat_map(|ticks| &ticks.last);
         all.map(|tick| (tick.at.ms_since(self.since) / MINUTE_MS, &tick.what))
             .collect()
     }
@@ -187,10 +188,11 @@ fn who_hears_that_a_tick_was_run_does_not_run_it() {
     alone.step(Input::Wake);
     let (at, what) = (alone.tick(1), Ticked::Failed("by another".to_owned()));
     let ticks = Ticks {
+        through: at,
         last: vec![Tick { at, what }],
     };
     let version = Version {
-        epoch: at.0,
+        epoch: 1,
         ..version(alone.now.wall)
     };
     let key = Key::Ticks("s".to_owned());
@@ -316,4 +318,84 @@ fn no_more_ticks_are_remembered_than_the_limit_says() {
     let ticks = alone.ticks();
     assert_eq!(ticks.len(), limits::TICKS_KEPT_MAX);
     assert_eq!(ticks.last().map(|(minute, _)| *minute), Some(minutes));
+    let first = run_of_tick("s", alone.tick(1));
+    assert_eq!(
+        ticks[0].1,
+        &Ticked::Forbidden(first),
+        "its tick is forgotten, and it is not"
+    );
+    assert_eq!(alone.agent.board().runs().count(), 1);
+}
+
+/// A machine whose clock was a day ahead when it started: what was said then silences nothing.
+#[test]
+fn ticks_of_a_clock_that_was_ahead_are_taken_back() {
+    const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
+    let mut alone = Alone::new(|_| {});
+    alone.stand_still(DAY_MS);
+    alone.wait(5_000);
+    assert_eq!(
+        alone.ticks().last().map(|(minute, _)| *minute),
+        Some(24 * 60)
+    );
+    alone.now.wall = Wall(alone.now.wall.0 - DAY_MS);
+    // The next look around the house sees it.
+    alone.wait(15_000);
+    alone.since = alone.now.wall;
+    alone.wait(MINUTE_MS + 1_000);
+    assert_eq!(alone.ticks().last().map(|(minute, _)| *minute), Some(0));
+    assert!(alone.agent.board().dealt_with("s") <= Some(alone.now.wall));
+}
+
+#[test]
+fn what_is_set_as_it_was_is_not_begun_anew() {
+    let mut alone = Alone::new(|_| {});
+    let schedule = alone.agent.board().schedule("s").cloned();
+    let schedule = schedule.expect("it was set");
+    alone.wait(MINUTE_MS / 2);
+    let set = |schedule: &Schedule| Command::SetSchedule {
+        name: "s".to_owned(),
+        schedule: schedule.clone(),
+    };
+    alone.must(set(&schedule));
+    let changed = Schedule {
+        overlap: Overlap::Replace,
+        ..schedule
+    };
+    alone.must(set(&changed));
+    alone.wait(MINUTE_MS / 2 + 1_000);
+    assert_eq!(alone.ticks(), [(1, &alone.begun(1))]);
+}
+
+#[test]
+fn a_schedule_whose_runs_never_end_leaves_room_for_others() {
+    let mut alone = Alone::new(|_| {});
+    let most = limits::RUNS_OF_SCHEDULE_MAX as u64;
+    alone.wait((most + 2) * MINUTE_MS + 1_000);
+    assert_eq!(
+        alone.agent.board().runs().count(),
+        limits::RUNS_OF_SCHEDULE_MAX
+    );
+    let failed = Ticked::Failed(format!("{most} of its runs go on"));
+    assert_eq!(alone.ticks().last(), Some(&(most + 2, &failed)));
+}
+
+/// What runs is not given up for what cannot.
+#[test]
+fn nothing_is_replaced_by_what_cannot_begin() {
+    let mut alone = Alone::new(|schedule| schedule.overlap = Overlap::Replace);
+    alone.wait(MINUTE_MS + 1_000);
+    let schedule = alone.agent.board().schedule("s").cloned();
+    let schedule = Schedule {
+        run: r#"{"taskDefinition": "none"}"#.to_owned(),
+        ..schedule.expect("it was set")
+    };
+    alone.must(Command::SetSchedule {
+        name: "s".to_owned(),
+        schedule,
+    });
+    alone.wait(MINUTE_MS);
+    assert!(matches!(alone.ticks()[1], (2, Ticked::Failed(_))));
+    let first = run_of_tick("s", alone.tick(1));
+    assert_eq!(alone.agent.board().stop_order(task_of_run(first, 0)), None);
 }
