@@ -57,12 +57,12 @@ step_clippy() {
 
 step_core() { cargo test --locked --no-fail-fast --package holdfast-core --package sim; }
 
-# The fault cases with their planted bugs, the small model, and a hundred virtual hours of ten hosts.
+# The fault cases with their planted bugs, the small model, and forty virtual hours of ten hosts.
 step_proof() {
     cargo build --locked --release --package sim
     "$target_dir/release/sim" planted
     "$target_dir/release/sim" model
-    "$target_dir/release/sim" hours 100
+    "$target_dir/release/sim" hours 40
 }
 
 step_agent() {

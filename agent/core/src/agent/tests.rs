@@ -3,6 +3,7 @@
 mod hosts;
 mod joining;
 mod outward;
+mod protecting;
 mod pulling;
 mod services;
 mod spreading;

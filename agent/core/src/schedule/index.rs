@@ -79,6 +79,15 @@ impl Index {
         self.keepers.of(service)
     }
 
+    /// The one who would keep a service if only these hosts were there.
+    pub fn keeper_among(
+        &self,
+        service: ServiceId,
+        is_there: impl Fn(HostId) -> bool,
+    ) -> Option<HostId> {
+        self.keepers.among(service, is_there)
+    }
+
     /// The services that this host would keep were it there, each with the host that keeps it.
     pub fn heirs_of(&self, gone: HostId) -> impl Iterator<Item = (ServiceId, HostId)> {
         self.keepers.heirs_of(gone)

@@ -36,6 +36,13 @@ impl Keepers {
             .map(|(_, _, host)| host)
     }
 
+    /// The one who would keep a service if only these hosts were there.
+    pub fn among(&self, service: ServiceId, is_there: impl Fn(HostId) -> bool) -> Option<HostId> {
+        let there = self.hosts.iter().filter(|(host, _)| is_there(**host));
+        let best = there.map(|(host, fitness)| candidate(service, *host, *fitness));
+        best.max().map(|(_, _, host)| host)
+    }
+
     /// The services that this host would keep were it there, each with the host that keeps it.
     pub fn heirs_of(&self, gone: HostId) -> impl Iterator<Item = (ServiceId, HostId)> {
         self.services.iter().filter_map(move |(service, keeper)| {

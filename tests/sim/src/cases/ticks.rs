@@ -25,6 +25,14 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         number: 44,
+        name: "a keeper whose agent alone is killed just before a tick",
+        agents: 5,
+        story: agent_killed,
+        bug: Core(Bug::DropsLateTicks),
+        caught_by: "the ticks are",
+    },
+    Case {
+        number: 44,
         name: "a schedule's keeper that stood still for three ticks",
         agents: 5,
         story: stood_still,
@@ -133,6 +141,21 @@ fn lost(cluster: &mut Cluster) -> Told {
     until(cluster, 2 * MINUTE + 20 * SECOND)?;
     ticks(cluster, "bb")?;
     starts(cluster, 2)?;
+    until(cluster, 3 * MINUTE + 30 * SECOND)?;
+    cluster.converge(CONVERGE_MAX)?;
+    ticks(cluster, "bbb")
+}
+
+/// Its machine is there, so nothing is moved for a while; the tick is run all the same.
+fn agent_killed(cluster: &mut Cluster) -> Told {
+    begin(cluster, Overlap::Allow, 5)?;
+    until(cluster, 2 * MINUTE - SECOND / 10)?;
+    let keeper = keeper(cluster)?;
+    cluster.crash(keeper);
+    until(cluster, 2 * MINUTE + 12 * SECOND)?;
+    ticks(cluster, "bb")?;
+    starts(cluster, 2)?;
+    cluster.restart(keeper);
     until(cluster, 3 * MINUTE + 30 * SECOND)?;
     cluster.converge(CONVERGE_MAX)?;
     ticks(cluster, "bbb")

@@ -115,7 +115,7 @@ fn what_has_ended_on_a_suspect_host_is_not_begun() {
     long(116);
 }
 
-/// Half an hour of ten hosts, as in the proof of a hundred hours.
+/// Half an hour of ten hosts, as in the proof by virtual hours.
 fn long(seed: u64) {
     let mut options = Options::new(seed, 10);
     options.seconds = 1_800;
