@@ -42,8 +42,8 @@ pub const UTC: &str = "UTC";
 
 const EXPRESSION_WANTED: &str = "\"rate(5 minutes)\", \"cron(0 3 * * ? *)\" (minutes, hours, day \
      of month, month, day of week, year) or \"at(2026-12-24T18:00:00)\"";
-const RATE_WANTED: &str = "a number above 0 and minute(s), hour(s) or day(s), at most ten years, such as \
-     \"rate(5 minutes)\"";
+const RATE_WANTED: &str = "a number above 0 and minute(s), hour(s) or day(s), at most ten years, \
+     such as \"rate(5 minutes)\"";
 const FIELDS_WANTED: &str = "six fields: minutes, hours, day of month, month, day of week, year";
 const ONE_DAY_WANTED: &str = "? for day of month or day of week, and not for both";
 const AT_WANTED: &str = "a time without a zone such as \"at(2026-12-24T18:00:00)\"";
