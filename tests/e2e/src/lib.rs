@@ -9,6 +9,7 @@ pub mod host;
 pub mod docker;
 pub mod dns;
 pub mod http;
+pub mod network;
 pub mod program;
 pub mod receiver;
 pub mod registry;

@@ -4,13 +4,11 @@ use crate::COUNT;
 use e2e::{
     dns::{self, RecordType},
     lab::fleet::LabFleet,
+    network,
     wait::{secs, until, wall_nanos},
 };
-use nix::sched::{CloneFlags, setns};
 use std::{
-    fs::File,
     net::{IpAddr, SocketAddr},
-    thread,
     time::Duration,
 };
 
@@ -23,13 +21,9 @@ const LEFT_OUT_WITHIN: Duration = secs(3);
 fn found_by(fleet: &LabFleet, asked: usize) -> Result<Vec<IpAddr>, String> {
     let server = SocketAddr::new(fleet.hosts[asked].address.ip(), DNS_PORT);
     // From its own network: that of whoever runs the tests does not reach the lab's.
-    let network = File::open(format!("/proc/{}/ns/net", fleet.hosts[asked].pid()));
-    let network = network.map_err(|err| err.to_string())?;
-    let asking = thread::spawn(move || {
-        setns(network, CloneFlags::CLONE_NEWNET).expect("root may");
+    let answer = network::within(fleet.hosts[asked].pid(), || {
         dns::ask(server, "web.service", RecordType::A)
     });
-    let answer = asking.join().expect("it does not panic");
     let answer = answer.map_err(|err| err.to_string())?;
     Ok(dns::addresses(&answer).into_iter().collect())
 }

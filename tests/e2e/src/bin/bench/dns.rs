@@ -6,7 +6,7 @@ use e2e::{
     dns::{self, DOMAIN, RecordType},
     fleet::PATIENCE,
     lab::fleet::LabFleet,
-    skip,
+    network, skip,
     usage::{TICKS_PER_SECOND, cpu_ticks},
     wait::{secs, until},
 };
@@ -71,7 +71,7 @@ pub(crate) fn answers(trials: usize) -> Option<Vec<Row>> {
     definition["containerDefinitions"][0]["portMappings"] = mapping;
     crew::create_service_of(&fleet.hosts[0], &definition, "web", TASKS, &json!([]));
     fleet.await_running("web", TASKS, PATIENCE);
-    await_records(ours);
+    await_records(fleet.hosts[0].pid(), ours);
     let rival = start_rival(&fleet, ours, ip);
     if rival.is_none() {
         skip("dnsmasq is not installed: it has no rows");
@@ -104,7 +104,7 @@ pub(crate) fn answers(trials: usize) -> Option<Vec<Row>> {
 impl Measured {
     fn note(&mut self, process: u32, server: SocketAddr, name: &str, kind: RecordType) {
         let before = cpu_ticks(process);
-        let asked = ask_for(ASKED_FOR, server, name, kind);
+        let asked = network::within(process, || ask_for(server, name, kind));
         let asked = asked.unwrap_or_else(|err| panic!("{server}: {err}"));
         let used = (cpu_ticks(process) - before) / TICKS_PER_SECOND;
         self.rate.push(asked.answers as f64 / used);
@@ -112,9 +112,11 @@ impl Measured {
     }
 }
 
-fn await_records(server: SocketAddr) {
+fn await_records(process: u32, server: SocketAddr) {
     until("DNS has all tasks", PATIENCE, || {
-        let answer = dns::ask(server, "_http._tcp.web.service", RecordType::SRV);
+        let answer = network::within(process, || {
+            dns::ask(server, "_http._tcp.web.service", RecordType::SRV)
+        });
         match dns::targets(&answer.map_err(|err| err.to_string())?).len() {
             found if found == TASKS as usize => Ok(()),
             found => Err(format!("{found} are there")),
@@ -151,17 +153,12 @@ fn start_rival(fleet: &LabFleet, ours: SocketAddr, ip: IpAddr) -> Option<u32> {
     last.push_str(&format!("={}", config.display()));
     let process = fleet.ground(0).spawn(RIVAL, &words);
     let process = process.unwrap_or_else(|why| panic!("{why}"));
-    await_records(SocketAddr::new(ours.ip(), RIVAL_PORT));
+    await_records(process.pid, SocketAddr::new(ours.ip(), RIVAL_PORT));
     Some(process.pid)
 }
 
 /// Keeps so many questions under way, each with an id of its own.
-fn ask_for(
-    during: Duration,
-    server: SocketAddr,
-    name: &str,
-    kind: RecordType,
-) -> io::Result<Asked> {
+fn ask_for(server: SocketAddr, name: &str, kind: RecordType) -> io::Result<Asked> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_read_timeout(Some(ANSWER_WITHIN))?;
     socket.connect(server)?;
@@ -177,7 +174,7 @@ fn ask_for(
     for id in 0..WINDOW {
         ask(id, &mut sent)?;
     }
-    while begun.elapsed() < during {
+    while begun.elapsed() < ASKED_FOR {
         let len = socket.recv(&mut answer)?;
         let id = usize::from(u16::from_be_bytes([answer[0], answer[1]]));
         // No error, and an answer at least.
