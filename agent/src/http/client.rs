@@ -1,14 +1,23 @@
 //! The other end of the servers: sends one request to an agent, over a connection of its own.
 
 use super::address::Address;
+use bytes::Bytes;
 use hyper::{
     Request, Response,
-    body::{Body, Incoming},
-    client::conn::http1,
+    body::{Body, Frame, Incoming},
+    client::conn::http1::{self, SendRequest},
     header,
 };
 use hyper_util::rt::TokioIo;
-use std::{error::Error, fmt::Write as _, io, net::SocketAddr, time::Duration};
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -88,14 +97,87 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut builder = http1::Builder::new();
-    let handshake = builder
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .handshake(TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await?;
+    let (mut sender, connection) = connected(stream).await?;
     // What goes wrong with the connection shows up in the answer.
     tokio::spawn(connection.with_upgrades());
     sender.send_request(request).await
+}
+
+/// As [`exchange`], but whoever takes the answer moves its connection on: for answers in many small
+/// pieces, each of which would wake one task more.
+pub(crate) async fn exchange_here<S, B>(
+    stream: S,
+    request: Request<B>,
+) -> Result<Response<Driven>, hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (mut sender, connection) = connected(stream).await?;
+    let mut connection: Connection = Box::pin(connection);
+    let mut answering = pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        answer = &mut answering => answer?,
+        // It has ended, well or not: so has the answer.
+        _ = &mut connection => answering.await?,
+    };
+    Ok(answer.map(|body| Driven {
+        body,
+        connection: Some(connection),
+    }))
+}
+
+async fn connected<S, B>(
+    stream: S,
+) -> Result<(SendRequest<B>, http1::Connection<TokioIo<S>, B>), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut builder = http1::Builder::new();
+    let builder = builder.max_buf_size(BUFFER_BYTES_MAX);
+    builder.handshake(TokioIo::new(stream)).await
+}
+
+type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+
+/// The body of an answer, with the connection over which it comes, unless a task of its own has that.
+pub(crate) struct Driven {
+    body: Incoming,
+    connection: Option<Connection>,
+}
+
+impl From<Incoming> for Driven {
+    fn from(body: Incoming) -> Self {
+        Self {
+            body,
+            connection: None,
+        }
+    }
+}
+
+impl Body for Driven {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let ready = Pin::new(&mut self.body).poll_frame(cx);
+        let Some(connection) = self.connection.as_mut().filter(|_| ready.is_pending()) else {
+            return ready;
+        };
+        if connection.as_mut().poll(cx).is_ready() {
+            // What went wrong with it shows up in the body.
+            self.connection = None;
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
 }
 
 /// For one segment of a path or one value of a query.

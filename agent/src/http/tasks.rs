@@ -236,7 +236,7 @@ impl Answered {
             Broken::Source(_) => format!("{}; {what}", lost.said()),
             Broken::Stopping => format!("this host's agent is stopping; {what}"),
         };
-        let source = (body, relay::Form::Framed);
+        let source = (body.into(), relay::Form::Framed);
         let relay = Relay::new(source, why, permit, closing);
         let mut response = framed(relay.into_body());
         let terminal = HeaderName::from_static(logs::TERMINAL);

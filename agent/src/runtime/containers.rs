@@ -5,7 +5,7 @@
 //! however long, so that a container could fill the agent's memory.
 
 use super::docker::Shared;
-use crate::http::client::{self, encode};
+use crate::http::client::{self, Driven, encode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -102,7 +102,7 @@ impl Containers {
         &self,
         container: &str,
         wanted: &LogsWanted,
-    ) -> Result<Incoming, AskError> {
+    ) -> Result<Driven, AskError> {
         let tail = wanted
             .tail
             .map_or_else(|| "all".to_owned(), |n| n.to_string());
@@ -117,8 +117,16 @@ impl Containers {
                 path.push_str(&format!("&{name}={}", encode(value)));
             }
         }
-        let answer = self.ask(Request::get(path), Full::default()).await?;
-        Ok(answer.into_body())
+        let limit = self.0.config.call_timeout;
+        let asked = async {
+            let (stream, request) = self
+                .dialed(Request::get(path), Full::<Bytes>::default())
+                .await?;
+            let answer = client::exchange_here(stream, request).await;
+            checked(answer.map_err(|err| AskError::Broken(err.to_string()))?).await
+        };
+        let answer = timeout(limit, asked).await;
+        Ok(answer.map_err(|_| AskError::TimedOut(limit))??.into_body())
     }
 
     /// Prepares a command; its id.
@@ -298,6 +306,17 @@ impl Containers {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let (stream, request) = self.dialed(request, body).await?;
+        let answer = client::exchange(stream, request).await;
+        answer.map_err(|err| AskError::Broken(err.to_string()))
+    }
+
+    /// A connection of its own, and the request as it goes over it.
+    async fn dialed<B>(
+        &self,
+        request: Builder,
+        body: B,
+    ) -> Result<(UnixStream, Request<B>), AskError> {
         let engine = self.0.engine().ok_or(AskError::Unavailable)?;
         let broken = |why: String| AskError::Broken(why);
         let request = request.header(header::HOST, "docker").body(body);
@@ -311,14 +330,16 @@ impl Containers {
         let socket = self.0.config.socket.display().to_string();
         let socket = socket.strip_prefix("unix://").unwrap_or(&socket);
         let stream = UnixStream::connect(socket).await;
-        let stream = stream.map_err(|err| broken(err.to_string()))?;
-        let answer = client::exchange(stream, request).await;
-        answer.map_err(|err| broken(err.to_string()))
+        Ok((stream.map_err(|err| broken(err.to_string()))?, request))
     }
 }
 
 /// Docker's own sentence, where it refuses.
-async fn checked(answer: Response<Incoming>) -> Result<Response<Incoming>, AskError> {
+async fn checked<B>(answer: Response<B>) -> Result<Response<B>, AskError>
+where
+    B: Body<Error = hyper::Error> + Unpin,
+    B::Data: Send,
+{
     let status = answer.status();
     if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer);

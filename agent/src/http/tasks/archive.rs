@@ -48,7 +48,7 @@ async fn carry_out_read(app: App, task: String, request: Request) -> Result<Resp
             format!("the agent of host {host_name} is stopping; the copy is not whole")
         }
     };
-    let (source, closing) = ((body, relay::Form::Bare), asked.app.closing.clone());
+    let (source, closing) = ((body.into(), relay::Form::Bare), asked.app.closing.clone());
     let relay = Relay::new(source, why, asked.permit, closing).recorded_as(deed);
     Ok(framed(relay.into_body()))
 }

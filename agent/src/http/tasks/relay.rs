@@ -1,21 +1,35 @@
 //! Hands on what comes from Docker or from a peer, as slowly as it is taken.
 
 use super::audit::Deed;
-use crate::http::frames::{Kind, Seam, frame, head};
+use crate::http::{
+    client::Driven,
+    frames::{Kind, Seam, frame, head},
+};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use std::io;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::OwnedSemaphorePermit,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 /// What is there already goes on together, up to this: Docker sends each line by itself.
 const BATCH_BYTES: usize = 32 * 1_024;
+/// What comes in pieces smaller than this, as lines do, costs more to hand on than to wait for.
+const PIECE_BYTES_SMALL: usize = 4 * 1_024;
+/// While small pieces come this soon one after another, they are gathered …
+const SOON: Duration = Duration::from_millis(5);
+/// … for this long. Waking for each line takes most of two cores, Docker's among them. What a
+/// socket holds meanwhile (some 280 lines of 100 bytes) bounds the rate.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Whether what comes is framed, or is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +61,16 @@ pub(super) struct Relay<W> {
 
 /// A body of which pieces are put together.
 struct Source {
-    body: Incoming,
+    body: Driven,
     /// The end, where it was seen while a batch was put together.
     end: Option<Result<(), hyper::Error>>,
+    /// When the last batch was there.
+    last: Option<Instant>,
 }
 
 /// As it comes.
 pub(super) fn plain(body: Incoming, permit: OwnedSemaphorePermit) -> Body {
-    let source = (Source::new(body), permit);
+    let source = (Source::new(body.into()), permit);
     Body::from_stream(stream::unfold(source, async |(mut source, permit)| {
         let next = source.batch().await?;
         Some((next, (source, permit)))
@@ -66,7 +82,7 @@ where
     W: Fn(Broken<'_>) -> String + Send + 'static,
 {
     pub(super) fn new(
-        (body, form): (Incoming, Form),
+        (body, form): (Driven, Form),
         why: W,
         permit: OwnedSemaphorePermit,
         closing: CancellationToken,
@@ -151,12 +167,22 @@ impl<W> Drop for Relay<W> {
 }
 
 impl Source {
-    const fn new(body: Incoming) -> Self {
-        Self { body, end: None }
+    const fn new(body: Driven) -> Self {
+        Self {
+            body,
+            end: None,
+            last: None,
+        }
     }
 
     /// What there is, once there is something.
     async fn batch(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        let batch = self.gathered().await;
+        self.last = Some(Instant::now());
+        batch
+    }
+
+    async fn gathered(&mut self) -> Option<Result<Bytes, hyper::Error>> {
         if let Some(end) = self.end.take() {
             self.end = Some(Ok(()));
             return end.err().map(Err);
@@ -166,6 +192,10 @@ impl Source {
             Ok(None) => return None,
             Err(err) => return Some(Err(err)),
         };
+        let is_soon = self.last.is_some_and(|last| last.elapsed() < SOON);
+        if is_soon && first.len() < PIECE_BYTES_SMALL {
+            sleep(GATHER).await;
+        }
         let Some(mut next) = self.ready() else {
             return Some(Ok(first));
         };
