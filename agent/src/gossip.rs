@@ -21,7 +21,7 @@ pub(crate) use holdfast_seal::{
     key::{ClusterKey, Keyring},
     seal::DATAGRAM_PAYLOAD_MAX,
 };
-pub(crate) use key::{Guarded, KeyFileError, read_guarded, read_key_file};
+pub(crate) use key::{Guarded, KEY_FILE_BYTES_MAX, KeyFileError, read_guarded, read_key_file};
 pub(crate) use keyring::KeyStore;
 pub(crate) use knock::Knocks;
 pub(crate) use tunnel::{Fate, Incoming, Tunnel, Tunnels};

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const KEY_FILE_BYTES_MAX: u64 = 4_096;
+pub(crate) const KEY_FILE_BYTES_MAX: u64 = 4_096;
 
 /// Why a key file was not used.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use super::{
     sink::Outcome,
     spool::{BATCH_BYTES_MAX, Kept},
 };
-use crate::gossip::{Guarded, now_wall_ms, read_guarded};
+use crate::gossip::{Guarded, KEY_FILE_BYTES_MAX, now_wall_ms, read_guarded};
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -56,6 +56,11 @@ pub(crate) enum WebhookError {
     #[error("event_webhook_secret_file {path} has too little in it: put at least {min} bytes there",
         min = SECRET_BYTES_MIN)]
     Short { path: PathBuf },
+    #[error(
+        "event_webhook_secret_file {path} has more than {} bytes in it: is it the right file?",
+        KEY_FILE_BYTES_MAX
+    )]
+    Long { path: PathBuf },
     #[error("cannot read this machine's certificates, which an event_webhook by https needs")]
     Roots(#[source] io::Error),
 }
@@ -238,6 +243,9 @@ fn read_secret(path: &Path) -> Result<Vec<u8>, WebhookError> {
     if mode & 0o077 != 0 {
         return Err(WebhookError::Open { path, mode });
     }
+    if text.len() as u64 > KEY_FILE_BYTES_MAX {
+        return Err(WebhookError::Long { path });
+    }
     let secret = text.trim_end_matches(['\n', '\r']);
     match secret.len() < SECRET_BYTES_MIN {
         true => Err(WebhookError::Short { path }),
@@ -248,7 +256,37 @@ fn read_secret(path: &Path) -> Result<Vec<u8>, WebhookError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_dir::TestDir;
     use expect_test::expect;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    #[test]
+    fn a_secret_is_private_and_neither_short_nor_cut_off() {
+        let dir = TestDir::new("webhook-secret");
+        let path = dir.join("secret");
+        let read = |text: &str, mode| {
+            fs::write(&path, text).expect("the directory is ours");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("so is the file");
+            let read = read_secret(&path).map_err(|err| err.to_string());
+            let shown = read.map(|secret| secret.len().to_string());
+            shown.unwrap_or_else(|err| err.replace(&*path.to_string_lossy(), "FILE"))
+        };
+        let most = usize::try_from(KEY_FILE_BYTES_MAX).expect("it is small");
+        let shown = [
+            read("sixteen bytes or more\n", 0o600),
+            read("sixteen bytes or more\n", 0o640),
+            read("x", 0o600),
+            read(&"x".repeat(most), 0o600),
+            read(&"x".repeat(most + 1), 0o600),
+        ];
+        expect![[r#"
+            21
+            event_webhook_secret_file FILE can be read by others (mode 0640): chmod 600 FILE
+            event_webhook_secret_file FILE has too little in it: put at least 16 bytes there
+            4096
+            event_webhook_secret_file FILE has more than 4096 bytes in it: is it the right file?"#]]
+        .assert_eq(&shown.join("\n"));
+    }
 
     #[test]
     fn a_body_is_signed_with_the_time_as_openssl_signs_it() {

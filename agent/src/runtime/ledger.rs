@@ -192,8 +192,10 @@ impl Ledger {
     fn advance(&mut self, runtime_id: RuntimeId, status: ObservedStatus) {
         if let Some(known) = self.known.get_mut(&runtime_id) {
             if is_before(&known.status, &status) {
-                // The killer's word was about the run before.
-                known.out_of_memory &= !matches!(status, ObservedStatus::Running { .. });
+                // What the killer said was of the run before, if there was one: it may be sooner
+                // known than that the container was started.
+                known.out_of_memory &= matches!(known.status, ObservedStatus::Created)
+                    || !matches!(status, ObservedStatus::Running { .. });
                 known.status = status;
             }
             known.changed = true;
@@ -289,6 +291,24 @@ mod tests {
         assert_eq!(ledger.on_out_of_memory(ID, &labels()), Some(right.clone()));
         assert_eq!(ledger.status(ID), Some(&ObservedStatus::Exited(right)));
         assert_eq!(ledger.on_out_of_memory(ID, &labels()), None);
+    }
+
+    /// On a busy host Docker tells of the killer before it has answered that the container runs.
+    #[test]
+    fn a_word_of_the_out_of_memory_killer_that_overtakes_the_start_is_of_that_run() {
+        let mut ledger = Ledger::default();
+        ledger.on_created(ID, &labels());
+        assert_eq!(ledger.on_out_of_memory(ID, &labels()), None);
+        ledger.on_started(ID, Wall(1), &[]);
+        assert!(ledger.is_out_of_memory(ID));
+        let exit = Exit {
+            code: Some(137),
+            out_of_memory: true,
+            at: Wall(3),
+        };
+        ledger.on_exited(ID, &exit);
+        ledger.on_started(ID, Wall(5), &[]);
+        assert!(!ledger.is_out_of_memory(ID), "that was the run before");
     }
 
     #[test]
