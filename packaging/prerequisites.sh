@@ -5,7 +5,7 @@
 #   packaging/prerequisites.sh --private-docker   tools, then a private dockerd, whatever else runs
 #   packaging/prerequisites.sh lab                tools, and what the multi-host lab needs beside them
 #   packaging/prerequisites.sh bench              the same, and what the benchmark compares with
-#   packaging/prerequisites.sh ecs-clients        public clients of ECS's metadata endpoint, for its tests
+#   packaging/prerequisites.sh ecs-clients        ECS's own clients and those of its metadata endpoint, for the tests
 #   packaging/prerequisites.sh podman             Podman, and a service of it that speaks Docker's API
 #   packaging/prerequisites.sh stop-podman        stops that service and removes all of it
 #   packaging/prerequisites.sh stop               stops the private dockerd, too, and removes all of it
@@ -135,15 +135,15 @@ tools() {
 # Versions that are known to work, so that a test fails for what we changed and not for what they did.
 ecs_clients() {
     local venv=${HOLDFAST_ECS_CLIENTS:-/tmp/holdfast-ecs-clients}
-    if ! "$venv/bin/python" -c 'import newrelic, opentelemetry.sdk.extension.aws' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import awscli, boto3, newrelic, opentelemetry.sdk.extension.aws' 2>/dev/null; then
         python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3 python3-venv
         rm -rf "$venv"
         python3 -m venv "$venv" >&2
         "$venv/bin/pip" install --quiet --disable-pip-version-check \
-            opentelemetry-sdk-extension-aws==2.1.0 newrelic==14.1.0 >&2 ||
+            awscli==1.46.3 boto3==1.44.5 opentelemetry-sdk-extension-aws==2.1.0 newrelic==14.1.0 >&2 ||
             die "cannot get the clients from PyPI"
     fi
-    say "public clients of the metadata endpoint: in $venv"
+    say "public clients of ECS: in $venv"
     echo "$venv/bin/python"
 }
 

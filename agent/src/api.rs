@@ -8,6 +8,7 @@ pub(crate) mod error;
 pub(crate) mod request;
 pub(crate) mod view;
 pub(crate) mod definitions;
+pub(crate) mod clusters;
 pub(crate) mod tasks;
 pub(crate) mod runs;
 pub(crate) mod schedules;
@@ -76,20 +77,29 @@ pub(crate) enum Reach {
     Read,
     /// Whoever may deploy.
     Write,
+    /// Also whoever may deploy; of the keys for TCP, those of role admin alone.
+    Hosts,
 }
 
 operations! {
+    CreateCluster Hosts;
     CreateService Write;
+    DeleteCluster Hosts;
     DeleteService Write;
-    DeregisterContainerInstance Write;
+    DeleteTaskDefinitions Write;
+    DeregisterContainerInstance Hosts;
+    DeregisterTaskDefinition Write;
+    DescribeClusters Read;
     DescribeContainerInstances Read;
     DescribeServices Read;
     DescribeTaskDefinition Read;
     DescribeTasks Read;
     GetTaskProtection Read;
+    ListClusters Read;
     ListContainerInstances Read;
     ListServices Read;
     ListTagsForResource Read;
+    ListTaskDefinitionFamilies Read;
     ListTaskDefinitions Read;
     ListTasks Read;
     RegisterTaskDefinition Write;
@@ -97,7 +107,7 @@ operations! {
     StopTask Write;
     TagResource Write;
     UntagResource Write;
-    UpdateContainerInstancesState Write;
+    UpdateContainerInstancesState Hosts;
     UpdateService Write;
     UpdateTaskProtection Write;
 }
@@ -128,6 +138,12 @@ impl Operation {
 pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Result<Plan, ApiError> {
     match operation {
         Operation::RegisterTaskDefinition => definitions::plan_register(body),
+        Operation::DeregisterTaskDefinition => definitions::plan_deregister(view, body),
+        Operation::DeleteTaskDefinitions => definitions::plan_delete(view, body),
+        Operation::CreateCluster => clusters::create(view, body).map(Plan::Answer),
+        Operation::DeleteCluster => clusters::delete(view, body).map(Plan::Answer),
+        Operation::DescribeClusters => clusters::describe(view, body).map(Plan::Answer),
+        Operation::ListClusters => clusters::list(view, body).map(Plan::Answer),
         Operation::CreateService => services::plan_create(view, body),
         Operation::UpdateService => services::plan_update(view, body),
         Operation::DeleteService => services::plan_delete(view, body),
@@ -141,6 +157,9 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::UntagResource => tags::plan_untag(view, body),
         Operation::ListTagsForResource => tags::list(view, body).map(Plan::Answer),
         Operation::DescribeTaskDefinition => definitions::describe(view, body).map(Plan::Answer),
+        Operation::ListTaskDefinitionFamilies => {
+            definitions::list_families(view, body).map(Plan::Answer)
+        }
         Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
         Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
         Operation::ListServices => services::list(view, body).map(Plan::Answer),
@@ -157,6 +176,11 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
         Outcome::Registered {
             family, revision, ..
         } => definitions::registered(view, family, *revision),
+        Outcome::Retired {
+            definitions,
+            failed,
+            delete,
+        } => definitions::retired(view, (definitions, failed), *delete),
         Outcome::Created(id) | Outcome::Updated(id) | Outcome::Deleted(id) => {
             // Somebody else may have deleted it in the meantime.
             let service = view.board.service(*id).ok_or_else(|| {

@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod debug;
+mod ecs;
 mod events;
 mod failure;
 mod hosts;
@@ -76,6 +77,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Secret(command) => values::run_secret(&client, output, command).await,
         Command::Config(command) => values::run_config(&client, output, command).await,
         Command::Key(command) => keys::run(&client, output, command).await,
+        Command::Ecs(command) => ecs::run(command),
         Command::Debug(command) => debug::run(&client, output, command).await,
         Command::Completions { shell } => completions(shell),
     }

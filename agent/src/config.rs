@@ -1,9 +1,11 @@
 //! The agent's settings: gathered from file, environment and command line, checked once.
 
+mod api;
 mod keys;
 mod source;
 mod events;
 
+pub(crate) use api::ApiSettings;
 pub(crate) use keys::{Flags, RawConfig};
 pub(crate) use source::ConfigError;
 
@@ -46,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) state_dir: PathBuf,
     pub(crate) api_socket: PathBuf,
     pub(crate) api_group: String,
+    /// `None` where the API is not served over TCP.
+    pub(crate) api: Option<ApiSettings>,
     /// A loopback address; `None` where switched off.
     pub(crate) introspection: Option<SocketAddr>,
     /// `None` where switched off.
@@ -221,7 +225,7 @@ impl TryFrom<RawConfig> for Config {
             let must = format!("at most down_after_ms, which is {}", down.value);
             return Err(suspect.refused(must));
         }
-        let (images, events) = (images(&raw)?, events::events(&raw)?);
+        let (images, events, api) = (images(&raw)?, events::events(&raw)?, api::api(&raw)?);
         Ok(Self {
             cluster: name(is_set(&raw.cluster), 255, "-_")?,
             name: name(is_set(&raw.name), 253, "-_.")?,
@@ -234,6 +238,7 @@ impl TryFrom<RawConfig> for Config {
             key_file: raw.key_file.as_ref().map(path).transpose()?,
             state_dir: path(is_set(&raw.state_dir))?,
             api_socket: socket_path(is_set(&raw.api_socket))?,
+            api,
             api_group: name(is_set(&raw.api_group), 32, "-_.")?,
             introspection: introspection(is_set(&raw.introspection))?,
             dns: dns(is_set(&raw.dns))?,

@@ -81,6 +81,10 @@ pub(crate) enum DaemonError {
     Outbound(#[from] OutboundError),
     #[error(transparent)]
     Http(#[from] http::BindError),
+    #[error(transparent)]
+    ApiKeys(#[from] http::KeysError),
+    #[error(transparent)]
+    ApiTls(#[from] http::TlsError),
     #[error("cannot draw random bytes: check that the kernel's random device works")]
     Random(#[from] getrandom::Error),
     #[error("cannot {what}")]
@@ -243,13 +247,20 @@ async fn serve_http(
     };
     let (images, vault) = (docker.images(), vault.clone());
     let app = http::App::new(handle.clone(), context, group, recordings, images, vault);
-    let app = app.reaching(reach);
+    let access = config
+        .api
+        .as_ref()
+        .map(|api| http::Access::open(&api.keys_file));
+    let app = app.reaching(reach).keyed(access.transpose()?);
     let local = http::bind_local(&config.api_socket).await?;
     let introspection = match config.introspection {
         Some(address) => Some(http::bind_introspection(address).await?),
         None => None,
     };
     let mut servers = http::Servers::start(&app, local, introspection);
+    if let Some(api) = &config.api {
+        servers.serve_api(&app, http::ApiListener::bind(api).await?);
+    }
     let incoming = transport.take_incoming();
     let why = "nobody took it since the transport was bound";
     servers.serve_peers(&app, incoming.expect(why));

@@ -1,15 +1,18 @@
-//! The agent's servers (the unix socket, which takes everything; read-only introspection; ECS's
-//! metadata endpoint for containers) and the client that reaches them.
+//! The agent's servers (the unix socket, which takes everything; ECS's API over TCP for whoever has
+//! a key; read-only introspection; ECS's metadata endpoint for containers) and the client that
+//! reaches them.
 //!
 //! No server knows anything of the cluster: they ask the driver through a `Handle` and
 //! answer with what `api` makes of it.
 
+mod access;
 mod address;
 pub(crate) mod client;
 mod connection;
 mod caller;
 mod discovery;
 mod guard;
+mod home;
 mod ecs;
 mod images;
 mod keys;
@@ -19,6 +22,8 @@ mod metadata;
 mod recordings;
 mod runs;
 mod schedules;
+mod sigv4;
+mod tls;
 pub(crate) mod frames;
 mod tasks;
 mod v1;
@@ -27,8 +32,10 @@ mod answer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use access::{Access, KeysError, Role};
 pub(crate) use address::{Address, SOCKET_DEFAULT};
 pub(crate) use tasks::Reach;
+pub(crate) use tls::{ApiListener, TlsError};
 
 use crate::{
     api::context::ApiContext,
@@ -71,6 +78,8 @@ pub(crate) struct App {
     recordings: Recordings,
     images: Images,
     reach: Reach,
+    /// Of whoever comes over TCP; `None` where nobody does.
+    access: Option<Access>,
     task_streams: Arc<Semaphore>,
     vault: Vault,
     /// One is made at a time: each is as large as the board.
@@ -105,6 +114,14 @@ pub(crate) enum BindError {
          read the whole cluster"
     )]
     NotLoopback { address: SocketAddr },
+    #[error(
+        "cannot serve the API on {address}: check api_listen, and that nothing else listens there"
+    )]
+    Api {
+        address: SocketAddr,
+        #[source]
+        err: io::Error,
+    },
     #[error("cannot serve introspection on {address}: check that nothing else listens there")]
     Introspection {
         address: SocketAddr,
@@ -133,12 +150,19 @@ impl App {
                 tunnels: Tunnels::default(),
                 denies_exec: false,
             },
+            access: None,
             task_streams: Arc::new(Semaphore::new(tasks::TASK_STREAMS_MAX)),
             images,
             vault,
             recording: Arc::default(),
             closing: CancellationToken::new(),
         }
+    }
+
+    /// Serves whoever has a key, too.
+    pub(crate) fn keyed(mut self, access: Option<Access>) -> Self {
+        self.access = access;
+        self
     }
 
     /// Reaches other hosts' containers, too. Without, an agent serves its own and denies nothing.
@@ -161,6 +185,11 @@ impl Servers {
         }
         let closing = app.closing.clone();
         Self { workers, closing }
+    }
+
+    /// Also answers whoever signs what they ask.
+    pub(crate) fn serve_api(&mut self, app: &App, listener: ApiListener) {
+        self.workers.spawn(serve_api(listener, app.clone()));
     }
 
     /// Also answers what peers ask.
@@ -240,9 +269,20 @@ async fn serve_local(listener: UnixListener, app: App) {
     connection::serve(listener, router, closing).await;
 }
 
-/// As [`serve_local`]. A peer is given nothing but what it cannot read off its own board.
+/// As [`serve_local`]: ECS's operations alone, each request with a signature.
+async fn serve_api(listener: ApiListener, app: App) {
+    let router = ecs::routes().fallback(answer::no_such_path);
+    let closing = app.closing.clone();
+    let router = guard::harden(router).with_state(app);
+    connection::serve(listener, router, closing).await;
+}
+
+/// As [`serve_local`]. A peer is given nothing but what it cannot read off its own board, or do
+/// as well itself.
 async fn serve_peers(incoming: Incoming, app: App) {
-    let router = tasks::routes().fallback(answer::no_such_path);
+    let router = tasks::routes()
+        .merge(ecs::routes())
+        .fallback(answer::no_such_path);
     let closing = app.closing.clone();
     let router = guard::harden(router).with_state(app);
     connection::serve(incoming, router, closing).await;

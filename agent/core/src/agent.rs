@@ -9,6 +9,7 @@ mod keys;
 mod values;
 mod slots;
 mod commands;
+mod definitions;
 mod hosts;
 mod leaving;
 mod telling;

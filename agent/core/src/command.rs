@@ -28,6 +28,12 @@ pub struct CommandId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     RegisterTaskDefinition(TaskDefinition),
+    /// Nothing new may be made of these from now on; each is named with its revision.
+    RetireDefinitions {
+        definitions: Vec<DefinitionRef>,
+        /// Those that nothing new may be made of are to be forgotten once nothing is made of them.
+        delete: bool,
+    },
     CreateService {
         name: String,
         definition: DefinitionRef,
@@ -177,6 +183,13 @@ pub enum Outcome {
         revision: u32,
         definition: Digest,
     },
+    Retired {
+        definitions: Vec<DefinitionRef>,
+        /// Of these nothing was changed.
+        failed: Vec<(DefinitionRef, NotRetired)>,
+        /// As it was asked.
+        delete: bool,
+    },
     Created(ServiceId),
     Updated(ServiceId),
     Deleted(ServiceId),
@@ -219,6 +232,14 @@ pub enum Outcome {
     },
 }
 
+/// Why a definition cannot be deregistered or deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum NotRetired {
+    Unknown,
+    /// It is to be deregistered before it can be deleted.
+    Active,
+}
+
 /// Why a task cannot be protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum NotProtected {
@@ -234,6 +255,11 @@ pub enum NotProtected {
 pub enum Refusal {
     #[error("there is no task definition {0}; `holdfast task-definition ls` lists them")]
     NoSuchDefinition(String),
+    #[error(
+        "TaskDefinition is inactive: {0} was deregistered, and nothing new is made of it; name \
+         another revision (`holdfast task-definition ls`)"
+    )]
+    DefinitionInactive(String),
     #[error("there is no service {0:?}; `holdfast service ls` lists them")]
     NoSuchService(String),
     #[error("there is no run {0}; `holdfast runs ls` lists them")]

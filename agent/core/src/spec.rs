@@ -1,5 +1,6 @@
 //! What people ask for, parsed: whatever has one of these types is valid.
 
+mod deployment;
 mod describe;
 pub mod ecs_fields;
 pub mod error;

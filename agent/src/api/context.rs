@@ -19,7 +19,11 @@ pub(crate) struct ApiContext {
 
 impl ApiContext {
     pub(crate) fn cluster_arn(&self) -> String {
-        self.arn(&format!("cluster/{}", self.cluster))
+        self.cluster_arn_of(&self.cluster)
+    }
+
+    pub(crate) fn cluster_arn_of(&self, name: &str) -> String {
+        self.arn(&format!("cluster/{name}"))
     }
 
     pub(crate) fn service_arn(&self, name: &str) -> String {

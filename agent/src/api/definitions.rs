@@ -7,16 +7,33 @@ use super::{
     view::{View, seconds},
 };
 use holdfast_core::{
-    command::Command,
+    cluster::body::{Label, LabelStanding},
+    command::{Command, NotRetired},
+    event::HostStanding,
+    ids::HostId,
+    rng::{hash_bytes, mix},
     spec::{ecs_fields, parse_task_definition, read::Choice, service::DefinitionRef},
 };
 use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 const STATUS: Choice = Choice {
     served: &["ACTIVE", "INACTIVE", "DELETE_IN_PROGRESS"],
     refused: &[],
     wanted: "\"ACTIVE\", \"INACTIVE\" or \"DELETE_IN_PROGRESS\"",
 };
+
+const FAMILY_STATUS: Choice = Choice {
+    served: &["ACTIVE", "INACTIVE", "ALL"],
+    refused: &[],
+    wanted: "\"ACTIVE\", \"INACTIVE\" or \"ALL\"",
+};
+
+/// As in ECS, in one call.
+const DELETED_MAX: usize = 10;
 
 const SORT: Choice = Choice {
     served: &["ASC", "DESC"],
@@ -46,6 +63,99 @@ pub(crate) fn registered(view: &View<'_>, family: &str, revision: u32) -> Result
     )
 }
 
+pub(crate) fn plan_deregister(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
+    let known = ecs_fields::DEREGISTER_TASK_DEFINITION;
+    let request = Request::read(view.context, body, known, known)?;
+    let wanted = "the family:revision or the ARN of a task definition";
+    let given = request.required("taskDefinition", wanted)?;
+    let reference = reference("taskDefinition", &given)?;
+    described(view, &reference)?;
+    Ok(retire(vec![reference], false))
+}
+
+pub(crate) fn plan_delete(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
+    let known = ecs_fields::DELETE_TASK_DEFINITIONS;
+    let request = Request::read(view.context, body, known, known)?;
+    let wanted = "the family:revision or ARN of 1 to 10 task definitions";
+    let given = request.texts("taskDefinitions", wanted, DELETED_MAX)?;
+    let references = given.iter().map(|one| reference("taskDefinitions", one));
+    Ok(retire(references.collect::<Result<_, _>>()?, true))
+}
+
+fn retire(definitions: Vec<DefinitionRef>, delete: bool) -> Plan {
+    Plan::Write {
+        command: Command::RetireDefinitions {
+            definitions,
+            delete,
+        },
+        prepared: None,
+    }
+}
+
+/// With its revision, as nobody means the latest one by chance here.
+fn reference(field: &str, given: &str) -> Result<DefinitionRef, ApiError> {
+    let read: Result<DefinitionRef, _> = given.parse();
+    let read = read.map_err(|err| ApiError::Client(format!("{field} {err}")))?;
+    match read.revision {
+        Some(_) => Ok(read),
+        None => Err(ApiError::InvalidParameter(format!(
+            "{field} is {:?}, but must be family:revision or an ARN: a revision is needed",
+            given.chars().take(300).collect::<String>()
+        ))),
+    }
+}
+
+/// The host that gives a family its numbers, where that is not this one: of those that are up and
+/// know the board the one that ranks highest for the family (rendezvous hashing, as for keepers).
+pub(crate) fn home_of(view: &View<'_>, family: &str) -> Option<(HostId, SocketAddr)> {
+    let name = hash_bytes(family.as_bytes());
+    let hosts = view.board.hosts();
+    let able = hosts.filter(|(host, _, report)| {
+        report.caught_up && view.standing_of(*host) == HostStanding::Up
+    });
+    let home = able.max_by_key(|(host, ..)| mix(name ^ mix(host.word())))?;
+    (home.0 != view.me).then_some((home.0, home.2.address))
+}
+
+/// What `DeregisterTaskDefinition` and `DeleteTaskDefinitions` answer.
+pub(crate) fn retired(
+    view: &View<'_>,
+    (definitions, failed): (&[DefinitionRef], &[(DefinitionRef, NotRetired)]),
+    delete: bool,
+) -> Result<Value, ApiError> {
+    let arn = |one: &DefinitionRef| {
+        let revision = one.revision.unwrap_or_default();
+        view.context.definition_arn(&one.family, revision)
+    };
+    if !delete {
+        return match definitions {
+            [one] => Ok(json!({"taskDefinition": whole_json(view, one)})),
+            _ => Err(ApiError::Client(
+                "The specified task definition does not exist.".to_owned(),
+            )),
+        };
+    }
+    let told = |(one, why): &(DefinitionRef, NotRetired)| {
+        let reason = match why {
+            NotRetired::Unknown => {
+                "The specified task definition does not exist. Specify a valid account, family, \
+                 revision and try again."
+            }
+            NotRetired::Active => {
+                "The specified task definition is still in ACTIVE status. Please deregister the \
+                 target and try again."
+            }
+        };
+        json!({"arn": arn(one), "reason": reason})
+    };
+    let definitions: Vec<_> = definitions
+        .iter()
+        .map(|one| whole_json(view, one))
+        .collect();
+    let failures: Vec<_> = failed.iter().map(told).collect();
+    Ok(json!({"taskDefinitions": definitions, "failures": failures}))
+}
+
 pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::DESCRIBE_TASK_DEFINITION;
     let request = Request::read(view.context, body, known, known)?;
@@ -58,14 +168,30 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
 }
 
 pub(crate) fn described(view: &View<'_>, reference: &DefinitionRef) -> Result<Value, ApiError> {
-    definition_json(view, reference)
+    let found = view.board.resolve(reference);
+    let is_known = found.is_some_and(|found| {
+        let label = view.board.label(&found.family, found.revision);
+        let used = || view.board.revisions_in_use();
+        let key = (found.family.as_str(), found.revision);
+        label.is_some_and(|label| is_known(label) || used().contains(&key))
+    });
+    let definition = match is_known {
+        true => definition_json(view, reference),
+        false => None,
+    };
+    definition
         .map(|definition| json!({"taskDefinition": definition, "tags": []}))
         .ok_or_else(|| {
-            ApiError::Client(format!(
+            ApiError::NoSuchDefinition(format!(
                 "Unable to describe task definition: there is no {reference}; `holdfast \
                  task-definition ls` lists them"
             ))
         })
+}
+
+/// Also of one that is not known any more.
+fn whole_json(view: &View<'_>, reference: &DefinitionRef) -> Value {
+    definition_json(view, reference).unwrap_or_default()
 }
 
 fn definition_json(view: &View<'_>, reference: &DefinitionRef) -> Option<Value> {
@@ -76,12 +202,29 @@ fn definition_json(view: &View<'_>, reference: &DefinitionRef) -> Option<Value> 
     answer["taskDefinitionArn"] = json!(view.context.definition_arn(&found.family, found.revision));
     answer["family"] = json!(found.family);
     answer["revision"] = json!(found.revision);
-    answer["status"] = json!("ACTIVE");
+    answer["status"] = json!(status(label));
     answer["registeredAt"] = seconds(label.registered_at);
+    if let LabelStanding::Inactive(at) | LabelStanding::Deleted(at) = label.standing {
+        answer["deregisteredAt"] = seconds(at);
+    }
     answer["compatibilities"] = json!(["EXTERNAL", "EC2"]);
     answer["requiresAttributes"] = json!([]);
     answer["placementConstraints"] = json!([]);
     Some(answer)
+}
+
+/// Also when nothing is made of it.
+pub(crate) const fn is_known(label: &Label) -> bool {
+    !matches!(label.standing, LabelStanding::Deleted(_))
+}
+
+/// In ECS's words.
+pub(crate) const fn status(label: &Label) -> &'static str {
+    match label.standing {
+        LabelStanding::Active => "ACTIVE",
+        LabelStanding::Inactive(_) => "INACTIVE",
+        LabelStanding::Deleted(_) => "DELETE_IN_PROGRESS",
+    }
 }
 
 /// Hides the environment's values, which often hold secrets, from whoever may not deploy; and what
@@ -114,18 +257,24 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     // ECS's name for it misleads: it is the whole family.
     let family = request.text("familyPrefix")?;
     let page = request.page(PAGE_MAX)?;
-    let active = request
-        .choice("status", &STATUS)?
-        .is_none_or(|s| s == "ACTIVE");
+    let wanted_status = request.choice("status", &STATUS)?.unwrap_or("ACTIVE");
     let sort = match request.choice("sort", &SORT)? {
         Some("DESC") => Sort::Descending,
         _ => Sort::Ascending,
     };
-    let wanted = |name: &str| active && family.as_ref().is_none_or(|family| family == name);
+    let used = match wanted_status {
+        "DELETE_IN_PROGRESS" => view.board.revisions_in_use(),
+        _ => BTreeSet::new(),
+    };
+    let wanted = |(name, revision, label): &(&str, u32, &Label)| {
+        family.as_ref().is_none_or(|family| family == name)
+            && status(label) == wanted_status
+            && (is_known(label) || used.contains(&(*name, *revision)))
+    };
     let mut arns: Vec<_> = view
         .board
         .labels()
-        .filter(|(family, ..)| wanted(family))
+        .filter(wanted)
         .map(|(family, revision, _)| {
             let arn = json!(view.context.definition_arn(family, revision));
             (label_key(family, revision), arn)
@@ -140,6 +289,29 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
         "taskDefinitionArns",
         page.cut(sort, arns.into_iter()),
     ))
+}
+
+pub(crate) fn list_families(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
+    let known = ecs_fields::LIST_TASK_DEFINITION_FAMILIES;
+    let request = Request::read(view.context, body, known, known)?;
+    let prefix = request.text("familyPrefix")?.unwrap_or_default();
+    let page = request.page(PAGE_MAX)?;
+    let status = request.choice("status", &FAMILY_STATUS)?;
+    // Whether any of the family's revisions is active.
+    let mut families = BTreeMap::new();
+    for (family, _, label) in view.board.labels() {
+        if family.starts_with(&prefix) && is_known(label) {
+            *families.entry(family).or_insert(false) |= label.standing == LabelStanding::Active;
+        }
+    }
+    let wanted = |active: bool| match status {
+        Some("ALL") => true,
+        Some("INACTIVE") => !active,
+        _ => active,
+    };
+    let found = families.into_iter().filter(|(_, active)| wanted(*active));
+    let found = found.map(|(family, _)| (family.to_owned(), json!(family)));
+    Ok(listed("families", page.cut(Sort::Ascending, found)))
 }
 
 /// Sorts as family and revision do.

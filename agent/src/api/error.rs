@@ -12,11 +12,23 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     Client(String),
     #[error("{0}")]
+    ClusterContainsContainerInstances(String),
+    #[error("{0}")]
     ClusterNotFound(String),
+    #[error("{0}")]
+    IncompleteSignature(String),
     #[error("{0}")]
     InvalidParameter(String),
     #[error("{0}")]
+    InvalidSignature(String),
+    #[error("{0}")]
     LimitExceeded(String),
+    #[error("{0}")]
+    MissingAuthenticationToken(String),
+    #[error("{0}")]
+    NoSuchDefinition(String),
+    #[error("{0}")]
+    NoSuchTask(String),
     #[error("{0}")]
     NotFound(String),
     #[error("{0}")]
@@ -32,16 +44,24 @@ pub(crate) enum ApiError {
     ServiceNotFound(String),
     #[error("{0}")]
     UnknownOperation(String),
+    #[error("{0}")]
+    UnrecognizedClient(String),
 }
 
 impl ApiError {
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::AccessDenied(_) => "AccessDeniedException",
-            Self::Client(_) => "ClientException",
+            Self::Client(_) | Self::NoSuchDefinition(_) => "ClientException",
+            Self::ClusterContainsContainerInstances(_) => {
+                "ClusterContainsContainerInstancesException"
+            }
             Self::ClusterNotFound(_) => "ClusterNotFoundException",
-            Self::InvalidParameter(_) => "InvalidParameterException",
+            Self::IncompleteSignature(_) => "IncompleteSignatureException",
+            Self::InvalidParameter(_) | Self::NoSuchTask(_) => "InvalidParameterException",
+            Self::InvalidSignature(_) => "InvalidSignatureException",
             Self::LimitExceeded(_) => "LimitExceededException",
+            Self::MissingAuthenticationToken(_) => "MissingAuthenticationTokenException",
             Self::NotFound(_) => "ResourceNotFoundException",
             Self::RequestTooLarge(_) => "RequestEntityTooLargeException",
             Self::Serialization(_) => "SerializationException",
@@ -49,6 +69,7 @@ impl ApiError {
             Self::ServiceNotActive(_) => "ServiceNotActiveException",
             Self::ServiceNotFound(_) => "ServiceNotFoundException",
             Self::UnknownOperation(_) => "UnknownOperationException",
+            Self::UnrecognizedClient(_) => "UnrecognizedClientException",
         }
     }
 
@@ -65,6 +86,25 @@ impl ApiError {
         json!({"__type": self.kind(), "message": self.to_string()})
     }
 
+    /// What an agent refused for another one; `None` where it was not able to do it at the moment.
+    pub(crate) fn of_json(answer: &Value) -> Option<Self> {
+        let text = answer["message"].as_str()?.to_owned();
+        Some(match answer["__type"].as_str()? {
+            "ClientException" => Self::Client(text),
+            "InvalidParameterException" => Self::InvalidParameter(text),
+            "LimitExceededException" => Self::LimitExceeded(text),
+            _ => return None,
+        })
+    }
+
+    /// Another agent may know what this one does not yet.
+    pub(crate) const fn may_be_on_its_way(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchDefinition(_) | Self::NoSuchTask(_) | Self::ServiceNotFound(_)
+        )
+    }
+
     /// A fault of the request's form, for every operation but `RegisterTaskDefinition`.
     pub(crate) fn invalid(err: impl Into<SpecErrors>) -> Self {
         Self::InvalidParameter(err.into().to_string())
@@ -75,10 +115,11 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
         match refusal {
-            Refusal::NoSuchDefinition(_) => Self::Client(text),
+            Refusal::NoSuchDefinition(_) => Self::NoSuchDefinition(text),
+            Refusal::DefinitionInactive(_) => Self::Client(text),
             Refusal::NoSuchService(_) => Self::ServiceNotFound(text),
-            Refusal::NoSuchTask(_)
-            | Refusal::NoSuchRun(_)
+            Refusal::NoSuchTask(_) => Self::NoSuchTask(text),
+            Refusal::NoSuchRun(_)
             | Refusal::StillRuns(_)
             | Refusal::NoSuchHost(_)
             | Refusal::ServiceExists(_)

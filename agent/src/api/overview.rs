@@ -1,6 +1,7 @@
 //! The `/v1` answers that ECS has no operation for: status, lists with our own words, events.
 
 use super::{
+    definitions,
     error::ApiError,
     hosts,
     introspection::rfc3339,
@@ -130,10 +131,14 @@ pub(crate) fn cluster_tasks(view: &View<'_>, query: &Query) -> Result<Value, Api
 pub(crate) fn definitions(view: &View<'_>, query: &Query) -> Result<Value, ApiError> {
     check_query(query, &["family", "nextToken"])?;
     let family = query.get("family");
+    let used = view.board.revisions_in_use();
     let found = view
         .board
         .labels()
         .filter(|(name, ..)| family.is_none_or(|family| family == name))
+        .filter(|(name, revision, label)| {
+            definitions::is_known(label) || used.contains(&(*name, *revision))
+        })
         .map(|label| (format!("{}\0{:010}", label.0, label.1), label));
     let mut found: Vec<_> = found.collect();
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -143,6 +148,7 @@ pub(crate) fn definitions(view: &View<'_>, query: &Query) -> Result<Value, ApiEr
         .map(|(family, revision, label)| {
             json!({
                 "taskDefinitionArn": view.context.definition_arn(family, revision),
+                "status": definitions::status(label),
                 "family": family,
                 "revision": revision,
                 "digest": label.definition.to_string(),

@@ -53,11 +53,21 @@ impl<'a> Request<'a> {
         served: &[&str],
         known: &[&str],
     ) -> Result<Self, ApiError> {
+        Self::read_including(context, body, (served, known), &INCLUDE)
+    }
+
+    /// As [`Request::read`], where `include` means something else than elsewhere.
+    pub(crate) fn read_including(
+        context: &ApiContext,
+        body: &'a Value,
+        (served, known): (&[&str], &[&str]),
+        include: &Choice,
+    ) -> Result<Self, ApiError> {
         let fields = Fields::of_request(body).map_err(ApiError::invalid)?;
         let mut faults = Faults::default();
         fields.check(served, known, &mut faults);
         if served.contains(&"include") {
-            faults.keep(fields.choices("include", &INCLUDE));
+            faults.keep(fields.choices("include", include));
         }
         faults.finish(()).map_err(ApiError::invalid)?;
         let request = Self { fields };
@@ -84,6 +94,11 @@ impl<'a> Request<'a> {
         Ok(flag.unwrap_or(false))
     }
 
+    pub(crate) fn includes(&self, what: &str, include: &Choice) -> Result<bool, ApiError> {
+        let chosen = self.fields.choices("include", include);
+        Ok(chosen.map_err(ApiError::invalid)?.contains(&what))
+    }
+
     pub(crate) fn number(&self, name: &str, range: &Range) -> Result<Option<u32>, ApiError> {
         self.fields.number(name, range).map_err(ApiError::invalid)
     }
@@ -94,6 +109,20 @@ impl<'a> Request<'a> {
         choice: &Choice,
     ) -> Result<Option<&'static str>, ApiError> {
         self.fields.choice(name, choice).map_err(ApiError::invalid)
+    }
+
+    /// As [`Request::texts`]; `None` where the list is absent or empty.
+    pub(crate) fn texts_if_any(
+        &self,
+        name: &str,
+        wanted: &'static str,
+        max: usize,
+    ) -> Result<Option<Vec<String>>, ApiError> {
+        let texts = self.fields.texts(name, &TEXT).map_err(ApiError::invalid)?;
+        match texts.is_empty() {
+            true => Ok(None),
+            false => self.texts(name, wanted, max).map(Some),
+        }
     }
 
     /// A list that must hold from one to `max` texts.

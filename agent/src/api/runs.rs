@@ -32,7 +32,7 @@ pub(crate) fn plan_run(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> 
     let wanted = parse_run_task(body).map_err(ApiError::invalid)?;
     view.context.check_cluster(wanted.cluster.as_deref())?;
     let order = run_order(view.board, wanted).map_err(|err| match err {
-        NoOrder::NoSuchDefinition(_) => ApiError::Client(err.to_string()),
+        NoOrder::NoSuchDefinition(_) => ApiError::NoSuchDefinition(err.to_string()),
         NoOrder::Invalid(errors) => ApiError::invalid(errors),
     })?;
     let command = Command::RunTask(order);

@@ -1,6 +1,9 @@
 //! The answers against a board made by hand: what clients are told, to the letter.
 
 pub(crate) mod board;
+mod clusters;
+mod definitions;
+mod garbage;
 mod discovery;
 mod ecs;
 pub(crate) mod events;

@@ -1,9 +1,11 @@
 //! What can be typed, and the help for it.
 
+mod ecs;
 mod reach;
 mod runs;
 mod schedules;
 
+pub(crate) use ecs::EcsCommand;
 pub(crate) use reach::{CpArgs, ExecArgs, LogsArgs, StatsArgs, TopArgs};
 pub(crate) use runs::{InputArgs, RunArgs, RunsCommand};
 pub(crate) use schedules::{ScheduleCommand, SetArgs};
@@ -87,7 +89,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS")]
         timeout: Option<u32>,
     },
-    /// Register, list and show task definitions
+    /// Register, list, show and take back task definitions
     #[command(subcommand, visible_alias = "td", alias = "task-definitions")]
     TaskDefinition(TaskDefinitionCommand),
     /// Create, change, delete and show services
@@ -123,6 +125,9 @@ pub(crate) enum Command {
     /// Make cluster keys, and rotate those in use
     #[command(subcommand, visible_alias = "keys")]
     Key(KeyCommand),
+    /// Have aws, SDKs and Terraform ask this host's agent
+    #[command(subcommand)]
+    Ecs(EcsCommand),
     /// Gather what whoever looks for a bug in Holdfast needs
     #[command(subcommand)]
     Debug(DebugCommand),
@@ -220,6 +225,22 @@ pub(crate) enum TaskDefinitionCommand {
     Show {
         /// FAMILY (its latest revision) or FAMILY:REVISION
         definition: String,
+    },
+    /// Have nothing new made of a revision; what is made of it goes on
+    #[command(after_help = "Examples:\n  holdfast td deregister web:3")]
+    Deregister {
+        /// FAMILY:REVISION
+        definition: String,
+    },
+    /// Forget revisions that were deregistered, each once nothing is made of it any more
+    #[command(
+        visible_alias = "delete",
+        after_help = "Examples:\n  holdfast td deregister web:3 && holdfast td rm web:3"
+    )]
+    Rm {
+        /// FAMILY:REVISION, up to 10 of them
+        #[arg(required = true)]
+        definitions: Vec<String>,
     },
 }
 

@@ -4,7 +4,7 @@ use super::{
     args::TaskDefinitionCommand,
     client::{Client, encode},
     failure::Failure,
-    output::{Output, ago, at, now, number_at, say, say_json, table},
+    output::{Output, ago, at, list_at, now, number_at, say, say_json, table, tail},
 };
 use crate::api::Operation;
 use holdfast_core::limits;
@@ -52,6 +52,43 @@ pub(super) async fn run(
                 .await?;
             say_json(&answer["taskDefinition"])
         }
+        TaskDefinitionCommand::Deregister { definition } => {
+            let body = json!({"taskDefinition": definition});
+            let answer = client
+                .call(Operation::DeregisterTaskDefinition, &body)
+                .await?;
+            told(&answer["taskDefinition"], output)
+        }
+        TaskDefinitionCommand::Rm { definitions } => {
+            let body = json!({"taskDefinitions": definitions});
+            let answer = client.call(Operation::DeleteTaskDefinitions, &body).await?;
+            for definition in list_at(&answer, "/taskDefinitions") {
+                told(definition, output)?;
+            }
+            let failures = list_at(&answer, "/failures").iter();
+            let failures = failures.map(|one| {
+                let arn = at(one, "/arn");
+                format!("{}: {}", tail(&arn), at(one, "/reason"))
+            });
+            let failures: Vec<_> = failures.collect();
+            match failures.is_empty() {
+                true => Ok(()),
+                false => Err(Failure::Refused(failures.join("\n"))),
+            }
+        }
+    }
+}
+
+/// What became of one that was taken back.
+fn told(definition: &Value, output: Output) -> Result<(), Failure> {
+    match output {
+        Output::Json => say_json(definition),
+        Output::Table => say(&format!(
+            "{}:{} is {}",
+            at(definition, "/family"),
+            number_at(definition, "/revision"),
+            at(definition, "/status")
+        )),
     }
 }
 
@@ -64,11 +101,12 @@ pub(super) fn list_text(definitions: &[Value], now: f64) -> String {
                 at(definition, "/family"),
                 at(definition, "/revision")
             ),
+            at(definition, "/status"),
             digest,
             ago(definition, "/registeredAt", now),
         ]
     });
-    table(&["TASK DEFINITION", "DIGEST", "AGE"], rows)
+    table(&["TASK DEFINITION", "STATUS", "DIGEST", "AGE"], rows)
 }
 
 /// A file, or standard input for `-`.

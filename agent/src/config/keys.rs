@@ -221,6 +221,23 @@ keys! {
     /// Group whose members may use the local API. They are then as good as root on every host.
     api_group: String = Is(r#""holdfast""#), Words("the name of a group");
 
+    /// Address and port where ECS's clients find the API over TCP. Each request is signed with a
+    /// key of api_keys_file (AWS Signature Version 4).
+    api_listen: String = Found { how: "none: not over TCP", example: r#""127.0.0.1:51680""# },
+        Words("an IP address and a port; without the files for TLS a loopback address");
+
+    /// File with the keys of the API over TCP, each on a line: ID SECRET ROLE, where ROLE is read,
+    /// deploy (definitions, services and tasks) or admin (hosts, too). Root alone may be able to
+    /// read it (mode 0600). It is read for each request, so keys are rotated by changing it.
+    api_keys_file: String = Found { how: "none", example: r#""/etc/holdfast/api.keys""# }, PATH;
+
+    /// File with the certificate of the API over TCP, and those that vouch for it, in PEM. Read
+    /// when the agent starts.
+    api_tls_cert_file: String = Found { how: "none", example: r#""/etc/holdfast/api.crt""# }, PATH;
+
+    /// File with the private key of that certificate, in PEM.
+    api_tls_key_file: String = Found { how: "none", example: r#""/etc/holdfast/api.key""# }, PATH;
+
     /// Address and port of the read-only introspection API.
     introspection: String = Is(r#""127.0.0.1:51678""#),
         Words("a loopback address and a port, or \"off\"");

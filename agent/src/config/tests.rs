@@ -225,7 +225,7 @@ fn each_key_refuses_what_it_cannot_use() {
 }
 
 /// One for each key that can be refused.
-fn unusable(long_socket: &str) -> [&str; 60] {
+fn unusable(long_socket: &str) -> [&str; 66] {
     [
         "--cluster a/b",
         "--name _é",
@@ -236,6 +236,12 @@ fn unusable(long_socket: &str) -> [&str; 60] {
         "--state-dir state",
         long_socket,
         "--api-group a:b",
+        "--api-listen 10.0.0.1:51680 --api-keys-file /keys",
+        "--api-listen 127.0.0.1:51680",
+        "--api-listen 127.0.0.1:0 --api-keys-file /keys",
+        "--api-keys-file keys",
+        "--api-tls-cert-file /cert",
+        "--api-tls-key-file key",
         "--introspection 10.0.0.1:51678",
         "--dns 127.0.0.1:0",
         "--dns-domain holdfast..internal",

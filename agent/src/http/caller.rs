@@ -16,6 +16,8 @@ pub(super) enum Caller {
         gid: u32,
     },
     Loopback,
+    /// Whoever came over TCP to where requests are signed.
+    Signer,
     /// An agent of the cluster, which has checked who asks it.
     Peer(HostId),
     /// Whoever has the address `from`, and came to ours.
@@ -88,7 +90,7 @@ impl Caller {
         let who = match self {
             Self::Local { uid, .. } => format!("you are the user with the id {uid}"),
             Self::Peer(host) => format!("you are the agent of host {host}"),
-            Self::Loopback | Self::Container { .. } => {
+            Self::Loopback | Self::Signer | Self::Container { .. } => {
                 "over TCP nobody can tell who you are".to_owned()
             }
         };

@@ -145,7 +145,7 @@ where
 
 type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
-/// The body of an answer, with the connection over which it comes, unless a task of its own has that.
+/// The body of an answer, with the connection over which it comes, unless another task has that.
 pub(crate) struct Driven {
     body: Incoming,
     connection: Option<Connection>,

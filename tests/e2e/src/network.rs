@@ -3,7 +3,7 @@
 use nix::sched::{CloneFlags, setns};
 use std::{fs::File, thread};
 
-/// Does it in a thread that is in the network namespace of that process, which must live. Needs root.
+/// Does it in a thread that is in the network namespace of that process, which lives. Needs root.
 #[track_caller]
 pub fn within<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> T {
     let network = File::open(format!("/proc/{pid}/ns/net")).expect("the process lives");

@@ -1,5 +1,6 @@
 //! The program under test and the image that its tasks run: built once for each process.
 
+use crate::skip;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -23,6 +24,28 @@ pub fn holdfast() -> &'static Path {
         }
         None => build(),
     })
+}
+
+/// The Python that has the public clients of ECS, made anew where it is not there; says SKIPPED
+/// where it cannot be had.
+pub fn ecs_clients() -> Option<PathBuf> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let script = workspace().join("packaging/prerequisites.sh");
+        let made = Command::new(script).arg("ecs-clients").output();
+        let made = made.expect("the script can be run");
+        match made.status.success() {
+            true => Ok(String::from_utf8_lossy(&made.stdout).trim().into()),
+            false => Err(String::from_utf8_lossy(&made.stderr).into_owned()),
+        }
+    });
+    match made {
+        Ok(python) => Some(python.clone()),
+        Err(why) => {
+            skip(&format!("public clients of ECS: {why}"));
+            None
+        }
+    }
 }
 
 /// Makes the image, unless the engine has it as it should be.

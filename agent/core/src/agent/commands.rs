@@ -2,12 +2,12 @@
 
 use super::Agent;
 use crate::{
-    cluster::body::{Body, Key, Label, ServiceCount, ServiceRevision, ServiceSettings, StopOrder},
+    cluster::body::{Body, Key, ServiceCount, ServiceRevision, ServiceSettings, StopOrder},
     command::{Command, CommandId, Outcome, Refusal, ServiceChange},
     effect::{Effect, Effects},
-    ids::{Digest, ServiceId, TaskId},
+    ids::{ServiceId, TaskId},
     limits,
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
+    spec::service::DefinitionRef,
     time::Now,
 };
 
@@ -39,6 +39,10 @@ impl Agent {
         }
         let done = match command {
             Command::RegisterTaskDefinition(definition) => Ok(self.register(now, definition, fx)),
+            Command::RetireDefinitions {
+                definitions,
+                delete,
+            } => Ok(self.retire(now, definitions, delete, fx)),
             Command::CreateService {
                 name,
                 definition,
@@ -111,56 +115,6 @@ impl Agent {
         Err(Refusal::NotCaughtUp { seconds })
     }
 
-    fn register(&mut self, now: Now, definition: TaskDefinition, fx: &mut Effects) -> Outcome {
-        let (family, digest) = (definition.family.clone(), definition.digest());
-        if self.board.definition(digest).is_none() {
-            self.write(
-                now,
-                Key::Definition(digest),
-                0,
-                Some(Body::Definition(definition)),
-                fx,
-            );
-        }
-        let revision = self.write_label(now, &family, digest, fx);
-        Outcome::Registered {
-            family,
-            revision,
-            definition: digest,
-        }
-    }
-
-    /// Gives a definition the family's next number.
-    pub(super) fn write_label(
-        &mut self,
-        now: Now,
-        family: &str,
-        definition: Digest,
-        fx: &mut Effects,
-    ) -> u32 {
-        let revision = self
-            .board
-            .latest_revision(family)
-            .map_or(1, |last| last.saturating_add(1));
-        let key = Key::Label {
-            family: family.to_owned(),
-            revision,
-        };
-        let label = Label {
-            definition,
-            registered_at: now.wall,
-        };
-        // The complement: of two that take the same number, the earlier one is the higher version.
-        self.write(
-            now,
-            key,
-            u64::MAX - now.wall.0,
-            Some(Body::Label(label)),
-            fx,
-        );
-        revision
-    }
-
     fn create_service(
         &mut self,
         now: Now,
@@ -207,11 +161,7 @@ impl Agent {
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let (id, _) = self.find_service(name)?;
-        let revision = change
-            .definition
-            .as_ref()
-            .map(|wanted| self.resolve(wanted));
-        let revision = revision.transpose()?;
+        let revision = self.changed_revision(id, change)?;
         if let Some(desired) = change.desired {
             check_count(desired)?;
             self.write_count(now, id, desired, fx);
@@ -298,11 +248,6 @@ impl Agent {
         let service = self.board.service_named(name);
         let service = service.ok_or_else(|| Refusal::NoSuchService(name.to_owned()))?;
         Ok((service.id, service.desired))
-    }
-
-    pub(super) fn resolve(&self, wanted: &DefinitionRef) -> Result<ServiceRevision, Refusal> {
-        let missing = || Refusal::NoSuchDefinition(wanted.to_string());
-        self.board.resolve(wanted).ok_or_else(missing)
     }
 
     fn write_count(&mut self, now: Now, id: ServiceId, desired: u32, fx: &mut Effects) {

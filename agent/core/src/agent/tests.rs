@@ -1,5 +1,6 @@
 //! A whole agent, told what others say: what it takes, keeps and passes on, and what it refuses.
 
+mod definitions;
 mod hosts;
 mod joining;
 mod outward;
@@ -21,6 +22,7 @@ use crate::{
         message::{Message, Via},
         record::{Record, Stamp, Version},
     },
+    command::{Command, CommandId, Outcome, Refusal},
     effect::{Effect, Effects},
     event::Happening,
     ids::{HostId, TaskId},
@@ -111,6 +113,17 @@ fn agent() -> Agent {
     fx.drain().for_each(drop);
     tell(&mut agent, vec![host(PEER), host(OTHER)]);
     agent
+}
+
+fn command(agent: &mut Agent, command: Command) -> Result<Outcome, Refusal> {
+    let mut fx = Effects::new();
+    let id = CommandId(1);
+    agent.step(NOW, Input::Command { id, command }, &mut fx);
+    let told = fx.drain().find_map(|effect| match effect {
+        Effect::Reply { result, .. } => Some(result),
+        _ => None,
+    });
+    told.expect("it is answered")
 }
 
 fn tell(agent: &mut Agent, records: Vec<Arc<Record>>) -> Vec<Effect> {

@@ -232,7 +232,7 @@ impl Agent {
             Key::StopOrder(task) | Key::Protection(task) => {
                 self.on_word_of_a_task(now, *task, new, fx);
             }
-            Key::Label { family, .. } => self.on_label(now, family, old, new, fx),
+            Key::Label { family, .. } => self.on_label(now, family, (old, new), fx),
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
             | Key::ServiceSettings(_)
@@ -333,27 +333,6 @@ impl Agent {
             if let Some(known) = live {
                 self.ledger.adopt(task, known.needs());
             }
-        }
-    }
-
-    /// Another host's earlier stamp has taken a number that we had given: ours gets the next one.
-    fn on_label(
-        &mut self,
-        now: Now,
-        family: &str,
-        old: Option<&Record>,
-        new: &Record,
-        fx: &mut Effects,
-    ) {
-        let ours = old.filter(|old| old.version.stamp.author == self.config.host);
-        let (Some(Body::Label(ours)), Some(Body::Label(theirs))) =
-            (ours.and_then(|old| old.body.as_ref()), &new.body)
-        else {
-            return;
-        };
-        if ours.definition != theirs.definition {
-            let definition = ours.definition;
-            self.write_label(now, family, definition, fx);
         }
     }
 

@@ -3,8 +3,8 @@
 use crate::{
     cluster::{
         body::{
-            Availability, Body, HostReport, HostStatus, Key, Label, Protection, RuntimeStatus,
-            ServiceRevision, Slot, Standing, TaskReport,
+            Availability, Body, HostReport, HostStatus, Key, Protection, RuntimeStatus, Slot,
+            Standing, TaskReport,
         },
         hash_tree::HashTree,
         record::{Record, Version},
@@ -12,7 +12,6 @@ use crate::{
     event::HostStanding,
     ids::{Digest, Generation, HostId, Incarnation, ServiceId, SlotIndex, TaskId},
     limits,
-    spec::{service::DefinitionRef, task_definition::TaskDefinition},
     time::Wall,
 };
 use entry::{ByKey, BySlot, ByTask, TasksOf};
@@ -33,6 +32,7 @@ macro_rules! body {
     };
 }
 
+mod definitions;
 mod entry;
 mod said;
 mod service;
@@ -390,70 +390,6 @@ impl Board {
     pub fn is_vouched(&self, host: HostId, task: TaskId) -> bool {
         let runtime = self.host(host).map(|(_, report)| &report.runtime);
         matches!(runtime, Some(RuntimeStatus::Available { .. })) && self.is_fresh(host, task)
-    }
-
-    pub fn definition(&self, digest: Digest) -> Option<&TaskDefinition> {
-        let registered = body!(self, Key::Definition(digest), Definition);
-        let of_run = || {
-            let run = *self.run_definitions.get(&digest)?.get_min()?;
-            self.run(run)?.overridden.as_deref()
-        };
-        registered.map(|(_, definition)| definition).or_else(of_run)
-    }
-
-    pub fn label(&self, family: &str, revision: u32) -> Option<&Label> {
-        body!(
-            self,
-            Key::Label {
-                family: family.to_owned(),
-                revision
-            },
-            Label
-        )
-        .map(|(_, l)| l)
-    }
-
-    /// All labels in order of family and revision.
-    pub fn labels(&self) -> impl Iterator<Item = (&str, u32, &Label)> {
-        let first = Key::Label {
-            family: String::new(),
-            revision: 0,
-        };
-        let range = first..Key::ServiceCount(ServiceId(0));
-        self.range(range)
-            .filter_map(|record| match (&record.key, &record.body) {
-                (Key::Label { family, revision }, Some(Body::Label(label))) => {
-                    Some((family.as_str(), *revision, label))
-                }
-                _ => None,
-            })
-    }
-
-    pub fn latest_revision(&self, family: &str) -> Option<u32> {
-        let key = |revision| Key::Label {
-            family: family.to_owned(),
-            revision,
-        };
-        let mut range = self.range(key(0)..=key(u32::MAX));
-        range
-            .rfind(|record| record.body.is_some())
-            .and_then(|record| match &record.key {
-                Key::Label { revision, .. } => Some(*revision),
-                _ => None,
-            })
-    }
-
-    /// The definition that `family` (its latest) or `family:revision` means.
-    pub fn resolve(&self, wanted: &DefinitionRef) -> Option<ServiceRevision> {
-        let family = wanted.family.clone();
-        let revision = wanted.revision.or_else(|| self.latest_revision(&family))?;
-        let definition = self.label(&family, revision)?.definition;
-        Some(ServiceRevision {
-            definition,
-            family,
-            revision,
-            renewals: 0,
-        })
     }
 
     pub fn slot(&self, service: ServiceId, index: SlotIndex) -> Option<(Generation, &Slot)> {

@@ -20,7 +20,10 @@ use crate::{
     },
     time::Wall,
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// What a record is about, who writes it, and what the epoch of its version means.
@@ -29,7 +32,7 @@ pub enum Key {
     /// Anyone, once; epoch 0.
     Definition(Digest),
     /// Anyone; epoch is the complement of the wall time, so that the earlier stamp keeps the
-    /// number.
+    /// number. It stays the same when the label's standing changes.
     Label { family: String, revision: u32 },
     /// Anyone; epoch 0 while the service lives, 1 for its tombstone: ids are never used again, so a
     /// deletion is final, whatever was written at the same time elsewhere.
@@ -102,10 +105,56 @@ pub enum Body {
 }
 
 /// `family:revision` is a label on a definition's digest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     pub definition: Digest,
     pub registered_at: Wall,
+    pub standing: LabelStanding,
+}
+
+/// An active label ends behind the time, as all did before there were others.
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.standing {
+            LabelStanding::Active => (self.definition, self.registered_at).serialize(serializer),
+            standing => (self.definition, self.registered_at, standing).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = Label;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a label")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Label, A::Error> {
+                let short = |_| A::Error::custom("a label is cut off");
+                Ok(Label {
+                    definition: seq.next_element()?.ok_or(()).map_err(short)?,
+                    registered_at: seq.next_element()?.ok_or(()).map_err(short)?,
+                    // Whatever else is there cannot be read: the record is kept as it is.
+                    standing: seq.next_element().ok().flatten().unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_tuple(3, Parts)
+    }
+}
+
+/// Whether anything new may be made of what a label names. What is made of it already goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LabelStanding {
+    #[default]
+    Active,
+    /// Deregistered then.
+    Inactive(Wall),
+    /// Deregistered then, and deleted since: unknown once nothing is made of it any more.
+    Deleted(Wall),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

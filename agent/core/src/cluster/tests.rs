@@ -9,9 +9,9 @@ mod repair;
 use super::{
     body::{
         Availability, Body, Capacity, ClusterKey, ContainerReport, ContainerStatus, Directive,
-        Electorate, HostReport, HostStatus, Key, KeyInUse, Label, Pins, Placement, Protection,
-        RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing, StopOrder,
-        TaskReport, Verdict,
+        Electorate, HostReport, HostStatus, Key, KeyInUse, Label, LabelStanding, Pins, Placement,
+        Protection, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing,
+        StopOrder, TaskReport, Verdict,
     },
     record::{Record, Stamp, Version},
     run::Run,
@@ -106,6 +106,12 @@ fn generated_key(rng: &mut Rng) -> Key {
     }
 }
 
+const STANDINGS: [LabelStanding; 3] = [
+    LabelStanding::Active,
+    LabelStanding::Inactive(Wall(9)),
+    LabelStanding::Deleted(Wall(9)),
+];
+
 fn generated_body(key: &Key, rng: &mut Rng) -> Body {
     let name = NAMES[rng.below(2) as usize].to_owned();
     let definition = Digest([rng.below(3) as u8; 32]);
@@ -117,6 +123,7 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
         Key::Label { .. } => Body::Label(Label {
             definition,
             registered_at: Wall(rng.below(9)),
+            standing: STANDINGS[rng.below(3) as usize],
         }),
         Key::ServiceCount(_) => Body::ServiceCount(ServiceCount {
             desired: rng.below(9) as u32,

@@ -86,6 +86,30 @@ pub const UPDATE_SERVICE: &[&str] = &[
     "monitoring",
 ];
 
+/// `DeploymentConfiguration`.
+pub const DEPLOYMENT_CONFIGURATION: &[&str] = &[
+    "deploymentCircuitBreaker",
+    "maximumPercent",
+    "minimumHealthyPercent",
+    "alarms",
+    "strategy",
+    "bakeTimeInMinutes",
+    "lifecycleHooks",
+    "linearConfiguration",
+    "canaryConfiguration",
+];
+
+/// `DeploymentCircuitBreaker`.
+pub const CIRCUIT_BREAKER: &[&str] = &[
+    "enable",
+    "rollback",
+    "resetOnHealthyTask",
+    "thresholdConfiguration",
+];
+
+/// `DeploymentAlarms`.
+pub const DEPLOYMENT_ALARMS: &[&str] = &["alarmNames", "rollback", "enable"];
+
 /// The input of `TagResource`.
 pub const TAG_RESOURCE: &[&str] = &["resourceArn", "tags"];
 
@@ -101,6 +125,36 @@ pub const DESCRIBE_TASK_DEFINITION: &[&str] = &["taskDefinition", "include"];
 /// The input of `ListTaskDefinitions`.
 pub const LIST_TASK_DEFINITIONS: &[&str] =
     &["familyPrefix", "status", "sort", "nextToken", "maxResults"];
+
+/// The input of `DeregisterTaskDefinition`.
+pub const DEREGISTER_TASK_DEFINITION: &[&str] = &["taskDefinition"];
+
+/// The input of `DeleteTaskDefinitions`.
+pub const DELETE_TASK_DEFINITIONS: &[&str] = &["taskDefinitions"];
+
+/// The input of `ListTaskDefinitionFamilies`.
+pub const LIST_TASK_DEFINITION_FAMILIES: &[&str] =
+    &["familyPrefix", "status", "nextToken", "maxResults"];
+
+/// The input of `CreateCluster`.
+pub const CREATE_CLUSTER: &[&str] = &[
+    "clusterName",
+    "tags",
+    "settings",
+    "configuration",
+    "capacityProviders",
+    "defaultCapacityProviderStrategy",
+    "serviceConnectDefaults",
+];
+
+/// The input of `DeleteCluster`.
+pub const DELETE_CLUSTER: &[&str] = &["cluster"];
+
+/// The input of `DescribeClusters`.
+pub const DESCRIBE_CLUSTERS: &[&str] = &["clusters", "include"];
+
+/// The input of `ListClusters`.
+pub const LIST_CLUSTERS: &[&str] = &["nextToken", "maxResults"];
 
 /// The input of `DeleteService`.
 pub const DELETE_SERVICE: &[&str] = &["cluster", "service", "force"];

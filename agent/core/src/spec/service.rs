@@ -1,7 +1,7 @@
 //! Services as meant: the valid form of ECS's `CreateService` and `UpdateService` input.
 
 use super::{
-    ecs_fields,
+    deployment, ecs_fields,
     error::{Faults, SpecError, SpecErrors, shown},
     options::{OptionsChange, ServiceOptions},
     read::{Choice, Fields, NAME, Range, RefError, Rule, is_name},
@@ -79,7 +79,8 @@ pub fn parse_create_service(json: &Value) -> Result<CreateService, SpecErrors> {
     };
     faults.keep(fields.choice("schedulingStrategy", &SCHEDULING_STRATEGY));
     faults.keep(fields.choice("launchType", &LAUNCH_TYPE));
-    fields.check(
+    check(
+        &fields,
         &[
             "serviceName",
             "taskDefinition",
@@ -121,7 +122,8 @@ pub fn parse_update_service(json: &Value) -> Result<UpdateService, SpecErrors> {
         health_grace_s: faults.keep(fields.number(HEALTH_GRACE, &GRACE)),
         ..OptionsChange::default()
     };
-    fields.check(
+    check(
+        &fields,
         &[
             "service",
             "desiredCount",
@@ -145,6 +147,11 @@ pub fn parse_update_service(json: &Value) -> Result<UpdateService, SpecErrors> {
         options,
         cluster,
     })
+}
+
+fn check(fields: &Fields<'_>, served: &[&str], known: &[&str], faults: &mut Faults) {
+    deployment::check(fields, faults);
+    fields.check(&[served, &deployment::FIELDS].concat(), known, faults);
 }
 
 fn rebalance(fields: &Fields<'_>) -> Result<Option<bool>, SpecError> {

@@ -6,8 +6,8 @@ use holdfast_core::{
         board::Board,
         body::{
             Body, Capacity, ContainerReport, ContainerStatus, HostReport, HostStatus, Key, Label,
-            RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing,
-            TaskReport, Verdict,
+            LabelStanding, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot,
+            Standing, TaskReport, Verdict,
         },
         record::{Record, Stamp, Version},
     },
@@ -193,6 +193,7 @@ pub(crate) fn records() -> Vec<Arc<Record>> {
             Body::Label(Label {
                 definition: digest(),
                 registered_at: T0,
+                standing: LabelStanding::Active,
             }),
         ),
         (

@@ -8,8 +8,8 @@ use crate::api::{Operation, TARGET, answer, definitions, error::ApiError};
 use expect_test::{ExpectFile, expect, expect_file};
 use holdfast_core::{
     cluster::body::{
-        Availability, Body, Directive, Key, Label, ServiceCount, ServiceRevision, ServiceSettings,
-        StopOrder,
+        Availability, Body, Directive, Key, Label, LabelStanding, ServiceCount, ServiceRevision,
+        ServiceSettings, StopOrder,
     },
     command::{Outcome, Refusal},
     event::HostStanding,
@@ -500,6 +500,7 @@ fn definitions_are_listed_either_way_round() {
         let label = Label {
             definition: digest(),
             registered_at: T0,
+            standing: LabelStanding::Active,
         };
         let key = Key::Label {
             family: family.to_owned(),

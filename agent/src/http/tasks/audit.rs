@@ -39,7 +39,7 @@ impl Who {
                 let host = super::answer::look(app, |view, _| view.host_name(view.me)).await?;
                 Ok(Self { uid, user, host })
             }
-            Caller::Loopback | Caller::Container { .. } => {
+            Caller::Loopback | Caller::Signer | Caller::Container { .. } => {
                 caller.check_may_reach(app).await?;
                 unreachable!("nobody may deploy over TCP")
             }

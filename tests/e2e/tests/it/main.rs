@@ -19,6 +19,7 @@ mod strangers;
 mod disk;
 mod images;
 mod events;
+mod ecs_clients;
 mod introspection;
 mod discovery;
 mod metadata;

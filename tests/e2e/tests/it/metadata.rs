@@ -5,18 +5,15 @@ use e2e::{
     docker::Engine,
     fleet::{Fleet, PATIENCE},
     http::{Answer, Request, Server},
-    is_root_or_skip,
+    is_root_or_skip, network,
     program::{self, IMAGE},
-    skip,
     wait::until,
 };
-use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
 use std::{
-    fs::{self, File},
+    fs,
     net::SocketAddr,
     process::{Command, Output},
-    thread,
 };
 
 /// A fleet whose first host serves the endpoint, at an address that no other fleet uses.
@@ -29,7 +26,7 @@ struct Told {
 #[derive(Clone, Debug)]
 struct Inside {
     id: String,
-    pid: u64,
+    pid: u32,
     /// ECS's variables.
     environment: Vec<(String, String)>,
 }
@@ -88,7 +85,7 @@ impl Inside {
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Some(Self {
             id: id.to_owned(),
-            pid: inspected["State"]["Pid"].as_u64().unwrap_or_default(),
+            pid: u32::try_from(inspected["State"]["Pid"].as_u64()?).ok()?,
             environment: environment.collect(),
         })
     }
@@ -107,23 +104,14 @@ impl Inside {
     /// Asks as the container would: from its network.
     #[track_caller]
     fn ask(&self, told: &Told, method: &str, path: &str, body: &str) -> Answer {
-        let network = File::open(format!("/proc/{}/ns/net", self.pid));
-        let network = network.expect("the container runs");
-        let server = Server::Tcp(told.address);
-        thread::scope(|scope| {
-            let asking = scope.spawn(move || {
-                setns(network, CloneFlags::CLONE_NEWNET).expect("root may");
-                let request = Request {
-                    method,
-                    path,
-                    headers: &[],
-                    body: body.as_bytes(),
-                };
-                server.call(&request)
-            });
-            let answer = asking.join().expect("it does not panic");
-            answer.unwrap_or_else(|err| panic!("{method} {path}: {err}"))
-        })
+        let request = Request {
+            method,
+            path,
+            headers: &[],
+            body: body.as_bytes(),
+        };
+        let answer = network::within(self.pid, || Server::Tcp(told.address).call(&request));
+        answer.unwrap_or_else(|err| panic!("{method} {path}: {err}"))
     }
 
     #[track_caller]
@@ -302,29 +290,15 @@ fn a_container_has_a_file_that_says_what_it_is_until_it_is_removed() {
     });
 }
 
-/// The Python of a venv with public clients of ECS's; `None`, loudly, where they cannot be had.
-fn python() -> Option<String> {
-    let script = program::workspace().join("packaging/prerequisites.sh");
-    let made = Command::new(script).arg("ecs-clients").output();
-    let made = made.expect("the script can be run");
-    match made.status.success() {
-        true => Some(String::from_utf8_lossy(&made.stdout).trim().to_owned()),
-        false => {
-            let why = String::from_utf8_lossy(&made.stderr);
-            skip(&format!("public clients of the endpoint: {why}"));
-            None
-        }
-    }
-}
-
 #[test]
 fn public_clients_find_what_they_look_for() {
     let Some(mut told) = Told::start(1) else {
         return;
     };
-    let Some(python) = python() else {
+    let Some(python) = program::ecs_clients() else {
         return;
     };
+    let python = python.to_string_lossy();
     let otel =
         "from opentelemetry.sdk.extension.aws.resource.ecs import AwsEcsResourceDetector as D
 print(D(raise_on_error=True).detect().attributes['aws.ecs.task.arn'])";

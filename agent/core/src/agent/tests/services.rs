@@ -1,29 +1,16 @@
 //! What people order of services, as one agent carries it out.
 
-use super::{NOW, agent};
+use super::{agent, command};
 use crate::{
     agent::Agent,
     cluster::{body::Key, record::Version},
-    command::{Command, CommandId, Outcome, ServiceChange},
-    effect::{Effect, Effects},
-    input::Input,
+    command::{Command, ServiceChange},
     spec::{
         options::{OptionsChange, ServiceOptions},
         service::DefinitionRef,
         task_definition::{Container, TaskDefinition},
     },
 };
-
-fn order(agent: &mut Agent, command: Command) -> Outcome {
-    let mut fx = Effects::new();
-    let id = CommandId(1);
-    agent.step(NOW, Input::Command { id, command }, &mut fx);
-    let told = fx.drain().find_map(|effect| match effect {
-        Effect::Reply { result, .. } => Some(result),
-        _ => None,
-    });
-    told.expect("it is answered").expect("it is carried out")
-}
 
 fn web(revision: Option<u32>) -> DefinitionRef {
     DefinitionRef {
@@ -35,7 +22,8 @@ fn web(revision: Option<u32>) -> DefinitionRef {
 /// The version of the service's revision after the change, and how often it was renewed.
 fn change(agent: &mut Agent, change: ServiceChange) -> (Version, u32) {
     let service = "web".to_owned();
-    order(agent, Command::UpdateService { service, change });
+    let asked = Command::UpdateService { service, change };
+    command(agent, asked).expect("it is carried out");
     let board = agent.board();
     let service = board.service_named("web").expect("there is a service");
     let record = board.record(&Key::ServiceRevision(service.id));
@@ -53,7 +41,7 @@ fn to_say_again_what_is_so_already_writes_nothing_and_undoes_no_renewal() {
         containers: vec![Container::default()],
         ..TaskDefinition::default()
     };
-    order(&mut agent, Command::RegisterTaskDefinition(definition));
+    command(&mut agent, Command::RegisterTaskDefinition(definition)).expect("it is taken");
     let create = Command::CreateService {
         name: "web".to_owned(),
         definition: web(None),
@@ -61,7 +49,7 @@ fn to_say_again_what_is_so_already_writes_nothing_and_undoes_no_renewal() {
         options: ServiceOptions::default(),
         client_token: String::new(),
     };
-    order(&mut agent, create);
+    command(&mut agent, create).expect("it is taken");
     let renewed = change(
         &mut agent,
         ServiceChange {

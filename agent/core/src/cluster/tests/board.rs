@@ -351,7 +351,7 @@ fn check_services(board: &Board) {
 }
 
 #[test]
-fn a_label_means_the_latest_revision_that_is_left() {
+fn a_family_knows_the_last_number_that_it_has_given() {
     with_seeds(|rng: &mut Rng| {
         let board = board(&generated_records(rng, 150));
         for family in super::NAMES {
@@ -362,7 +362,7 @@ fn a_label_means_the_latest_revision_that_is_left() {
                 } if of == family => record.body.is_some().then_some(*revision),
                 _ => None,
             });
-            assert_eq!(board.latest_revision(family), scanned.max());
+            assert_eq!(board.last_revision(family), scanned.max());
         }
         assert!(
             board

@@ -258,3 +258,55 @@ fn services_and_clusters_are_referred_to_by_name_or_arn() {
     "#]]
     .assert_eq(&clusters);
 }
+
+#[test]
+fn what_is_said_of_deployments_must_be_what_is_so() {
+    let service = |configuration: Value| {
+        json!({"service": "web", "deploymentConfiguration": configuration,
+            "deploymentController": {"type": "ECS"}, "propagateTags": "NONE"})
+    };
+    // What Terraform says unasked.
+    let said = json!({
+        "maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING",
+        "bakeTimeInMinutes": 0, "deploymentCircuitBreaker": {"enable": false, "rollback": false},
+        "alarms": {"alarmNames": [], "enable": false, "rollback": false}, "lifecycleHooks": [],
+    });
+    assert!(parse_update_service(&service(said)).is_ok());
+    let other = json!({
+        "maximumPercent": 150, "minimumHealthyPercent": "half", "strategy": "BLUE_GREEN",
+        "bakeTimeInMinutes": 5, "deploymentCircuitBreaker": {"enable": true, "rolback": false},
+        "canaryConfiguration": {"canaryPercent": 5}, "speed": 1,
+    });
+    check_update(
+        service(other),
+        expect![[r#"
+        deploymentConfiguration.strategy is "BLUE_GREEN", which Holdfast does not
+            serve yet; it must be "ROLLING"
+        deploymentConfiguration.maximumPercent is "150", but must be 200: each new
+            task is started beside the one that it takes over from
+        deploymentConfiguration.minimumHealthyPercent is "\"half\"", but must be
+            100: no task is stopped before its successor is healthy
+        deploymentConfiguration.bakeTimeInMinutes is "5", but must be 0: a task that
+            was taken over from is stopped at once
+        deploymentConfiguration.deploymentCircuitBreaker.enable is an ECS field that
+            Holdfast does not serve yet; remove it to send this request
+        deploymentConfiguration.deploymentCircuitBreaker.rolback is not an ECS
+            field; did you mean rollback?
+        deploymentConfiguration.canaryConfiguration is an ECS field that Holdfast
+            does not serve yet; remove it to send this request
+        deploymentConfiguration.speed is not an ECS field; remove it
+    "#]],
+    );
+    check_update(
+        json!({"service": "web", "deploymentConfiguration": 1, "propagateTags": "SERVICE",
+            "deploymentController": {"type": "CODE_DEPLOY", "kind": "x"}}),
+        expect![[r#"
+            propagateTags is "SERVICE", which Holdfast does not serve yet; it must be
+                "NONE"
+            deploymentController.type is "CODE_DEPLOY", which Holdfast does not serve
+                yet; it must be "ECS"
+            deploymentController.kind is not an ECS field; remove it
+            deploymentConfiguration must be an object, but is a number
+        "#]],
+    );
+}

@@ -1,0 +1,311 @@
+//! Who may use the API over TCP: keys from a file that root alone reads, and what each may do.
+
+use super::sigv4::{SKEW_MAX_MS, Signature};
+use crate::{
+    api::{Reach, error::ApiError},
+    gossip::{Guarded, KEY_FILE_BYTES_MAX, now_wall_ms, read_guarded},
+};
+use axum::http::request::Parts;
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+const ID_BYTES: std::ops::RangeInclusive<usize> = 4..=128;
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=128;
+/// Writes of the last minutes whose signatures are remembered, so that none is taken twice.
+const TAKEN_MAX: usize = 20_000;
+
+/// What a key may do; whoever may more may also less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    Read,
+    /// Definitions, services and tasks.
+    Deploy,
+    /// Hosts, too.
+    Admin,
+}
+
+impl Role {
+    pub(crate) const ALL: [(Self, &str); 3] = [
+        (Self::Read, "read"),
+        (Self::Deploy, "deploy"),
+        (Self::Admin, "admin"),
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    pub(super) fn may(self, reach: Reach) -> bool {
+        self >= match reach {
+            Reach::Read => Self::Read,
+            Reach::Write => Self::Deploy,
+            Reach::Hosts => Self::Admin,
+        }
+    }
+}
+
+/// Whoever has signed a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Signer {
+    pub(super) key_id: String,
+    pub(super) role: Role,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    secret: String,
+    role: Role,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeysError {
+    #[error("cannot read api_keys_file {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("api_keys_file {path} is not a file")]
+    NotAFile { path: PathBuf },
+    #[error("api_keys_file {path} can be read by others (mode {mode:04o}): chmod 600 {path}")]
+    Open { path: PathBuf, mode: u32 },
+    #[error("api_keys_file {path} has more than {} bytes", KEY_FILE_BYTES_MAX)]
+    Long { path: PathBuf },
+    #[error(
+        "api_keys_file {path}, line {line}: a line is ID SECRET ROLE: {} to {} letters and digits, \
+         {} to {} bytes without spaces, and one of read, deploy, admin; `holdfast ecs key` makes \
+         one",
+        ID_BYTES.start(), ID_BYTES.end(), SECRET_BYTES.start(), SECRET_BYTES.end()
+    )]
+    Line { path: PathBuf, line: usize },
+    #[error("api_keys_file {path}, line {line}: this id is there twice")]
+    Twice { path: PathBuf, line: usize },
+    #[error("api_keys_file {path} has no key {id:?}")]
+    Unknown { path: PathBuf, id: String },
+    #[error("api_keys_file {path} has no key: put one there with `holdfast ecs key >> {path}`")]
+    Empty { path: PathBuf },
+}
+
+/// The keys, read anew for each request, so that they are rotated by changing the file. Cheap to
+/// clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    path: Arc<Path>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+/// Signatures of writes, with when each of them is too old anyway.
+#[derive(Debug, Default)]
+struct Taken {
+    until: BTreeMap<[u8; 32], u64>,
+}
+
+impl Access {
+    /// # Errors
+    /// If the file cannot be used: found out at the start, not with the first request.
+    pub(crate) fn open(path: &Path) -> Result<Self, KeysError> {
+        read_keys(path)?;
+        Ok(Self {
+            path: path.into(),
+            taken: Arc::default(),
+        })
+    }
+
+    /// One of a file's keys and its secret: that of this id, or the first by the order of ids.
+    ///
+    /// # Errors
+    /// If the file cannot be used, or has no such key.
+    pub(crate) fn key(path: &Path, id: Option<&str>) -> Result<(String, String), KeysError> {
+        let mut keys = read_keys(path)?;
+        let found = match id {
+            Some(id) => keys.remove_entry(id),
+            None => keys.pop_first(),
+        };
+        let (id, key) = found.ok_or_else(|| KeysError::Unknown {
+            path: path.to_owned(),
+            id: id.unwrap_or_default().to_owned(),
+        })?;
+        Ok((id, key.secret))
+    }
+
+    /// Who has signed the request. `body` is what came with it, byte by byte.
+    pub(super) fn signer(
+        &self,
+        parts: &Parts,
+        body: &[u8],
+    ) -> Result<(Signer, Signature), ApiError> {
+        let signature = Signature::read(parts, body)?;
+        let keys = read_keys(&self.path).map_err(|err| {
+            // Where keys are kept, and what is wrong with them, is not for whoever asks.
+            tracing::warn!(reason = %crate::disk::chain(&err), "No key of the API can be used.");
+            ApiError::Server("this host cannot read its keys; its log says why".to_owned())
+        })?;
+        let key = keys.get(&signature.key_id).ok_or_else(|| {
+            ApiError::UnrecognizedClient(
+                "The security token included in the request is invalid: this host has no such key"
+                    .to_owned(),
+            )
+        })?;
+        signature.check(&key.secret, now_wall_ms())?;
+        let signer = Signer {
+            key_id: signature.key_id.clone(),
+            role: key.role,
+        };
+        Ok((signer, signature))
+    }
+
+    /// Refuses a write that was taken already.
+    pub(super) fn take(&self, signature: &Signature) -> Result<(), ApiError> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.take(signature.code, signature.at_ms, now_wall_ms())
+    }
+}
+
+impl Taken {
+    fn take(&mut self, code: [u8; 32], at_ms: u64, now_ms: u64) -> Result<(), ApiError> {
+        if self.until.len() >= TAKEN_MAX {
+            self.until.retain(|_, until| *until >= now_ms);
+        }
+        if self.until.len() >= TAKEN_MAX {
+            return Err(ApiError::Server(format!(
+                "this host has taken {TAKEN_MAX} changes within some minutes, which is the most; \
+                 ask another host, or wait"
+            )));
+        }
+        match self.until.insert(code, at_ms + SKEW_MAX_MS) {
+            None => Ok(()),
+            // Clients try again after a server's error, with another signature.
+            Some(_) => Err(ApiError::Server(
+                "this very request was taken already; sign it anew to have it carried out again"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+fn read_keys(path: &Path) -> Result<BTreeMap<String, Key>, KeysError> {
+    let path = path.to_owned();
+    let (text, mode) = match read_guarded(&path) {
+        Ok(Guarded::Text(text, mode)) => (text, mode),
+        Ok(Guarded::NotAFile) => return Err(KeysError::NotAFile { path }),
+        Err(err) => return Err(KeysError::Read { path, err }),
+    };
+    if mode & 0o077 != 0 {
+        return Err(KeysError::Open { path, mode });
+    }
+    if text.len() as u64 > KEY_FILE_BYTES_MAX {
+        return Err(KeysError::Long { path });
+    }
+    let mut keys = BTreeMap::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        if text.trim().is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let Some((id, key)) = key_of(text) else {
+            return Err(KeysError::Line { path, line });
+        };
+        if keys.insert(id, key).is_some() {
+            return Err(KeysError::Twice { path, line });
+        }
+    }
+    match keys.is_empty() {
+        true => Err(KeysError::Empty { path }),
+        false => Ok(keys),
+    }
+}
+
+fn key_of(line: &str) -> Option<(String, Key)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [id, secret, role] = words[..] else {
+        return None;
+    };
+    let is_id = ID_BYTES.contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let (role, _) = Role::ALL.into_iter().find(|(_, name)| *name == role)?;
+    let key = Key {
+        secret: secret.to_owned(),
+        role,
+    };
+    (is_id && SECRET_BYTES.contains(&secret.len())).then(|| (id.to_owned(), key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_dir::TestDir;
+    use expect_test::{expect, expect_file};
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    const LINE: &str = "HF01 0123456789abcdef deploy\n";
+
+    fn read(dir: &TestDir, text: &str, mode: u32) -> String {
+        let path = dir.join("api.keys");
+        fs::write(&path, text).expect("the directory is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("so is the file");
+        let read = read_keys(&path).map(|keys| {
+            let keys = keys
+                .iter()
+                .map(|(id, key)| format!("{id}: {}", key.role.as_str()));
+            keys.collect::<Vec<_>>().join(", ")
+        });
+        let read = read.unwrap_or_else(|err| err.to_string());
+        read.replace(&*path.to_string_lossy(), "FILE")
+    }
+
+    #[test]
+    fn keys_are_private_and_each_line_is_one() {
+        let dir = TestDir::new("api-keys");
+        let second = "HF02  fedcba9876543210\tadmin";
+        let told = [
+            read(&dir, &format!("# a comment\n\n{LINE}{second}"), 0o600),
+            read(&dir, LINE, 0o640),
+            read(&dir, "", 0o600),
+            read(&dir, &format!("{LINE}HF01 0123456789abcdef read\n"), 0o600),
+            read(&dir, &format!("{LINE}HF02 short read\n"), 0o600),
+            read(&dir, "HF-1 0123456789abcdef read\n", 0o600),
+            read(&dir, "HF01 0123456789abcdef root\n", 0o600),
+            read(&dir, "HF01 0123456789abcdef\n", 0o600),
+            read(&dir, &LINE.repeat(200), 0o600),
+        ];
+        expect_file!["tests/key_files.txt"].assert_eq(&told.join("\n"));
+    }
+
+    #[test]
+    fn whoever_may_more_may_less() {
+        let may = Role::ALL.map(|(role, name)| {
+            let may = [Reach::Read, Reach::Write, Reach::Hosts].map(|reach| role.may(reach));
+            format!("{name} {may:?}")
+        });
+        expect![[r#"
+            read [true, false, false]
+            deploy [true, true, false]
+            admin [true, true, true]"#]]
+        .assert_eq(&may.join("\n"));
+    }
+
+    #[test]
+    fn a_write_is_taken_once_and_forgotten_when_it_is_too_old_anyway() {
+        let mut taken = Taken::default();
+        let code = |number: usize| {
+            let mut code = [0; 32];
+            code[..8].copy_from_slice(&number.to_be_bytes());
+            code
+        };
+        assert_eq!(taken.take(code(0), 1_000, 1_000), Ok(()));
+        let again = taken.take(code(0), 1_000, 2_000).expect_err("it was taken");
+        expect![["this very request was taken already; sign it anew to have it carried out again"]]
+            .assert_eq(&again.to_string());
+        for number in 1..TAKEN_MAX {
+            assert_eq!(taken.take(code(number), 1_000, 2_000), Ok(()));
+        }
+        let full = taken.take(code(TAKEN_MAX), 1_000, 2_000);
+        assert!(full.is_err_and(|err| err.to_string().contains("ask another host")));
+        // All the others have been too old for a moment.
+        let late = 1_000 + SKEW_MAX_MS + 1;
+        assert_eq!(taken.take(code(TAKEN_MAX), late, late), Ok(()));
+        assert_eq!(taken.until.len(), 1);
+    }
+}

@@ -1,0 +1,150 @@
+"""What programs do by boto3: waiters, paginators, typed errors; every answer as the model has it.
+
+    sdk.py IMAGE ENDPOINT ENDPOINT ENDPOINT
+"""
+
+import itertools
+import os
+import sys
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+import model
+
+IMAGE, ENDPOINTS = sys.argv[1], sys.argv[2:]
+FAULTS, SEEN = [], set()
+SOON = {"Delay": 1, "MaxAttempts": 90}
+
+
+def client(endpoint, **keys):
+    made = boto3.client(
+        "ecs",
+        endpoint_url=endpoint,
+        config=Config(retries={"total_max_attempts": 2, "mode": "standard"}),
+        **keys,
+    )
+    model.watch(made, FAULTS, SEEN)
+    return made
+
+
+AGENTS = itertools.cycle([client(endpoint) for endpoint in ENDPOINTS])
+
+
+def ask(operation, **arguments):
+    """At another agent each time."""
+    return getattr(next(AGENTS), operation)(**arguments)
+
+
+def wait(waiter, **arguments):
+    next(AGENTS).get_waiter(waiter).wait(WaiterConfig=SOON, **arguments)
+
+
+def pages(operation, key, **arguments):
+    paginator = next(AGENTS).get_paginator(operation)
+    found = paginator.paginate(PaginationConfig={"PageSize": 1}, **arguments)
+    return [item for page in found for item in page[key]]
+
+
+def refused(kind, operation, **arguments):
+    agent = arguments.pop("by", None) or next(AGENTS)
+    expected = getattr(agent.exceptions, kind, ClientError)
+    try:
+        getattr(agent, operation)(**arguments)
+    except expected as err:
+        code = err.response["Error"]["Code"]
+        assert code == kind, f"{operation}: {code}, not {kind}: {err}"
+        assert len(err.response["Error"]["Message"]) > 10, err
+    else:
+        raise AssertionError(f"{operation} is not refused with {kind}")
+
+
+def register(family):
+    main = {"name": "main", "image": IMAGE, "memory": 32, "stopTimeout": 2}
+    made = ask("register_task_definition", family=family, containerDefinitions=[main])
+    return made["taskDefinition"]["taskDefinitionArn"]
+
+
+def services():
+    names = ["api", "front"]
+    for name in names:
+        register(name)
+        token = f"token-{name}"
+        for _ in range(2):
+            made = ask(
+                "create_service",
+                serviceName=name,
+                taskDefinition=name,
+                desiredCount=1,
+                clientToken=token,
+            )
+            assert made["service"]["serviceName"] == name
+    wait("services_stable", services=names)
+    found = pages("list_services", "serviceArns")
+    assert [arn.rsplit("/")[-1] for arn in found] == names, found
+    tasks = [task for name in names for task in pages("list_tasks", "taskArns", serviceName=name)]
+    assert len(tasks) == 2, tasks
+    wait("tasks_running", tasks=tasks)
+    ask("describe_services", services=names + ["nobody"], include=["TAGS"])
+    ask("describe_tasks", tasks=tasks, include=["TAGS"])
+    refused("InvalidParameterException", "create_service", serviceName="api", taskDefinition="api", desiredCount=1)
+    refused("InvalidParameterException", "delete_service", service="api")
+    for name in names:
+        ask("update_service", service=name, desiredCount=0)
+        ask("delete_service", service=name, force=True)
+    wait("services_inactive", services=names)
+    wait("tasks_stopped", tasks=tasks)
+    refused("ServiceNotActiveException", "update_service", service="api", desiredCount=1)
+    refused("ServiceNotFoundException", "update_service", service="nobody", desiredCount=1)
+
+
+def definitions():
+    arns = [register("many") for _ in range(3)]
+    found = pages("list_task_definitions", "taskDefinitionArns", familyPrefix="many")
+    assert found == arns, (found, arns)
+    assert "many" in pages("list_task_definition_families", "families")
+    told = ask("describe_task_definition", taskDefinition="many", include=["TAGS"])
+    assert told["taskDefinition"]["revision"] == 3
+    gone = ask("deregister_task_definition", taskDefinition="many:3")["taskDefinition"]
+    assert gone["status"] == "INACTIVE" and gone["deregisteredAt"], gone
+    told = ask("delete_task_definitions", taskDefinitions=["many:3", "many:2", "many:9"])
+    assert [one["status"] for one in told["taskDefinitions"]] == ["DELETE_IN_PROGRESS"]
+    assert len(told["failures"]) == 2, told["failures"]
+    refused("ClientException", "describe_task_definition", taskDefinition="nobody")
+    refused("ClientException", "run_task", taskDefinition="many:3")
+
+
+def others():
+    assert len(pages("list_clusters", "clusterArns")) == 1
+    clusters = ask("describe_clusters", include=["STATISTICS", "SETTINGS", "TAGS"])["clusters"]
+    name = clusters[0]["clusterName"]
+    assert ask("create_cluster", clusterName=name)["cluster"]["status"] == "ACTIVE"
+    refused("ClusterContainsContainerInstancesException", "delete_cluster", cluster=name)
+    refused("ClusterNotFoundException", "list_tasks", cluster="nowhere")
+    hosts = pages("list_container_instances", "containerInstanceArns")
+    assert len(hosts) == len(ENDPOINTS), hosts
+    ask("describe_container_instances", containerInstances=hosts, include=["TAGS"])
+    refused("UnknownOperationException", "execute_command", command="id", interactive=True, task="x")
+
+
+def access():
+    reader = client(
+        ENDPOINTS[0],
+        aws_access_key_id=os.environ["READER_ID"],
+        aws_secret_access_key=os.environ["READER_SECRET"],
+    )
+    assert reader.list_clusters()["clusterArns"]
+    refused("AccessDeniedException", "delete_service", service="api", by=reader)
+    secret = {"aws_secret_access_key": "no such secret, of some length"}
+    stranger = client(ENDPOINTS[0], aws_access_key_id="HF00", **secret)
+    refused("UnrecognizedClientException", "list_clusters", by=stranger)
+    guesser = client(ENDPOINTS[0], aws_access_key_id=os.environ["READER_ID"], **secret)
+    refused("InvalidSignatureException", "list_clusters", by=guesser)
+
+
+for story in (definitions, services, others, access):
+    story()
+    print(f"{story.__name__}: well")
+assert not FAULTS, "\n".join(sorted(set(FAULTS)))
+print(f"{len(SEEN)} operations, each answer as the model has it: {' '.join(sorted(SEEN))}")

@@ -1,0 +1,152 @@
+//! ECS's own clients drive a cluster: the aws command line, and programs by boto3.
+
+use e2e::{
+    fleet::Fleet,
+    host::text_of,
+    program::{self, IMAGE},
+};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const HOSTS: usize = 3;
+const PORT: u16 = 51_680;
+/// Id and secret of one key, for each role that the stories need.
+const ADMIN: [&str; 2] = ["HFADMIN01", "0123456789abcdef0123456789abcdef"];
+const READER: [&str; 2] = ["HFREADER01", "fedcba9876543210fedcba9876543210"];
+
+/// Agents that serve ECS's API over TCP.
+struct Served {
+    fleet: Fleet,
+    python: PathBuf,
+    endpoints: Vec<String>,
+}
+
+impl Served {
+    fn start() -> Option<Self> {
+        let python = program::ecs_clients()?;
+        let mut fleet = Fleet::empty()?;
+        let keys = fleet.place.dir.join("api.keys");
+        write_keys(&keys);
+        let mut endpoints = Vec::new();
+        for number in 1..=HOSTS {
+            let [a, b, c] = fleet.place.network;
+            let last = u8::try_from(number).expect("there are few");
+            let address = SocketAddr::from(([a, b, c, 100 + last], PORT));
+            let host = fleet.add();
+            host.set("api-listen", &address.to_string());
+            host.set("api-keys-file", &keys.to_string_lossy());
+            host.set("stopped-container-retention-s", "1");
+            endpoints.push(format!("http://{address}"));
+        }
+        fleet.start_all();
+        Some(Self {
+            fleet,
+            python,
+            endpoints,
+        })
+    }
+
+    /// A command with the admin's key, and with the clients on its path.
+    fn command(&self, program: &Path) -> Command {
+        let bin = self.python.parent().expect("it is in a directory");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new(program);
+        command
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", ADMIN[0])
+            .env("AWS_SECRET_ACCESS_KEY", ADMIN[1])
+            .env("READER_ID", READER[0])
+            .env("READER_SECRET", READER[1])
+            .env("AWS_CONFIG_FILE", "/nonexistent")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    fn logs(&self) -> String {
+        let logs = self.fleet.hosts.iter().map(|host| host.log());
+        logs.collect()
+    }
+}
+
+fn write_keys(path: &Path) {
+    let text = [(ADMIN, "admin"), (READER, "read")];
+    let text = text.map(|([id, secret], role)| format!("{id} {secret} {role}\n"));
+    fs::write(path, text.concat()).expect("the directory is ours");
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(path, private).expect("so is the file");
+}
+
+fn story(name: &str) -> PathBuf {
+    program::workspace().join("tests/e2e/ecs").join(name)
+}
+
+#[track_caller]
+fn told(mut command: Command) -> String {
+    let ran = command.output().expect("it can be run");
+    let (out, err) = (text_of(&ran.stdout), text_of(&ran.stderr));
+    assert!(ran.status.success(), "{}\n{out}\n{err}", ran.status);
+    out
+}
+
+#[test]
+fn a_service_lives_and_ends_by_the_aws_command_line_each_step_at_another_agent() {
+    let Some(served) = Served::start() else {
+        return;
+    };
+    let mut command = served.command(&story("life.sh"));
+    command.args(&served.endpoints).arg(IMAGE);
+    let out = told(command);
+    assert!(out.ends_with("ended: 0\n"), "{out}");
+    let logs = served.logs();
+    let recorded = "what=\"DeleteService\" who=\"key HFADMIN01\" about=\"web\" outcome=\"done\"";
+    assert!(logs.contains(recorded), "each change is on record: {logs}");
+}
+
+#[test]
+fn programs_wait_page_and_are_refused_by_type_and_each_answer_is_as_the_model_has_it() {
+    let Some(served) = Served::start() else {
+        return;
+    };
+    let mut command = served.command(&served.python);
+    command
+        .arg(story("sdk.py"))
+        .arg(IMAGE)
+        .args(&served.endpoints);
+    let out = told(command);
+    assert!(out.contains("each answer as the model has it"), "{out}");
+}
+
+/// Terraform is no package: where it is not there, or its provider for AWS, this is left out.
+#[test]
+fn terraform_makes_changes_and_destroys_a_service_and_sees_no_change_where_there_is_none() {
+    let plugins = Path::new("/opt/tf-plugins");
+    let is_there = Command::new("terraform").arg("version").output().is_ok();
+    if !is_there || !plugins.is_dir() {
+        println!("SKIPPED: there is no terraform with {}", plugins.display());
+        return;
+    }
+    let Some(served) = Served::start() else {
+        return;
+    };
+    let directory = served.fleet.place.dir.join("terraform");
+    fs::create_dir(&directory).expect("the directory is ours");
+    let mut command = served.command(&story("terraform.sh"));
+    command.args(&served.endpoints);
+    command
+        .arg(&served.fleet.place.name)
+        .arg(IMAGE)
+        .arg(directory);
+    command.env("TF_PLUGIN_DIR", plugins);
+    let out = told(command);
+    assert!(out.ends_with("destroyed\n"), "{out}");
+    assert_eq!(out.matches("nothing to change").count(), 2, "{out}");
+}
