@@ -1,8 +1,8 @@
 //! Signature Version 4 of AWS, checked: who signed a request, and that nobody changed it since.
 //!
-//! By "Signature Version 4 signing process" in AWS's General Reference: as an `Authorization` header
-//! and as parameters of the query. Only requests of the one path `/` are served, so a path is never
-//! encoded here. A session token is not looked at.
+//! By "Signature Version 4 signing process" in AWS's General Reference: as an `Authorization`
+//! header and as parameters of the query. Only requests of the one path `/` are served, so a path
+//! is never encoded here. A session token is not looked at.
 
 use crate::{api::error::ApiError, http::client::encode, runtime::timestamp};
 use axum::http::{HeaderMap, request::Parts};
@@ -204,7 +204,7 @@ fn canonical(
     ))
 }
 
-/// `ID/20261201/eu-central-1/ecs/aws4_request`. Any region is taken: a key is of this cluster alone.
+/// `ID/20261201/eu-central-1/ecs/aws4_request`. Any region is taken: a key is of this cluster.
 fn scope_of(credential: &str) -> Result<(String, Scope), ApiError> {
     let words: Vec<&str> = credential.split('/').collect();
     match words[..] {

@@ -11,13 +11,13 @@ use futures_util::{FutureExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::{
-    io,
+    io, thread,
     time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::OwnedSemaphorePermit,
-    time::sleep,
+    task::spawn_blocking,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +27,9 @@ const BATCH_BYTES: usize = 32 * 1_024;
 const PIECE_BYTES_SMALL: usize = 4 * 1_024;
 /// While small pieces come this soon one after another, they are gathered …
 const SOON: Duration = Duration::from_millis(5);
-/// … for this long. Waking for each line takes most of two cores, Docker's among them. What a
-/// socket holds meanwhile (some 280 lines of 100 bytes) bounds the rate.
-const GATHER: Duration = Duration::from_millis(1);
+/// … for this long. Waking for each line takes most of two cores, Docker's among them; and longer
+/// than this, Docker would wait: a socket holds no more than some 280 lines of 100 bytes.
+const GATHER: Duration = Duration::from_micros(250);
 
 /// Whether what comes is framed, or is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +194,8 @@ impl Source {
         };
         let is_soon = self.last.is_some_and(|last| last.elapsed() < SOON);
         if is_soon && first.len() < PIECE_BYTES_SMALL {
-            sleep(GATHER).await;
+            // The runtime's own timer knows nothing below a millisecond.
+            spawn_blocking(|| thread::sleep(GATHER)).await.ok();
         }
         let Some(mut next) = self.ready() else {
             return Some(Ok(first));
