@@ -2,7 +2,7 @@
 
 use super::{
     TTL_S,
-    zone::{Held, Target, Zone},
+    zone::{Held, Target, Zone, below},
 };
 use hickory_proto::{
     op::{Edns, Message, Metadata, OpCode, Query, ResponseCode},
@@ -154,7 +154,7 @@ impl Reply {
     fn fill_with(&mut self, zone: &Zone, query: &Query, held: &Held<'_>, rng: &mut Rng) {
         let name = query.name();
         match query.query_type() {
-            RecordType::SRV => self.targets(zone, name, held.targets, rng),
+            RecordType::SRV => self.targets(name, held.targets, rng),
             RecordType::A => self.addresses(name, &held.addresses, IpAddr::is_ipv4, rng),
             RecordType::AAAA => self.addresses(name, &held.addresses, IpAddr::is_ipv6, rng),
             RecordType::SOA if held.is_apex => self.push(name, RData::SOA(soa(zone))),
@@ -162,7 +162,7 @@ impl Reply {
             // RFC 8482: not all that there is, but something.
             RecordType::ANY if held.is_apex => self.push(name, RData::SOA(soa(zone))),
             RecordType::ANY if held.addresses.is_empty() => {
-                self.targets(zone, name, held.targets, rng);
+                self.targets(name, held.targets, rng);
             }
             RecordType::ANY => self.addresses(name, &held.addresses, |_| true, rng),
             _ => {}
@@ -182,7 +182,7 @@ impl Reply {
     ) {
         let all: Vec<IpAddr> = all.iter().filter(|one| wanted(one)).copied().collect();
         for address in drawn(&all, ADDRESSES_MAX, rng) {
-            let (data, bytes) = data_of(address);
+            let (data, bytes) = data_of(*address);
             if !self.take(RECORD_BYTES + bytes) {
                 return;
             }
@@ -191,23 +191,24 @@ impl Reply {
     }
 
     /// Each target's address goes along, as far as there is room: it can be asked for.
-    fn targets(&mut self, zone: &Zone, name: &Name, all: &[Target], rng: &mut Rng) {
+    fn targets(&mut self, name: &Name, all: &[Target], rng: &mut Rng) {
         let mut named = Vec::new();
         for target in drawn(all, TARGETS_MAX, rng) {
-            let host = task_name(zone, &target);
-            if !self.take(RECORD_BYTES + SRV_BYTES + wire_bytes(&host)) {
+            let host = &*target.name;
+            if !self.take(RECORD_BYTES + SRV_BYTES + wire_bytes(host)) {
                 return;
             }
             self.push(name, RData::SRV(SRV::new(1, 1, target.port, host.clone())));
-            named.push((host, target.address));
+            named.push(target);
         }
-        for (host, address) in named {
-            let (data, bytes) = data_of(address);
-            let bytes = wire_bytes(&host) + RECORD_BYTES + bytes;
+        for target in named {
+            let (data, bytes) = data_of(target.address);
+            let bytes = wire_bytes(&target.name) + RECORD_BYTES + bytes;
             if bytes > self.room {
                 return;
             }
             self.room -= bytes;
+            let host = Name::clone(&target.name);
             self.message.additionals.push(record(host, data));
         }
     }
@@ -228,14 +229,9 @@ impl Reply {
 }
 
 /// So many of them, each as likely as any other, in an order of chance.
-fn drawn<T: Copy>(all: &[T], max: usize, rng: &mut Rng) -> Vec<T> {
+fn drawn<'a, T>(all: &'a [T], max: usize, rng: &mut Rng) -> Vec<&'a T> {
     let from = rng.index(all.len()).unwrap_or_default();
-    let mut some: Vec<T> = all[from..]
-        .iter()
-        .chain(&all[..from])
-        .take(max)
-        .copied()
-        .collect();
+    let mut some: Vec<&T> = all[from..].iter().chain(&all[..from]).take(max).collect();
     for last in (1..some.len()).rev() {
         some.swap(last, rng.index(last + 1).expect("there is one at least"));
     }
@@ -258,24 +254,13 @@ fn wire_bytes(name: &Name) -> usize {
     name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
 }
 
-fn task_name(zone: &Zone, target: &Target) -> Name {
-    let id = target.task.to_string();
-    below(zone, &[id.as_str(), "task"])
-}
-
 fn server(zone: &Zone) -> Name {
-    below(zone, &["ns"])
-}
-
-fn below(zone: &Zone, labels: &[&str]) -> Name {
-    let labels = labels.iter().map(|label| label.as_bytes());
-    let name = Name::from_labels(labels.chain(zone.apex.iter()));
-    name.expect("the domain leaves room for it")
+    below(&zone.apex, &["ns"])
 }
 
 /// Nobody is told for longer than [`TTL_S`] that something is not there.
 fn soa(zone: &Zone) -> SOA {
-    let contact = below(zone, &["hostmaster"]);
+    let contact = below(&zone.apex, &["hostmaster"]);
     let (refresh, expire) = (3_600, 86_400);
     SOA::new(
         server(zone),

@@ -36,9 +36,11 @@ struct Service {
 }
 
 /// Where a port of a task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) task: TaskId,
+    /// The task's. Made once: most of an answer's time would go into making it.
+    pub(super) name: Arc<Name>,
+    task: TaskId,
     pub(super) address: IpAddr,
     pub(super) port: u16,
 }
@@ -117,7 +119,10 @@ impl Zone {
             .entry(service.to_ascii_lowercase())
             .or_default();
         held.addresses.push(usable.address);
+        let id = usable.task.to_string();
+        let name = Arc::new(below(&self.apex, &[&id, "task"]));
         let target = |port: &UsablePort| Target {
+            name: Arc::clone(&name),
             task: usable.task,
             address: usable.address,
             port: port.host_port,
@@ -210,6 +215,13 @@ impl Zone {
             Held::default()
         })
     }
+}
+
+/// A name in the zone with this apex.
+pub(super) fn below(apex: &Name, labels: &[&str]) -> Name {
+    let labels = labels.iter().map(|label| label.as_bytes());
+    let name = Name::from_labels(labels.chain(apex.iter()));
+    name.expect("the domain leaves room for it")
 }
 
 impl Held<'static> {
