@@ -12,6 +12,7 @@ mod connection;
 mod caller;
 mod discovery;
 mod guard;
+mod hearing;
 mod home;
 mod ecs;
 mod images;

@@ -171,9 +171,8 @@ pub(crate) fn described(view: &View<'_>, reference: &DefinitionRef) -> Result<Va
     let found = view.board.resolve(reference);
     let is_known = found.is_some_and(|found| {
         let label = view.board.label(&found.family, found.revision);
-        let used = || view.board.revisions_in_use();
-        let key = (found.family.as_str(), found.revision);
-        label.is_some_and(|label| is_known(label) || used().contains(&key))
+        let used = || view.board.is_in_use(&found.family, found.revision);
+        label.is_some_and(|label| is_known(label) || used())
     });
     let definition = match is_known {
         true => definition_json(view, reference),
@@ -230,16 +229,22 @@ pub(crate) const fn status(label: &Label) -> &'static str {
 /// Hides the environment's values, which often hold secrets, from whoever may not deploy; and what
 /// programs for secrets are called with.
 pub(crate) fn redact(answer: &mut Value) {
+    let tasks = answer.get_mut("tasks").and_then(Value::as_array_mut);
+    for task in tasks.into_iter().flatten() {
+        let overridden = task.pointer_mut("/overrides/containerOverrides");
+        for container in overridden
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            redact_environment(container);
+        }
+    }
     let containers = answer
         .pointer_mut("/taskDefinition/containerDefinitions")
         .and_then(Value::as_array_mut);
     for container in containers.into_iter().flatten() {
-        let environment = container
-            .get_mut("environment")
-            .and_then(Value::as_array_mut);
-        for pair in environment.into_iter().flatten() {
-            pair["value"] = json!(REDACTED);
-        }
+        redact_environment(container);
         let secrets = container.get_mut("secrets").and_then(Value::as_array_mut);
         for secret in secrets.into_iter().flatten() {
             let from = secret["valueFrom"].as_str().unwrap_or_default();
@@ -248,6 +253,17 @@ pub(crate) fn redact(answer: &mut Value) {
                 secret["valueFrom"] = json!(format!("{program} {REDACTED}"));
             }
         }
+    }
+}
+
+fn redact_environment(container: &mut Value) {
+    let environment = container.get_mut("environment");
+    for pair in environment
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        pair["value"] = json!(REDACTED);
     }
 }
 

@@ -131,13 +131,12 @@ pub(crate) fn cluster_tasks(view: &View<'_>, query: &Query) -> Result<Value, Api
 pub(crate) fn definitions(view: &View<'_>, query: &Query) -> Result<Value, ApiError> {
     check_query(query, &["family", "nextToken"])?;
     let family = query.get("family");
-    let used = view.board.revisions_in_use();
     let found = view
         .board
         .labels()
         .filter(|(name, ..)| family.is_none_or(|family| family == name))
         .filter(|(name, revision, label)| {
-            definitions::is_known(label) || used.contains(&(*name, *revision))
+            definitions::is_known(label) || view.board.is_in_use(name, *revision)
         })
         .map(|label| (format!("{}\0{:010}", label.0, label.1), label));
     let mut found: Vec<_> = found.collect();

@@ -273,7 +273,8 @@ fn check_run(view: &View<'_>, given: &Value) -> Result<(), String> {
     cluster.map_err(|err| err.to_string())?;
     let order = run_order(view.board, wanted).map_err(|err| err.to_string())?;
     match view.board.resolve(&order.definition) {
-        Some(_) => Ok(()),
+        Some(found) if view.board.is_active(&found) => Ok(()),
+        Some(_) => Err(Refusal::DefinitionInactive(order.definition.to_string()).to_string()),
         None => Err(NoOrder::NoSuchDefinition(order.definition).to_string()),
     }
 }

@@ -3,6 +3,7 @@
 use super::sigv4::{SKEW_MAX_MS, Signature};
 use crate::{
     api::{Reach, error::ApiError},
+    disk::chain,
     gossip::{Guarded, KEY_FILE_BYTES_MAX, now_wall_ms, read_guarded},
 };
 use axum::http::request::Parts;
@@ -12,11 +13,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
+use tokio::task::spawn_blocking;
+use tracing::warn;
 
 const ID_BYTES: std::ops::RangeInclusive<usize> = 4..=128;
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=128;
-/// Writes of the last minutes whose signatures are remembered, so that none is taken twice.
-const TAKEN_MAX: usize = 20_000;
+/// Writes of one key within the last minutes whose signatures are remembered, so that none is taken
+/// twice.
+const TAKEN_MAX: usize = 5_000;
 
 /// What a key may do; whoever may more may also less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,8 +81,8 @@ pub(crate) enum KeysError {
     Long { path: PathBuf },
     #[error(
         "api_keys_file {path}, line {line}: a line is ID SECRET ROLE: {} to {} letters and digits, \
-         {} to {} bytes without spaces, and one of read, deploy, admin; `holdfast ecs key` makes \
-         one",
+         {} to {} letters, digits and +/=_-, and one of read, deploy, admin; `holdfast ecs key` \
+         makes one",
         ID_BYTES.start(), ID_BYTES.end(), SECRET_BYTES.start(), SECRET_BYTES.end()
     )]
     Line { path: PathBuf, line: usize },
@@ -98,10 +102,18 @@ pub(crate) struct Access {
     taken: Arc<Mutex<Taken>>,
 }
 
-/// Signatures of writes, with when each of them is too old anyway.
+/// The signatures of each key's writes, with when each of them is too old anyway.
 #[derive(Debug, Default)]
 struct Taken {
-    until: BTreeMap<[u8; 32], u64>,
+    since_ms: u64,
+    until: BTreeMap<String, BTreeMap<[u8; 32], u64>>,
+}
+
+/// Somebody says who they are: there is such a key.
+#[derive(Debug)]
+pub(super) struct Claim {
+    signature: Signature,
+    key: Key,
 }
 
 impl Access {
@@ -109,9 +121,13 @@ impl Access {
     /// If the file cannot be used: found out at the start, not with the first request.
     pub(crate) fn open(path: &Path) -> Result<Self, KeysError> {
         read_keys(path)?;
+        let taken = Taken {
+            since_ms: now_wall_ms(),
+            ..Taken::default()
+        };
         Ok(Self {
             path: path.into(),
-            taken: Arc::default(),
+            taken: Arc::new(Mutex::new(taken)),
         })
     }
 
@@ -132,57 +148,73 @@ impl Access {
         Ok((id, key.secret))
     }
 
-    /// Who has signed the request. `body` is what came with it, byte by byte.
-    pub(super) fn signer(
-        &self,
-        parts: &Parts,
-        body: &[u8],
-    ) -> Result<(Signer, Signature), ApiError> {
-        let signature = Signature::read(parts, body)?;
-        let keys = read_keys(&self.path).map_err(|err| {
+    /// Who has signed the request by what its head says. What comes from nobody is refused before
+    /// the rest of it is read.
+    pub(super) async fn claim(&self, parts: &Parts) -> Result<Claim, ApiError> {
+        let signature = Signature::read(parts)?;
+        signature.check_moment(now_wall_ms())?;
+        let path = Arc::clone(&self.path);
+        let read = spawn_blocking(move || read_keys(&path)).await;
+        let unread = || ApiError::Server("this host cannot read its keys; its log says why".into());
+        let mut keys = read.map_err(|_| unread())?.map_err(|err| {
             // Where keys are kept, and what is wrong with them, is not for whoever asks.
-            tracing::warn!(reason = %crate::disk::chain(&err), "No key of the API can be used.");
-            ApiError::Server("this host cannot read its keys; its log says why".to_owned())
+            warn!(reason = %chain(&err), "No key of the API can be used.");
+            unread()
         })?;
-        let key = keys.get(&signature.key_id).ok_or_else(|| {
-            ApiError::UnrecognizedClient(
+        match keys.remove(&signature.key_id) {
+            Some(key) => Ok(Claim { signature, key }),
+            None => Err(ApiError::UnrecognizedClient(
                 "The security token included in the request is invalid: this host has no such key"
                     .to_owned(),
-            )
-        })?;
-        signature.check(&key.secret, now_wall_ms())?;
-        let signer = Signer {
-            key_id: signature.key_id.clone(),
-            role: key.role,
-        };
-        Ok((signer, signature))
+            )),
+        }
     }
 
     /// Refuses a write that was taken already.
-    pub(super) fn take(&self, signature: &Signature) -> Result<(), ApiError> {
+    pub(super) fn take(&self, claim: &Claim) -> Result<(), ApiError> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.take(signature.code, signature.at_ms, now_wall_ms())
+        taken.take(&claim.signature, now_wall_ms())
+    }
+}
+
+impl Claim {
+    /// Whether it is so. `body` is what came with the request, byte by byte.
+    pub(super) fn check(&self, parts: &Parts, body: &[u8]) -> Result<Signer, ApiError> {
+        self.signature.check(&self.key.secret, parts, body)?;
+        Ok(Signer {
+            key_id: self.signature.key_id.clone(),
+            role: self.key.role,
+        })
     }
 }
 
 impl Taken {
-    fn take(&mut self, code: [u8; 32], at_ms: u64, now_ms: u64) -> Result<(), ApiError> {
-        if self.until.len() >= TAKEN_MAX {
-            self.until.retain(|_, until| *until >= now_ms);
+    fn take(&mut self, signature: &Signature, now_ms: u64) -> Result<(), ApiError> {
+        let again = || {
+            // Clients try again after a server's error, with another signature.
+            ApiError::Server(
+                "this very request was taken already, or may have been before this host's agent was \
+                 started; sign it anew to have it carried out"
+                    .to_owned(),
+            )
+        };
+        if signature.at_ms < self.since_ms {
+            return Err(again());
         }
-        if self.until.len() >= TAKEN_MAX {
+        let of_key = self.until.entry(signature.key_id.clone()).or_default();
+        if of_key.len() >= TAKEN_MAX {
+            of_key.retain(|_, until| *until >= now_ms);
+        }
+        if of_key.len() >= TAKEN_MAX {
             return Err(ApiError::Server(format!(
-                "this host has taken {TAKEN_MAX} changes within some minutes, which is the most; \
-                 ask another host, or wait"
+                "this host has taken {TAKEN_MAX} changes by this key within some minutes, which is \
+                 the most; ask another host, use another key, or wait"
             )));
         }
-        match self.until.insert(code, at_ms + SKEW_MAX_MS) {
+        let until = signature.at_ms + SKEW_MAX_MS;
+        match of_key.insert(signature.code, until) {
             None => Ok(()),
-            // Clients try again after a server's error, with another signature.
-            Some(_) => Err(ApiError::Server(
-                "this very request was taken already; sign it anew to have it carried out again"
-                    .to_owned(),
-            )),
+            Some(_) => Err(again()),
         }
     }
 }
@@ -229,7 +261,10 @@ fn key_of(line: &str) -> Option<(String, Key)> {
         secret: secret.to_owned(),
         role,
     };
-    (is_id && SECRET_BYTES.contains(&secret.len())).then(|| (id.to_owned(), key))
+    // So that a shell takes it as it is.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+    let is_secret = SECRET_BYTES.contains(&secret.len()) && secret.bytes().all(plain);
+    (is_id && is_secret).then(|| (id.to_owned(), key))
 }
 
 #[cfg(test)]
@@ -288,24 +323,28 @@ mod tests {
 
     #[test]
     fn a_write_is_taken_once_and_forgotten_when_it_is_too_old_anyway() {
-        let mut taken = Taken::default();
-        let code = |number: usize| {
-            let mut code = [0; 32];
-            code[..8].copy_from_slice(&number.to_be_bytes());
-            code
+        let mut taken = Taken {
+            since_ms: 1_000,
+            ..Taken::default()
         };
-        assert_eq!(taken.take(code(0), 1_000, 1_000), Ok(()));
-        let again = taken.take(code(0), 1_000, 2_000).expect_err("it was taken");
-        expect![["this very request was taken already; sign it anew to have it carried out again"]]
-            .assert_eq(&again.to_string());
+        let mut take = |key: &str, number: usize, at_ms, now_ms| {
+            let taken = taken.take(&Signature::of(key, number, at_ms), now_ms);
+            taken.map_err(|err| err.to_string())
+        };
+        assert_eq!(take("HF01", 0, 1_000, 1_000), Ok(()));
+        let again = "this very request was taken already, or may have been before this host's \
+                     agent was started; sign it anew to have it carried out";
+        assert_eq!(take("HF01", 0, 1_000, 2_000), Err(again.to_owned()));
+        assert_eq!(take("HF01", 1, 999, 2_000), Err(again.to_owned()));
         for number in 1..TAKEN_MAX {
-            assert_eq!(taken.take(code(number), 1_000, 2_000), Ok(()));
+            assert_eq!(take("HF01", number, 1_000, 2_000), Ok(()));
         }
-        let full = taken.take(code(TAKEN_MAX), 1_000, 2_000);
-        assert!(full.is_err_and(|err| err.to_string().contains("ask another host")));
+        let full = take("HF01", TAKEN_MAX, 1_000, 2_000);
+        assert!(full.is_err_and(|err| err.contains("ask another host")));
+        assert_eq!(take("HF02", TAKEN_MAX, 1_000, 2_000), Ok(()));
         // All the others have been too old for a moment.
         let late = 1_000 + SKEW_MAX_MS + 1;
-        assert_eq!(taken.take(code(TAKEN_MAX), late, late), Ok(()));
-        assert_eq!(taken.until.len(), 1);
+        assert_eq!(take("HF01", TAKEN_MAX, late, late), Ok(()));
+        assert_eq!(taken.until["HF01"].len(), 1);
     }
 }

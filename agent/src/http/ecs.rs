@@ -1,6 +1,6 @@
 //! `POST /`: the Amazon ECS API, JSON 1.1.
 
-use super::{App, access::Signer, answer, caller::Caller, home};
+use super::{App, access::Signer, answer, caller::Caller, hearing::Hearing, home};
 use crate::api::{self, Operation, Plan, Reach, definitions, error::ApiError};
 use axum::{
     Extension, Router,
@@ -14,15 +14,11 @@ use bytes::Bytes;
 use holdfast_core::{
     command::{Command, Outcome},
     limits,
-    spec::service::DefinitionRef,
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Value, json};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::time::{sleep, timeout};
+use std::{sync::Arc, time::Duration};
+use tokio::{spawn, time::timeout};
 use tracing::info;
 
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,7 +26,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// What was made at another agent is here long before that.
 const HEARSAY_MAX: Duration = Duration::from_millis(100);
-const HEARSAY_PAUSE: Duration = Duration::from_millis(5);
 const ABOUT_CHARS_MAX: usize = 300;
 const KIND: &str = "application/x-amz-json-1.1";
 
@@ -75,17 +70,13 @@ impl Asker {
 async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value, ApiError> {
     let (parts, body) = request.into_parts();
     let (asker, operation, bytes) = match caller {
-        Caller::Signer => {
-            let bytes = bytes_of(&parts.headers, body).await?;
-            let (signer, operation) = signed(app, &parts, &bytes)?;
-            (Asker::Signer(signer), operation, bytes)
-        }
+        Caller::Signer => signed(app, &parts, body).await?,
         // It has checked who asks it, and has it on record.
         Caller::Peer(_) => {
             let operation = operation_of(&parts.headers)?;
             let body = value_of(&bytes_of(&parts.headers, body).await?)?;
-            return match definition_operation(operation, &body) {
-                Some(_) => done_here(app, operation, &Arc::new(body)).await,
+            return match home::family_of(operation, &body) {
+                Some(_) => tried(app, operation, &Arc::new(body)).await.result,
                 None => Err(ApiError::AccessDenied(format!(
                     "agents do not ask each other for {}",
                     operation.as_str()
@@ -101,16 +92,40 @@ async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value,
             (Asker::Caller(caller), operation, bytes)
         }
     };
+    if operation.reach() == Reach::Read {
+        return done(app, &asker, operation, bytes).await;
+    }
+    // Whoever hangs up meanwhile has not taken it back: it is carried out, and put on record.
+    let app = app.clone();
+    let doing = spawn(async move { done(&app, &asker, operation, bytes).await });
+    doing.await.unwrap_or_else(|_| {
+        Err(ApiError::Server(
+            "the agent broke it off, so it may or may not have been carried out".to_owned(),
+        ))
+    })
+}
+
+async fn done(
+    app: &App,
+    asker: &Asker,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Value, ApiError> {
     let body = Arc::new(value_of(&bytes)?);
-    let mut done = match home::ask(app, operation, (&bytes, &body)).await? {
-        Some(done) => done,
-        None => heard(app, operation, &body).await,
+    let mut done = match home::ask(app, operation, (&bytes, &body)).await {
+        Ok(Some(done)) => done,
+        Ok(None) => heard(app, operation, &body).await,
+        Err(err) => Err(err),
     };
     if operation.reach() != Reach::Read {
-        record(operation, &asker, about(&body), &done).await;
+        record(operation, asker, about(&body), done.as_ref().err()).await;
     }
+    let secret = matches!(
+        operation,
+        Operation::DescribeTaskDefinition | Operation::DescribeTasks
+    );
     if let Ok(value) = &mut done
-        && operation == Operation::DescribeTaskDefinition
+        && secret
         && !asker.may_deploy(app).await
     {
         definitions::redact(value);
@@ -118,25 +133,25 @@ async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value,
     done
 }
 
-/// Does it; if what it is about is not known here, again for a moment, as what was just made at
-/// another agent is on its way: ECS's waiters give up at once on what is MISSING.
+/// Does it; if what it is about is not known here, again if the board changes within a moment, as
+/// what was just made at another agent is on its way: ECS's waiters give up at once on what is
+/// MISSING.
 async fn heard(app: &App, operation: Operation, body: &Arc<Value>) -> Result<Value, ApiError> {
-    let begun = Instant::now();
+    let mut hearing = Hearing::new(app, HEARSAY_MAX);
     loop {
-        let done = done_here(app, operation, body).await;
-        let lacks = match &done {
-            // To do again what was done in part would be another change.
-            Ok(_) if operation.reach() != Reach::Read => false,
+        let tried = tried(app, operation, body).await;
+        let lacks = match &tried.result {
             Ok(answer) => {
                 let failures = answer["failures"].as_array();
                 failures.is_some_and(|failures| failures.iter().any(is_missing))
             }
             Err(err) => err.may_be_on_its_way(),
         };
-        if !lacks || begun.elapsed() >= HEARSAY_MAX {
-            return done;
+        // No cluster is on its way; and what was done in part would be another change.
+        let is_final = tried.is_done || operation == Operation::DescribeClusters;
+        if is_final || !lacks || !hearing.next().await {
+            return tried.result;
         }
-        sleep(HEARSAY_PAUSE).await;
     }
 }
 
@@ -144,25 +159,44 @@ fn is_missing(failure: &Value) -> bool {
     failure["reason"] == "MISSING"
 }
 
-async fn done_here(app: &App, operation: Operation, body: &Arc<Value>) -> Result<Value, ApiError> {
+/// One try at an operation.
+struct Tried {
+    result: Result<Value, ApiError>,
+    /// Something was changed, whatever is said of it.
+    is_done: bool,
+}
+
+async fn tried(app: &App, operation: Operation, body: &Arc<Value>) -> Tried {
     let given = Arc::clone(body);
-    let plan = answer::look(app, move |view, _| api::plan(view, operation, &given)).await??;
-    match plan {
-        Plan::Answer(value) => Ok(value),
-        Plan::Write { command, prepared } => write(app, command, prepared).await,
+    let planned = answer::look(app, move |view, _| api::plan(view, operation, &given)).await;
+    let undone = |result| Tried {
+        result,
+        is_done: false,
+    };
+    let (command, prepared) = match planned.and_then(|plan| plan) {
+        Ok(Plan::Answer(value)) => return undone(Ok(value)),
+        Ok(Plan::Write { command, prepared }) => (command, prepared),
+        Err(err) => return undone(Err(err)),
+    };
+    let outcome = match confirmed(app, command).await {
+        Ok(outcome) => outcome,
+        Err(err) => return undone(Err(err)),
+    };
+    let result = match prepared {
+        Some(value) => Ok(value),
+        None => {
+            let told = answer::look(app, move |view, _| api::answer(view, &outcome));
+            told.await.and_then(|told| told)
+        }
+    };
+    Tried {
+        result,
+        is_done: true,
     }
 }
 
-async fn record(
-    operation: Operation,
-    asker: &Asker,
-    about: String,
-    done: &Result<Value, ApiError>,
-) {
-    let outcome = match done {
-        Ok(_) => "done".to_owned(),
-        Err(err) => format!("{}: {err}", err.kind()),
-    };
+async fn record(operation: Operation, asker: &Asker, about: String, err: Option<&ApiError>) {
+    let outcome = err.map_or_else(|| "done".to_owned(), |err| format!("{}: {err}", err.kind()));
     let who = asker.name().await;
     info!(
         target: "audit",
@@ -174,36 +208,33 @@ async fn record(
     );
 }
 
-/// The family whose home is to carry an operation out; `None` for any other operation.
-pub(super) fn definition_operation(operation: Operation, body: &Value) -> Option<String> {
-    let named = match operation {
-        Operation::RegisterTaskDefinition => return body["family"].as_str().map(str::to_owned),
-        Operation::DeregisterTaskDefinition => &body["taskDefinition"],
-        Operation::DeleteTaskDefinitions => &body["taskDefinitions"][0],
-        _ => return None,
-    };
-    let reference: DefinitionRef = named.as_str()?.parse().ok()?;
-    Some(reference.family)
-}
-
-/// Who asks for what over TCP, if their key may.
-fn signed(app: &App, parts: &Parts, body: &[u8]) -> Result<(Signer, Operation), ApiError> {
+/// Who asks for what over TCP, if their key may, and the request's body.
+async fn signed(
+    app: &App,
+    parts: &Parts,
+    body: Body,
+) -> Result<(Asker, Operation, Bytes), ApiError> {
     let access = app.access.as_ref();
     let access = access.ok_or_else(|| ApiError::Server("nobody has a key here".to_owned()))?;
-    let (signer, signature) = access.signer(parts, body)?;
+    let claim = access.claim(parts).await?;
+    let bytes = bytes_of(&parts.headers, body).await?;
+    let signer = claim.check(parts, &bytes)?;
     let operation = operation_of(&parts.headers)?;
-    if !signer.role.may(operation.reach()) {
-        return Err(ApiError::AccessDenied(format!(
-            "the key {} has the role {}, which may not call {}",
-            signer.key_id,
-            signer.role.as_str(),
+    let (key_id, role) = (signer.key_id.clone(), signer.role);
+    let asker = Asker::Signer(signer);
+    if !role.may(operation.reach()) {
+        let err = ApiError::AccessDenied(format!(
+            "the key {key_id} has the role {}, which may not call {}",
+            role.as_str(),
             operation.as_str()
-        )));
+        ));
+        record(operation, &asker, String::new(), Some(&err)).await;
+        return Err(err);
     }
     if operation.reach() != Reach::Read {
-        access.take(&signature)?;
+        access.take(&claim)?;
     }
-    Ok((signer, operation))
+    Ok((asker, operation, bytes))
 }
 
 /// What a request names first, for the record.
@@ -228,14 +259,6 @@ fn about(body: &Value) -> String {
         None => String::new(),
     };
     text.chars().take(ABOUT_CHARS_MAX).collect()
-}
-
-async fn write(app: &App, command: Command, prepared: Option<Value>) -> Result<Value, ApiError> {
-    let outcome = confirmed(app, command).await?;
-    match prepared {
-        Some(value) => Ok(value),
-        None => answer::look(app, move |view, _| api::answer(view, &outcome)).await?,
-    }
 }
 
 /// Has a command carried out: an outcome says that the change is on disk.
@@ -300,41 +323,4 @@ fn value_of(bytes: &[u8]) -> Result<Value, ApiError> {
 
 fn unreadable(why: &str) -> ApiError {
     ApiError::Serialization(format!("cannot read the request: {why}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn definitions_are_changed_where_their_family_is_at_home() {
-        let arn = "arn:aws:ecs:eu-central-1:000000000000:task-definition/web:3";
-        let family = |operation, body| definition_operation(operation, &body);
-        let web = Some("web".to_owned());
-        assert_eq!(
-            family(Operation::RegisterTaskDefinition, json!({"family": "web"})),
-            web
-        );
-        assert_eq!(
-            family(
-                Operation::DeregisterTaskDefinition,
-                json!({"taskDefinition": arn})
-            ),
-            web
-        );
-        let several = json!({"taskDefinitions": ["web:1", "api:2"]});
-        assert_eq!(family(Operation::DeleteTaskDefinitions, several), web);
-        // What is wrong with it, the agent says that is asked.
-        for bad in [
-            json!({}),
-            json!({"family": 1}),
-            json!({"taskDefinitions": []}),
-            json!([]),
-        ] {
-            assert_eq!(family(Operation::RegisterTaskDefinition, bad.clone()), None);
-            assert_eq!(family(Operation::DeleteTaskDefinitions, bad), None);
-        }
-        let create = json!({"family": "web", "taskDefinition": "web"});
-        assert_eq!(family(Operation::CreateService, create), None);
-    }
 }

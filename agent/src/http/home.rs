@@ -4,11 +4,11 @@
 //! Where the home does not answer, whoever was asked gives the number: of two that are given on two
 //! sides of a partition one is changed, once both sides hear of each other.
 
-use super::{App, answer, client, ecs::definition_operation};
+use super::{App, answer, client, hearing::Hearing};
 use crate::api::{Operation, TARGET, definitions, error::ApiError};
 use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
-use holdfast_core::{ids::HostId, limits};
+use holdfast_core::{cluster::board::Board, ids::HostId, limits};
 use http_body_util::{BodyExt as _, Full, Limited};
 use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
@@ -17,6 +17,8 @@ use tracing::debug;
 
 /// For the way there, and until the change is on the home's disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Until this agent has heard of it, too, so that whoever asked may go on with it here.
+const HERE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the home of the family in the request answers; `None` where this agent is to do it.
 pub(super) async fn ask(
@@ -24,7 +26,7 @@ pub(super) async fn ask(
     operation: Operation,
     (bytes, body): (&Bytes, &Value),
 ) -> Result<Option<Result<Value, ApiError>>, ApiError> {
-    let Some(family) = definition_operation(operation, body) else {
+    let Some(family) = family_of(operation, body) else {
         return Ok(None);
     };
     let home = answer::look(app, move |view, _| definitions::home_of(view, &family)).await?;
@@ -36,7 +38,10 @@ pub(super) async fn ask(
         exchange(app, (host, address), operation, bytes),
     );
     let why = match asked.await {
-        Ok(Ok((StatusCode::OK, answer))) => return Ok(Some(Ok(answer))),
+        Ok(Ok((StatusCode::OK, answer))) => {
+            heard_of(app, &answer).await?;
+            return Ok(Some(Ok(answer)));
+        }
         Ok(Ok((status, answer))) => match ApiError::of_json(&answer) {
             Some(refused) => return Ok(Some(Err(refused))),
             None => format!("it answered {status}"),
@@ -46,6 +51,32 @@ pub(super) async fn ask(
     };
     debug!(%host, why, "The home of a family could not be asked; the number is given here.");
     Ok(None)
+}
+
+/// The family whose home is to carry an operation out; `None` for any but a registration.
+pub(super) fn family_of(operation: Operation, body: &Value) -> Option<String> {
+    match operation {
+        Operation::RegisterTaskDefinition => body["family"].as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+async fn heard_of(app: &App, answer: &Value) -> Result<(), ApiError> {
+    let told = &answer["taskDefinition"];
+    let revision = told["revision"]
+        .as_u64()
+        .and_then(|n| u32::try_from(n).ok());
+    let (Some(family), Some(revision)) = (told["family"].as_str(), revision) else {
+        return Ok(());
+    };
+    let mut hearing = Hearing::new(app, HERE_WITHIN);
+    loop {
+        let family = family.to_owned();
+        let known = move |board: &Board| board.label(&family, revision).is_some();
+        if answer::look(app, move |view, _| known(view.board)).await? || !hearing.next().await {
+            return Ok(());
+        }
+    }
 }
 
 async fn exchange(

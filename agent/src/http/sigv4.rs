@@ -17,7 +17,7 @@ const SERVICE: &str = "ecs";
 const TERMINATOR: &str = "aws4_request";
 const SIGNED_MAX: usize = 64;
 
-/// A request's signature, not checked yet.
+/// A request's signature, not checked yet: what its head says of it.
 #[derive(Debug)]
 pub(super) struct Signature {
     pub(super) key_id: String,
@@ -27,7 +27,9 @@ pub(super) struct Signature {
     lasts_ms: u64,
     pub(super) code: [u8; 32],
     scope: Scope,
-    to_sign: String,
+    date: String,
+    signed_headers: String,
+    query: BTreeMap<String, String>,
 }
 
 /// What the key of a signature is derived for.
@@ -48,7 +50,7 @@ struct Given<'a> {
 }
 
 impl Signature {
-    pub(super) fn read(parts: &Parts, body: &[u8]) -> Result<Self, ApiError> {
+    pub(super) fn read(parts: &Parts) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
         let query = parameters(query)?;
         let header = text(&parts.headers, "authorization");
@@ -73,52 +75,81 @@ impl Signature {
         let at_ms = at_ms.ok_or_else(|| {
             incomplete("X-Amz-Date must be as 20261201T093000Z, of the credential's day")
         })?;
-        let canonical = canonical(parts, &query, given.signed_headers, body)?;
-        let to_sign = format!(
-            "{ALGORITHM}\n{}\n{}/{}/{SERVICE}/{TERMINATOR}\n{}",
-            given.date,
-            scope.date,
-            scope.region,
-            hex(&Sha256::digest(canonical))
-        );
+        check_names(given.signed_headers, parts)?;
+        let code = unhex(given.signature);
         Ok(Self {
             key_id,
             at_ms,
             lasts_ms: given.lasts_ms,
-            code: unhex(given.signature)
-                .ok_or_else(|| incomplete("a signature is 64 hexadecimal digits"))?,
+            code: code.ok_or_else(|| incomplete("a signature is 64 hexadecimal digits"))?,
             scope,
-            to_sign,
+            date: given.date.to_owned(),
+            signed_headers: given.signed_headers.to_owned(),
+            query,
         })
     }
 
-    /// Refuses what was not signed with this secret, or not around now.
-    pub(super) fn check(&self, secret: &str, now_ms: u64) -> Result<(), ApiError> {
+    /// Refuses what was not signed around now.
+    pub(super) fn check_moment(&self, now_ms: u64) -> Result<(), ApiError> {
+        let early = self.at_ms.saturating_sub(now_ms);
+        let late = now_ms.saturating_sub(self.at_ms);
+        if early <= SKEW_MAX_MS && late <= self.lasts_ms {
+            return Ok(());
+        }
+        Err(ApiError::InvalidSignature(format!(
+            "Signature expired: it is of {} s {} now by this host's clock, and at most {} s are \
+             taken: check both clocks",
+            early.max(late) / 1_000,
+            if early > late { "after" } else { "before" },
+            self.lasts_ms.min(SKEW_MAX_MS) / 1_000
+        )))
+    }
+
+    /// Refuses what was not signed with this secret, or was changed since.
+    pub(super) fn check(&self, secret: &str, parts: &Parts, body: &[u8]) -> Result<(), ApiError> {
+        let to_sign = format!(
+            "{ALGORITHM}\n{}\n{}/{}/{SERVICE}/{TERMINATOR}\n{}",
+            self.date,
+            self.scope.date,
+            self.scope.region,
+            hex(&Sha256::digest(self.canonical(parts, body)))
+        );
         let day = mac(format!("AWS4{secret}").as_bytes(), &self.scope.date);
         let region = mac(&day, &self.scope.region);
         let service = mac(&region, SERVICE);
         let key = mac(&service, TERMINATOR);
         let mut code = keyed(&key);
-        code.update(self.to_sign.as_bytes());
+        code.update(to_sign.as_bytes());
         code.verify_slice(&self.code).map_err(|_| {
             ApiError::InvalidSignature(
                 "The request signature we calculated does not match the signature you provided: \
                  check the secret of this key"
                     .to_owned(),
             )
-        })?;
-        let early = self.at_ms.saturating_sub(now_ms);
-        let late = now_ms.saturating_sub(self.at_ms);
-        if early > SKEW_MAX_MS || late > self.lasts_ms {
-            return Err(ApiError::InvalidSignature(format!(
-                "Signature expired: it is of {} s {} now by this host's clock, and at most {} s \
-                 are taken: check both clocks",
-                early.max(late) / 1_000,
-                if early > late { "after" } else { "before" },
-                self.lasts_ms.min(SKEW_MAX_MS) / 1_000
-            )));
+        })
+    }
+
+    /// The request as it was signed.
+    fn canonical(&self, parts: &Parts, body: &[u8]) -> String {
+        let mut headers = String::new();
+        for name in self.signed_headers.split(';') {
+            let values = parts.headers.get_all(name).iter();
+            let values = values.map(|value| value.to_str().map(squeezed).unwrap_or_default());
+            let values: Vec<_> = values.collect();
+            headers.push_str(&format!("{name}:{}\n", values.join(",")));
         }
-        Ok(())
+        let query = self.query.iter();
+        let query = query.filter(|(name, _)| *name != "X-Amz-Signature");
+        let query = query.map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+        let mut query: Vec<_> = query.collect();
+        query.sort();
+        format!(
+            "{}\n/\n{}\n{headers}\n{}\n{}",
+            parts.method,
+            query.join("&"),
+            self.signed_headers,
+            hex(&Sha256::digest(body))
+        )
     }
 }
 
@@ -165,13 +196,7 @@ impl<'a> Given<'a> {
     }
 }
 
-/// The request as it was signed.
-fn canonical(
-    parts: &Parts,
-    query: &BTreeMap<String, String>,
-    signed_headers: &str,
-    body: &[u8],
-) -> Result<String, ApiError> {
+fn check_names(signed_headers: &str, parts: &Parts) -> Result<(), ApiError> {
     let names: Vec<&str> = signed_headers.split(';').collect();
     let ordered: BTreeSet<&str> = names.iter().copied().collect();
     if names.len() > SIGNED_MAX || !ordered.iter().eq(&names) || !ordered.contains("host") {
@@ -180,28 +205,12 @@ fn canonical(
         ));
     }
     // Whoever replays a request must not have another operation carried out with it.
-    let unsigned = ["x-amz-target", "x-amz-date"].into_iter();
-    let unsigned = unsigned.filter(|name| parts.headers.contains_key(*name));
-    if let Some(name) = { unsigned }.find(|name| !ordered.contains(name)) {
-        return Err(incomplete(&format!("the header {name} must be signed")));
+    let given = ["x-amz-target", "x-amz-date"].into_iter();
+    let mut given = given.filter(|name| parts.headers.contains_key(*name));
+    match given.find(|name| !ordered.contains(name)) {
+        Some(name) => Err(incomplete(&format!("the header {name} must be signed"))),
+        None => Ok(()),
     }
-    let mut headers = String::new();
-    for name in &names {
-        let values = parts.headers.get_all(*name).iter();
-        let values = values.map(|value| value.to_str().map(squeezed).unwrap_or_default());
-        let values: Vec<_> = values.collect();
-        headers.push_str(&format!("{name}:{}\n", values.join(",")));
-    }
-    let query = query.iter().filter(|(name, _)| *name != "X-Amz-Signature");
-    let query = query.map(|(name, value)| format!("{}={}", encode(name), encode(value)));
-    let mut query: Vec<_> = query.collect();
-    query.sort();
-    Ok(format!(
-        "{}\n/\n{}\n{headers}\n{signed_headers}\n{}",
-        parts.method,
-        query.join("&"),
-        hex(&Sha256::digest(body))
-    ))
 }
 
 /// `ID/20261201/eu-central-1/ecs/aws4_request`. Any region is taken: a key is of this cluster.
@@ -310,6 +319,28 @@ fn incomplete(why: &str) -> ApiError {
 }
 
 #[cfg(test)]
+impl Signature {
+    /// One of many by a key.
+    pub(super) fn of(key_id: &str, number: usize, at_ms: u64) -> Self {
+        let mut code = [0; 32];
+        code[..8].copy_from_slice(&number.to_be_bytes());
+        Self {
+            key_id: key_id.to_owned(),
+            at_ms,
+            lasts_ms: SKEW_MAX_MS,
+            code,
+            scope: Scope {
+                date: String::new(),
+                region: String::new(),
+            },
+            date: String::new(),
+            signed_headers: String::new(),
+            query: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::Request;
@@ -346,9 +377,10 @@ mod tests {
     }
 
     fn checked(parts: &Parts, body: &[u8], secret: &str, now_ms: u64) -> String {
-        let read = Signature::read(parts, body);
+        let read = Signature::read(parts);
         let checked = read.and_then(|signature| {
-            signature.check(secret, now_ms)?;
+            signature.check(secret, parts, body)?;
+            signature.check_moment(now_ms)?;
             Ok(format!("by {}", signature.key_id))
         });
         checked.unwrap_or_else(|err| format!("{}: {err}", err.kind()))

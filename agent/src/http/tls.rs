@@ -3,6 +3,7 @@
 use super::{BindError, caller::Caller, connection::Door};
 use crate::config::ApiSettings;
 use std::{
+    collections::VecDeque,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tokio_rustls::{
@@ -30,7 +31,7 @@ use tracing::debug;
 
 /// For all that is said before the first request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Whoever comes while so many are at it is sent away: there may be more of them than of clients.
+/// Where more are at it, whoever has been at it the longest is cut off.
 const HANDSHAKES_MAX: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,8 @@ pub(crate) struct ApiListener {
     listener: TcpListener,
     acceptor: Option<TlsAcceptor>,
     handshakes: JoinSet<io::Result<TlsStream<TcpStream>>>,
+    /// The same, in the order in which they began; some of them have ended.
+    begun: VecDeque<AbortHandle>,
 }
 
 impl ApiListener {
@@ -76,6 +79,7 @@ impl ApiListener {
             listener: bound.map_err(|err| BindError::Api { address, err })?,
             acceptor,
             handshakes: JoinSet::new(),
+            begun: VecDeque::new(),
         })
     }
 }
@@ -126,12 +130,16 @@ impl Door for ApiListener {
                     let Some(acceptor) = self.acceptor.clone() else {
                         return Ok((Either::Left(io), Caller::Signer));
                     };
-                    if self.handshakes.len() < HANDSHAKES_MAX {
-                        self.handshakes.spawn(async move {
-                            let shaking = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(io));
-                            shaking.await.map_err(|_| io::ErrorKind::TimedOut)?
-                        });
+                    self.begun.retain(|begun| !begun.is_finished());
+                    if self.begun.len() >= HANDSHAKES_MAX
+                        && let Some(oldest) = self.begun.pop_front()
+                    {
+                        oldest.abort();
                     }
+                    self.begun.push_back(self.handshakes.spawn(async move {
+                        let shaking = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(io));
+                        shaking.await.map_err(|_| io::ErrorKind::TimedOut)?
+                    }));
                 }
             }
         }

@@ -58,6 +58,7 @@ impl Agent {
     }
 
     /// Another host's earlier stamp has taken a number that we had given: ours gets the next one.
+    /// Or it has registered the same, and what we had taken back stays so.
     pub(super) fn on_label(
         &mut self,
         now: Now,
@@ -71,7 +72,16 @@ impl Agent {
         else {
             return;
         };
-        if ours.definition != theirs.definition {
+        if ours.definition == theirs.definition {
+            if ours.standing > theirs.standing {
+                let label = Label {
+                    standing: ours.standing,
+                    ..theirs.clone()
+                };
+                let (key, epoch) = (new.key.clone(), new.version.epoch);
+                self.write(now, key, epoch, Some(Body::Label(label)), fx);
+            }
+        } else {
             let label = Label {
                 registered_at: now.wall,
                 ..ours.clone()
@@ -134,9 +144,9 @@ impl Agent {
     pub(super) fn resolve(&self, wanted: &DefinitionRef) -> Result<ServiceRevision, Refusal> {
         let found = self.board.resolve(wanted);
         let found = found.ok_or_else(|| Refusal::NoSuchDefinition(wanted.to_string()))?;
-        match self.board.label(&found.family, found.revision) {
-            Some(label) if label.standing == LabelStanding::Active => Ok(found),
-            _ => Err(Refusal::DefinitionInactive(wanted.to_string())),
+        match self.board.is_active(&found) {
+            true => Ok(found),
+            false => Err(Refusal::DefinitionInactive(wanted.to_string())),
         }
     }
 

@@ -146,8 +146,9 @@ impl<'de> Deserialize<'de> for Label {
     }
 }
 
-/// Whether anything new may be made of what a label names. What is made of it already goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether anything new may be made of what a label names. What is made of it already goes on. It
+/// only ever rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LabelStanding {
     #[default]
     Active,

@@ -16,6 +16,7 @@ use crate::{
     },
     time::Wall,
 };
+use std::sync::Arc;
 
 fn web(revision: Option<u32>) -> DefinitionRef {
     let family = "web".to_owned();
@@ -44,6 +45,24 @@ fn retire(agent: &mut Agent, revision: u32, delete: bool) -> Result<(), NotRetir
         Ok(Outcome::Retired { failed, .. }) => failed.first().map_or(Ok(()), |(_, why)| Err(*why)),
         other => panic!("{other:?}"),
     }
+}
+
+/// What a peer says of `web:1`, which it registered then.
+fn label(registered: Wall, label: Label) -> Arc<Record> {
+    let key = Key::Label {
+        family: "web".to_owned(),
+        revision: 1,
+    };
+    let version = Version {
+        epoch: u64::MAX - registered.0,
+        // Later than all that we have written meanwhile.
+        stamp: Stamp {
+            wall: NOW.wall,
+            counter: 1_000,
+            author: PEER,
+        },
+    };
+    Record::new(key, version, Some(Body::Label(label)))
 }
 
 fn create(agent: &mut Agent, name: &str, definition: DefinitionRef) -> Result<Outcome, Refusal> {
@@ -123,24 +142,38 @@ fn what_gets_another_number_keeps_its_standing() {
         registered_at: earlier,
         standing: LabelStanding::Active,
     };
-    let key = Key::Label {
-        family: "web".to_owned(),
-        revision: 1,
-    };
-    let version = Version {
-        epoch: u64::MAX - earlier.0,
-        stamp: Stamp {
-            wall: earlier,
-            counter: 0,
-            author: PEER,
-        },
-    };
-    let record = Record::new(key, version, Some(Body::Label(theirs.clone())));
-    tell(&mut agent, vec![record]);
+    tell(&mut agent, vec![label(earlier, theirs.clone())]);
     let board = agent.board();
     assert_eq!(board.label("web", 1), Some(&theirs));
     let moved = board.label("web", 2).expect("ours has the next number");
     assert_eq!(moved.standing, LabelStanding::Inactive(NOW.wall));
     let latest = board.resolve(&web(None)).expect("theirs is active");
     assert_eq!(latest.revision, 1);
+}
+
+#[test]
+fn what_was_taken_back_stays_so_where_others_had_registered_the_same_before() {
+    let mut agent = agent();
+    assert_eq!(register(&mut agent), 1);
+    let ours = agent.board().label("web", 1).expect("it is there").clone();
+    assert_eq!(retire(&mut agent, 1, false), Ok(()));
+    let earlier = Wall(NOW.wall.0 - 1);
+    let mut theirs = Label {
+        registered_at: earlier,
+        ..ours
+    };
+    for (rises_to, standing) in [
+        (LabelStanding::Inactive(NOW.wall), LabelStanding::Active),
+        (
+            LabelStanding::Deleted(NOW.wall),
+            LabelStanding::Inactive(NOW.wall),
+        ),
+    ] {
+        theirs.standing = standing;
+        tell(&mut agent, vec![label(earlier, theirs.clone())]);
+        let stands = agent.board().label("web", 1).expect("it is there");
+        assert_eq!((stands.registered_at, stands.standing), (earlier, rises_to));
+        assert_eq!(agent.board().last_revision("web"), Some(1));
+        assert_eq!(retire(&mut agent, 1, true), Ok(()));
+    }
 }

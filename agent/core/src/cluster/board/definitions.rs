@@ -30,8 +30,19 @@ impl Board {
 
     /// The highest number that the family has given, whatever became of it.
     pub fn last_revision(&self, family: &str) -> Option<u32> {
-        let labels = self.labels_of(family);
-        labels.map(|(_, revision, _)| revision).next_back()
+        // Also of labels that a later version of Holdfast wrote.
+        let labels = self.range(label_key(family, 0)..=label_key(family, u32::MAX));
+        let last = labels.rev().find(|record| record.body.is_some())?;
+        match last.key {
+            Key::Label { revision, .. } => Some(revision),
+            _ => None,
+        }
+    }
+
+    /// Something new may be made of it.
+    pub fn is_active(&self, found: &ServiceRevision) -> bool {
+        let label = self.label(&found.family, found.revision);
+        label.is_some_and(|label| label.standing == LabelStanding::Active)
     }
 
     /// The definition that `family` (its latest that is active) or `family:revision` means.
@@ -49,6 +60,18 @@ impl Board {
             revision,
             renewals: 0,
         })
+    }
+
+    /// Whether anything is made of it, as [`Board::revisions_in_use`] tells of all.
+    pub fn is_in_use(&self, family: &str, revision: u32) -> bool {
+        let is_it = |made: &ServiceRevision| made.family == family && made.revision == revision;
+        self.services().any(|service| is_it(service.revision))
+            || self
+                .runs()
+                .any(|(id, run)| is_it(&run.revision) && self.run_ended_at(id).is_none())
+            || self.tasks().any(|(_, _, report)| {
+                report.revision == revision && *report.family == *family && report.last.is_live()
+            })
     }
 
     /// Families and revisions of which services, runs that go on, and tasks are made.
