@@ -71,6 +71,8 @@ missing_packages() {
     have ip || echo iproute2
     have nft || echo nftables
     have pgrep || echo procps
+    # For the certificate of the tests.
+    have openssl || echo openssl
     # What the tests pull images from.
     have docker-registry || echo docker-registry
 }

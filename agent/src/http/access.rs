@@ -198,7 +198,8 @@ impl Taken {
                     .to_owned(),
             )
         };
-        if signature.at_ms < self.since_ms {
+        // Signatures are of whole seconds.
+        if signature.at_ms < self.since_ms - self.since_ms % 1_000 {
             return Err(again());
         }
         let of_key = self.until.entry(signature.key_id.clone()).or_default();
@@ -324,7 +325,7 @@ mod tests {
     #[test]
     fn a_write_is_taken_once_and_forgotten_when_it_is_too_old_anyway() {
         let mut taken = Taken {
-            since_ms: 1_000,
+            since_ms: 1_700,
             ..Taken::default()
         };
         let mut take = |key: &str, number: usize, at_ms, now_ms| {

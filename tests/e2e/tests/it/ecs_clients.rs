@@ -7,7 +7,7 @@ use e2e::{
 };
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -24,6 +24,7 @@ struct Served {
     fleet: Fleet,
     python: PathBuf,
     endpoints: Vec<String>,
+    certificate: PathBuf,
 }
 
 impl Served {
@@ -32,6 +33,7 @@ impl Served {
         let mut fleet = Fleet::empty()?;
         let keys = fleet.place.dir.join("api.keys");
         write_keys(&keys);
+        let [certificate, private] = ["api.crt", "api.key"].map(|name| fleet.place.dir.join(name));
         let mut endpoints = Vec::new();
         for number in 1..=HOSTS {
             let [a, b, c] = fleet.place.network;
@@ -41,13 +43,25 @@ impl Served {
             host.set("api-listen", &address.to_string());
             host.set("api-keys-file", &keys.to_string_lossy());
             host.set("stopped-container-retention-s", "1");
-            endpoints.push(format!("http://{address}"));
+            // One of them by TLS, as beyond this machine all would be.
+            let scheme = match number {
+                HOSTS => {
+                    let [cert, key] = ["api-tls-cert-file", "api-tls-key-file"];
+                    host.set(cert, &certificate.to_string_lossy());
+                    host.set(key, &private.to_string_lossy());
+                    make_certificate(address.ip(), &certificate, &private);
+                    "https"
+                }
+                _ => "http",
+            };
+            endpoints.push(format!("{scheme}://{address}"));
         }
         fleet.start_all();
         Some(Self {
             fleet,
             python,
             endpoints,
+            certificate,
         })
     }
 
@@ -62,6 +76,7 @@ impl Served {
             .env("AWS_DEFAULT_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", ADMIN[0])
             .env("AWS_SECRET_ACCESS_KEY", ADMIN[1])
+            .env("AWS_CA_BUNDLE", &self.certificate)
             .env("READER_ID", READER[0])
             .env("READER_SECRET", READER[1])
             .env("AWS_CONFIG_FILE", "/nonexistent")
@@ -83,6 +98,29 @@ fn write_keys(path: &Path) {
     fs::write(path, text.concat()).expect("the directory is ours");
     let private = fs::Permissions::from_mode(0o600);
     fs::set_permissions(path, private).expect("so is the file");
+}
+
+/// Signed by itself, for that address.
+fn make_certificate(address: IpAddr, certificate: &Path, private: &Path) {
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=holdfast test"])
+        .arg("-addext")
+        .arg(format!("subjectAltName=IP:{address}"))
+        .arg("-out")
+        .arg(certificate)
+        .arg("-keyout")
+        .arg(private);
+    let made = openssl.output().expect("openssl is installed");
+    assert!(made.status.success(), "{}", text_of(&made.stderr));
 }
 
 fn story(name: &str) -> PathBuf {
