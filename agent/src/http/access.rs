@@ -193,8 +193,8 @@ impl Taken {
         let again = || {
             // Clients try again after a server's error, with another signature.
             ApiError::Server(
-                "this very request was taken already, or may have been before this host's agent was \
-                 started; sign it anew to have it carried out"
+                "this very request was taken already, or may have been before this host's agent \
+                 was started; sign it anew to have it carried out"
                     .to_owned(),
             )
         };
