@@ -171,37 +171,40 @@ pub(crate) fn remove_of(task: TaskId) {
 
 /// As [`remove_of`], of all tasks of this host of which nothing is left.
 pub(crate) fn sweep(host: HostId, is_here: impl Fn(TaskId) -> bool) {
-    let root = Path::new(ROOT);
-    let groups = if is_v2(root) {
-        root.join(OURS)
-    } else {
-        root.join("memory").join(OURS)
-    };
-    for entry in fs::read_dir(groups).into_iter().flatten().flatten() {
-        let task = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        // The machine may have other agents.
-        let own = |task: &TaskId| task.minter() == (host.0 >> 96) as u32;
-        if let Some(task) = task.filter(own).filter(|task| !is_here(*task)) {
-            remove_of(task);
+    sweep_in(Path::new(ROOT), host, is_here);
+}
+
+fn sweep_in(root: &Path, host: HostId, is_here: impl Fn(TaskId) -> bool) {
+    // One that was in use when its task ended may be left in some of the hierarchies alone.
+    for hierarchy in hierarchies(root) {
+        let groups = fs::read_dir(hierarchy.join(OURS));
+        for entry in groups.into_iter().flatten().flatten() {
+            let task = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            // The machine may have other agents.
+            let own = |task: &TaskId| task.minter() == (host.0 >> 96) as u32;
+            if task.filter(own).is_some_and(|task| !is_here(task)) {
+                remove_unused(&entry.path());
+            }
         }
     }
 }
 
 fn remove_in(root: &Path, task: TaskId) {
-    let task = task.to_string();
-    let below = |root: PathBuf| root.join(OURS).join(&task);
+    for hierarchy in hierarchies(root) {
+        remove_unused(&hierarchy.join(OURS).join(task.to_string()));
+    }
+}
+
+/// Docker makes a group in each of them.
+fn hierarchies(root: &Path) -> Vec<PathBuf> {
     if is_v2(root) {
-        remove_unused(&below(root.to_owned()));
-        return;
+        return vec![root.to_owned()];
     }
-    // Docker makes the group in each of the hierarchies.
-    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten();
-    for hierarchy in hierarchies {
-        remove_unused(&below(hierarchy.path()));
-    }
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// Podman leaves a group in it, in which its monitor of the container was.
@@ -290,6 +293,21 @@ mod tests {
               }
             }"#]]
         .assert_eq(&serde_json::to_string_pretty(&value).expect("so does this"));
+    }
+
+    #[test]
+    fn what_is_left_of_a_task_in_one_hierarchy_alone_goes_too() {
+        let root = TestDir::new("cgroup");
+        let host = HostId(7 << 96);
+        let named = |minter: u128, number: u128| TaskId(minter << 96 | number);
+        let (gone, here, foreign) = (named(7, 1), named(7, 2), named(8, 3));
+        let groups = [gone, here, foreign].map(|task| {
+            let group = root.join("pids").join(OURS).join(task.to_string());
+            fs::create_dir_all(group.join("libpod-conmon")).expect("the directory is ours");
+            group
+        });
+        sweep_in(&root, host, |task| task == here);
+        assert_eq!(groups.map(|group| group.exists()), [false, true, true]);
     }
 
     #[test]

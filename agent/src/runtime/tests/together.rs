@@ -327,7 +327,11 @@ async fn a_task_is_limited_as_a_whole() {
     story.remove(&hoard, id);
     story.removed(&hoard).await;
     let left = format!("/sys/fs/cgroup/memory/holdfast/{}", hoard.labels.task);
-    let is_gone = async || !Path::new(&left).exists();
+    // What was in use for a moment longer goes with a comparison.
+    let is_gone = async || {
+        story.list();
+        !Path::new(&left).exists()
+    };
     story.until_cleared("the group is gone", is_gone).await;
 }
 
@@ -372,7 +376,11 @@ async fn a_task_has_no_more_processes_than_its_host_allows() {
         story.remove(create, id);
         story.removed(create).await;
     }
-    let is_gone = async || !Path::new(&group).exists();
+    // What was in use for a moment longer goes with a comparison.
+    let is_gone = async || {
+        story.list();
+        !Path::new(&group).exists()
+    };
     story.until_cleared("the group is gone", is_gone).await;
 }
 
