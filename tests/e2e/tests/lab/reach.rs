@@ -72,6 +72,13 @@ fn whoever_follows_a_log_or_runs_a_command_is_told_that_the_host_was_lost() {
     first_line(&mut talking);
     // One over which nothing goes.
     let silent = near.cli_begun(&["task", "exec", &task, "/workload", "ignore-term"]);
+    until("the silent command runs", secs(10), || {
+        let processes = near.cli_ok(&["task", "top", &task]);
+        match processes.contains("ignore-term") {
+            true => Ok(()),
+            false => Err(processes),
+        }
+    });
     let since = Instant::now();
     fleet.lose(&[1]);
     told(log, since, "; the log ends here");
