@@ -207,7 +207,10 @@ impl Agent {
 
     /// Why a tick that has come is not this host's to run, or not now: when to look again.
     fn not_yet(&self, now: Now, name: &str, due: Due) -> Option<Due> {
-        let keeper = self.index.keeper_of(keeper_id(name));
+        // Of a machine that is there and whose agent says nothing, nothing is moved for a while; a
+        // tick does not wait for it.
+        let speaks = |host| !self.board.is_impaired(host);
+        let keeper = self.index.keeper_among(keeper_id(name), speaks);
         if keeper != Some(self.config.host) || !self.joining.is_done() {
             return Some(Due {
                 look_at: now.mono + LOOK_AGAIN,

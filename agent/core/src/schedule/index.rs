@@ -79,6 +79,15 @@ impl Index {
         self.keepers.of(service)
     }
 
+    /// The one who would keep a service if only these hosts were there.
+    pub fn keeper_among(
+        &self,
+        service: ServiceId,
+        is_there: impl Fn(HostId) -> bool,
+    ) -> Option<HostId> {
+        self.keepers.among(service, is_there)
+    }
+
     /// The services that this host would keep were it there, each with the host that keeps it.
     pub fn heirs_of(&self, gone: HostId) -> impl Iterator<Item = (ServiceId, HostId)> {
         self.keepers.heirs_of(gone)
@@ -511,8 +520,7 @@ fn fitness_of(board: &Board, host: HostId) -> Option<Fitness> {
     let (_, report) = board.host(host)?;
     let able = report.caught_up && !board.is_down(host) && report.status != HostStatus::Restarting;
     able.then(|| {
-        // An agent that does not answer keeps nothing, though its machine is there.
-        if board.is_leaving(host) || board.is_impaired(host) {
+        if board.is_leaving(host) {
             Fitness::LastResort
         } else {
             Fitness::Eligible

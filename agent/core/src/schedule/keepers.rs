@@ -11,8 +11,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How fit a host is to keep services: one that is about to leave, or whose agent does not answer,
-/// only if there is no other.
+/// How fit a host is to keep services: one that is about to leave only if there is no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fitness {
     LastResort,
@@ -35,6 +34,13 @@ impl Keepers {
         known
             .unwrap_or_else(|| self.find(service))
             .map(|(_, _, host)| host)
+    }
+
+    /// The one who would keep a service if only these hosts were there.
+    pub fn among(&self, service: ServiceId, is_there: impl Fn(HostId) -> bool) -> Option<HostId> {
+        let there = self.hosts.iter().filter(|(host, _)| is_there(**host));
+        let best = there.map(|(host, fitness)| candidate(service, *host, *fitness));
+        best.max().map(|(_, _, host)| host)
     }
 
     /// The services that this host would keep were it there, each with the host that keeps it.

@@ -134,12 +134,8 @@ impl Scene {
     }
 
     fn down(&mut self, number: u64) {
-        self.judge(number, Standing::Down);
-    }
-
-    fn judge(&mut self, number: u64, standing: Standing) {
         let body = Body::Verdict(Verdict {
-            standing,
+            standing: Standing::Down,
             votes: vec![],
             silent_ms: 2_000,
         });

@@ -131,29 +131,6 @@ fn touched(scene: &mut Scene, index: &mut Index) -> (bool, Vec<u32>) {
     (touched.services.contains(&SERVICE), slots.collect())
 }
 
-/// Nothing of it is moved for a while; but what others begin meanwhile must not wait for it.
-#[test]
-fn a_host_whose_agent_does_not_answer_keeps_nothing_while_there_is_another() {
-    let mut scene = Scene::default();
-    (1..=2).for_each(|host| scene.host(host));
-    scene.service(1, 1, &[]);
-    let mut index = Index::of(&scene.board);
-    let keeper = index.keeper_of(SERVICE).expect("there are hosts");
-    let (first, other) = match keeper == host_id(1) {
-        true => (1, 2),
-        false => (2, 1),
-    };
-    scene.judge(first, Standing::Impaired);
-    assert!(touched(&mut scene, &mut index).0, "it has another keeper");
-    assert_eq!(index.keeper_of(SERVICE), Some(host_id(other)));
-    scene.judge(other, Standing::Impaired);
-    touched(&mut scene, &mut index);
-    assert_eq!(index.keeper_of(SERVICE), Some(host_id(first)), "who else");
-    scene.judge(first, Standing::Cleared);
-    touched(&mut scene, &mut index);
-    assert_eq!(index.keeper_of(SERVICE), Some(host_id(first)));
-}
-
 #[test]
 fn a_change_touches_the_slots_that_it_is_about() {
     let mut scene = Scene::default();
