@@ -396,8 +396,13 @@ fn dns(set: &Set<String>) -> Result<Option<SocketAddr>, ConfigError> {
     if set.value == "off" {
         return Ok(None);
     }
+    address(set).map(Some)
+}
+
+/// Where somebody may be served.
+fn address(set: &Set<String>) -> Result<SocketAddr, ConfigError> {
     match set.value.parse::<SocketAddr>() {
-        Ok(address) if !address.ip().is_multicast() && address.port() > 0 => Ok(Some(address)),
+        Ok(address) if !address.ip().is_multicast() && address.port() > 0 => Ok(address),
         _ => Err(set.not_allowed()),
     }
 }

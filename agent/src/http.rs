@@ -35,6 +35,7 @@ mod tests;
 
 pub(crate) use access::{Access, KeysError, Role};
 pub(crate) use address::{Address, SOCKET_DEFAULT};
+pub(crate) use sigv4::hex;
 pub(crate) use tasks::Reach;
 pub(crate) use tls::{ApiListener, TlsError};
 

@@ -7,7 +7,7 @@ use super::{
     view::{View, seconds},
 };
 use holdfast_core::{
-    cluster::body::{Label, LabelStanding},
+    cluster::body::{Label, LabelStanding, ServiceRevision},
     command::{Command, NotRetired},
     event::HostStanding,
     ids::HostId,
@@ -16,6 +16,7 @@ use holdfast_core::{
 };
 use serde_json::{Value, json};
 use std::{
+    cell::LazyCell,
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
 };
@@ -168,17 +169,13 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
 }
 
 pub(crate) fn described(view: &View<'_>, reference: &DefinitionRef) -> Result<Value, ApiError> {
-    let found = view.board.resolve(reference);
-    let is_known = found.is_some_and(|found| {
-        let label = view.board.label(&found.family, found.revision);
-        let used = || view.board.is_in_use(&found.family, found.revision);
-        label.is_some_and(|label| is_known(label) || used())
+    let found = view.board.resolve(reference).and_then(|found| {
+        let label = view.board.label(&found.family, found.revision)?;
+        let key = (found.family.as_str(), found.revision);
+        let is_told = is_known(label) || view.board.revisions_in_use().any(|used| used == key);
+        is_told.then(|| definition_json(view, &found, label))?
     });
-    let definition = match is_known {
-        true => definition_json(view, reference),
-        false => None,
-    };
-    definition
+    found
         .map(|definition| json!({"taskDefinition": definition, "tags": []}))
         .ok_or_else(|| {
             ApiError::NoSuchDefinition(format!(
@@ -190,12 +187,14 @@ pub(crate) fn described(view: &View<'_>, reference: &DefinitionRef) -> Result<Va
 
 /// Also of one that is not known any more.
 fn whole_json(view: &View<'_>, reference: &DefinitionRef) -> Value {
-    definition_json(view, reference).unwrap_or_default()
+    let found = view.board.resolve(reference).and_then(|found| {
+        let label = view.board.label(&found.family, found.revision)?;
+        definition_json(view, &found, label)
+    });
+    found.unwrap_or_default()
 }
 
-fn definition_json(view: &View<'_>, reference: &DefinitionRef) -> Option<Value> {
-    let found = view.board.resolve(reference)?;
-    let label = view.board.label(&found.family, found.revision)?;
+fn definition_json(view: &View<'_>, found: &ServiceRevision, label: &Label) -> Option<Value> {
     let definition = view.board.definition(found.definition)?;
     let mut answer = definition.to_ecs_json();
     answer["taskDefinitionArn"] = json!(view.context.definition_arn(&found.family, found.revision));
@@ -213,8 +212,20 @@ fn definition_json(view: &View<'_>, reference: &DefinitionRef) -> Option<Value> 
 }
 
 /// Also when nothing is made of it.
-pub(crate) const fn is_known(label: &Label) -> bool {
+const fn is_known(label: &Label) -> bool {
     !matches!(label.standing, LabelStanding::Deleted(_))
+}
+
+/// Those of them that are told of: what was deleted, while something is made of it.
+pub(crate) fn told<'v>(
+    view: &'v View<'_>,
+    labels: impl Iterator<Item = (&'v str, u32, &'v Label)>,
+) -> impl Iterator<Item = (&'v str, u32, &'v Label)> {
+    // Looked for once, and only where something was deleted.
+    let used = LazyCell::new(|| view.board.revisions_in_use().collect::<BTreeSet<_>>());
+    labels.filter(move |(name, revision, label)| {
+        is_known(label) || used.contains(&(*name, *revision))
+    })
 }
 
 /// In ECS's words.
@@ -278,19 +289,10 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
         Some("DESC") => Sort::Descending,
         _ => Sort::Ascending,
     };
-    let used = match wanted_status {
-        "DELETE_IN_PROGRESS" => view.board.revisions_in_use(),
-        _ => BTreeSet::new(),
+    let wanted = |(name, _, label): &(&str, u32, &Label)| {
+        family.as_ref().is_none_or(|family| family == name) && status(label) == wanted_status
     };
-    let wanted = |(name, revision, label): &(&str, u32, &Label)| {
-        family.as_ref().is_none_or(|family| family == name)
-            && status(label) == wanted_status
-            && (is_known(label) || used.contains(&(*name, *revision)))
-    };
-    let mut arns: Vec<_> = view
-        .board
-        .labels()
-        .filter(wanted)
+    let mut arns: Vec<_> = told(view, view.board.labels().filter(wanted))
         .map(|(family, revision, _)| {
             let arn = json!(view.context.definition_arn(family, revision));
             (label_key(family, revision), arn)

@@ -131,13 +131,9 @@ pub(crate) fn cluster_tasks(view: &View<'_>, query: &Query) -> Result<Value, Api
 pub(crate) fn definitions(view: &View<'_>, query: &Query) -> Result<Value, ApiError> {
     check_query(query, &["family", "nextToken"])?;
     let family = query.get("family");
-    let found = view
-        .board
-        .labels()
-        .filter(|(name, ..)| family.is_none_or(|family| family == name))
-        .filter(|(name, revision, label)| {
-            definitions::is_known(label) || view.board.is_in_use(name, *revision)
-        })
+    let labels = view.board.labels();
+    let wanted = labels.filter(|(name, ..)| family.is_none_or(|family| family == name));
+    let found = definitions::told(view, wanted)
         .map(|label| (format!("{}\0{:010}", label.0, label.1), label));
     let mut found: Vec<_> = found.collect();
     found.sort_by(|(a, _), (b, _)| a.cmp(b));

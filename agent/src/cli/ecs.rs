@@ -4,7 +4,7 @@ use super::{args::EcsCommand, failure::Failure, output::say};
 use crate::{
     config::{Config, Flags, RawConfig},
     disk::chain,
-    http::Access,
+    http::{Access, hex},
     probe::HostFacts,
 };
 use std::error::Error;
@@ -15,8 +15,6 @@ const SECRET_BYTES: usize = 20;
 pub(super) fn run(command: EcsCommand) -> Result<(), Failure> {
     match command {
         EcsCommand::Key { role } => {
-            let hex =
-                |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
             let (id, secret) = (random::<ID_BYTES>()?, random::<SECRET_BYTES>()?);
             let id = hex(&id).to_ascii_uppercase();
             say(&format!("HF{id} {} {}", hex(&secret), role.as_str()))

@@ -1,10 +1,6 @@
 //! The settings of the API over TCP.
 
-use super::{
-    keys::RawConfig,
-    path,
-    source::{ConfigError, Set},
-};
+use super::{address, keys::RawConfig, path, source::ConfigError};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Where ECS's clients are served that are no users of this machine.
@@ -42,11 +38,4 @@ pub(super) fn api(raw: &RawConfig) -> Result<Option<ApiSettings>, ConfigError> {
         keys_file,
         tls,
     }))
-}
-
-fn address(set: &Set<String>) -> Result<SocketAddr, ConfigError> {
-    match set.value.parse::<SocketAddr>() {
-        Ok(address) if !address.ip().is_multicast() && address.port() > 0 => Ok(address),
-        _ => Err(set.not_allowed()),
-    }
 }

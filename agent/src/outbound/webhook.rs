@@ -4,7 +4,10 @@ use super::{
     sink::Outcome,
     spool::{BATCH_BYTES_MAX, Kept},
 };
-use crate::gossip::{Guarded, KEY_FILE_BYTES_MAX, now_wall_ms, read_guarded};
+use crate::{
+    gossip::{Guarded, KEY_FILE_BYTES_MAX, now_wall_ms, read_guarded},
+    http::hex,
+};
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -228,8 +231,7 @@ fn signature(secret: &[u8], seconds: u64, body: &[u8]) -> String {
     mac.update(b".");
     mac.update(body);
     let code = mac.finalize().into_bytes();
-    let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    format!("t={seconds},v1={}", hex(&code))
 }
 
 /// All of the file, less the end of the last line.

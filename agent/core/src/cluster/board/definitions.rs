@@ -6,7 +6,7 @@ use crate::{
     ids::{Digest, ServiceId},
     spec::{service::DefinitionRef, task_definition::TaskDefinition},
 };
-use std::{collections::BTreeSet, ops::RangeBounds};
+use std::ops::RangeBounds;
 
 impl Board {
     pub fn definition(&self, digest: Digest) -> Option<&TaskDefinition> {
@@ -62,20 +62,9 @@ impl Board {
         })
     }
 
-    /// Whether anything is made of it, as [`Board::revisions_in_use`] tells of all.
-    pub fn is_in_use(&self, family: &str, revision: u32) -> bool {
-        let is_it = |made: &ServiceRevision| made.family == family && made.revision == revision;
-        self.services().any(|service| is_it(service.revision))
-            || self
-                .runs()
-                .any(|(id, run)| is_it(&run.revision) && self.run_ended_at(id).is_none())
-            || self.tasks().any(|(_, _, report)| {
-                report.revision == revision && *report.family == *family && report.last.is_live()
-            })
-    }
-
-    /// Families and revisions of which services, runs that go on, and tasks are made.
-    pub fn revisions_in_use(&self) -> BTreeSet<(&str, u32)> {
+    /// Families and revisions of which services, runs that go on, and tasks are made; one as often
+    /// as something is made of it.
+    pub fn revisions_in_use(&self) -> impl Iterator<Item = (&str, u32)> {
         fn named(revision: &ServiceRevision) -> (&str, u32) {
             (revision.family.as_str(), revision.revision)
         }
@@ -86,7 +75,7 @@ impl Board {
         let runs = runs.map(|(_, run)| named(&run.revision));
         let tasks = self.tasks().filter(|(_, _, report)| report.last.is_live());
         let tasks = tasks.map(|(_, _, report)| (&*report.family, report.revision));
-        services.chain(runs).chain(tasks).collect()
+        services.chain(runs).chain(tasks)
     }
 
     fn labels_of(&self, family: &str) -> impl DoubleEndedIterator<Item = (&str, u32, &Label)> {
