@@ -6,6 +6,7 @@
 pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod request;
+pub(crate) mod scope;
 pub(crate) mod view;
 pub(crate) mod definitions;
 pub(crate) mod clusters;
@@ -14,6 +15,7 @@ pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod services;
 pub(crate) mod tags;
+pub(crate) mod attributes;
 pub(crate) mod hosts;
 pub(crate) mod images;
 pub(crate) mod introspection;
@@ -32,7 +34,10 @@ pub(crate) mod protection;
 pub(crate) mod tests;
 
 use error::ApiError;
-use holdfast_core::command::{Command, Outcome};
+use holdfast_core::{
+    cluster::tag::Subject,
+    command::{Command, Outcome},
+};
 use serde_json::{Value, json};
 use view::View;
 
@@ -47,7 +52,27 @@ pub(crate) enum Plan {
         command: Command,
         /// The answer, where what it describes is gone once the command is carried out.
         prepared: Option<Value>,
+        /// What of the request is not done, and why, as ECS tells it.
+        failures: Vec<Value>,
     },
+}
+
+impl Plan {
+    pub(crate) const fn write(command: Command) -> Self {
+        Self::Write {
+            command,
+            prepared: None,
+            failures: Vec::new(),
+        }
+    }
+
+    pub(crate) const fn prepared(command: Command, answer: Value) -> Self {
+        Self::Write {
+            command,
+            prepared: Some(answer),
+            failures: Vec::new(),
+        }
+    }
 }
 
 macro_rules! operations {
@@ -84,6 +109,7 @@ pub(crate) enum Reach {
 operations! {
     CreateCluster Hosts;
     CreateService Write;
+    DeleteAttributes Hosts;
     DeleteCluster Hosts;
     DeleteService Write;
     DeleteTaskDefinitions Write;
@@ -95,6 +121,7 @@ operations! {
     DescribeTaskDefinition Read;
     DescribeTasks Read;
     GetTaskProtection Read;
+    ListAttributes Read;
     ListClusters Read;
     ListContainerInstances Read;
     ListServices Read;
@@ -102,8 +129,10 @@ operations! {
     ListTaskDefinitionFamilies Read;
     ListTaskDefinitions Read;
     ListTasks Read;
+    PutAttributes Hosts;
     RegisterTaskDefinition Write;
     RunTask Write;
+    StartTask Write;
     StopTask Write;
     TagResource Write;
     UntagResource Write;
@@ -136,23 +165,32 @@ impl Operation {
 
 /// Understands a request; a read is answered at once.
 pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Result<Plan, ApiError> {
+    let context = view.context.scoped(view.board, &body["cluster"])?;
+    let view = &View {
+        context: &context,
+        ..*view
+    };
     match operation {
         Operation::RegisterTaskDefinition => definitions::plan_register(body),
         Operation::DeregisterTaskDefinition => definitions::plan_deregister(view, body),
-        Operation::DeleteTaskDefinitions => definitions::plan_delete(view, body),
-        Operation::CreateCluster => clusters::create(view, body).map(Plan::Answer),
-        Operation::DeleteCluster => clusters::delete(view, body).map(Plan::Answer),
+        Operation::DeleteTaskDefinitions => definitions::plan_delete(body),
+        Operation::CreateCluster => clusters::plan_create(view, body),
+        Operation::DeleteCluster => clusters::plan_delete(view, body),
         Operation::DescribeClusters => clusters::describe(view, body).map(Plan::Answer),
         Operation::ListClusters => clusters::list(view, body).map(Plan::Answer),
         Operation::CreateService => services::plan_create(view, body),
         Operation::UpdateService => services::plan_update(view, body),
         Operation::DeleteService => services::plan_delete(view, body),
         Operation::RunTask => runs::plan_run(view, body),
+        Operation::StartTask => runs::plan_start(view, body),
         Operation::StopTask => tasks::plan_stop(view, body),
         Operation::UpdateTaskProtection => protection::plan_update(view, body),
         Operation::GetTaskProtection => protection::get(view, body).map(Plan::Answer),
         Operation::UpdateContainerInstancesState => hosts::plan_state(view, body),
         Operation::DeregisterContainerInstance => hosts::plan_deregister(view, body),
+        Operation::PutAttributes => attributes::plan_put(view, body),
+        Operation::DeleteAttributes => attributes::plan_delete(view, body),
+        Operation::ListAttributes => attributes::list(view, body).map(Plan::Answer),
         Operation::TagResource => tags::plan_tag(view, body),
         Operation::UntagResource => tags::plan_untag(view, body),
         Operation::ListTagsForResource => tags::list(view, body).map(Plan::Answer),
@@ -201,6 +239,17 @@ pub(crate) fn answer(view: &View<'_>, outcome: &Outcome) -> Result<Value, ApiErr
             tasks,
             failed,
         } => Ok(protection::ordered(view, *until, tasks, failed)),
+        Outcome::ClusterMade(name) => {
+            Ok(json!({"cluster": clusters::cluster_json(view, name, false)}))
+        }
+        Outcome::Tagged(subjects) => match &subjects[..] {
+            [Subject::Cluster(name)] => {
+                Ok(json!({"cluster": clusters::cluster_json(view, name, false)}))
+            }
+            _ => Ok(json!({})),
+        },
+        // What it was like was prepared before.
+        Outcome::ClusterDeleted(_) => Ok(json!({})),
         Outcome::StopOrdered(task) => tasks::stop_ordered(view, *task),
         Outcome::Directed(hosts) => Ok(hosts::directed(view, hosts)),
         // What it was like was prepared before: the board has no such host any more.

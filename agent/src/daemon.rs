@@ -280,6 +280,8 @@ fn api_context(config: &Config) -> ApiContext {
         region: config.region.clone(),
         account: config.account.clone(),
         cluster: config.cluster.clone(),
+        namespace: None,
+        is_named: false,
     }
 }
 

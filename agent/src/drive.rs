@@ -506,6 +506,7 @@ fn log(event: &Event) {
                 LossFate::Found => info!(%task, %host, service, reason, "Task found again."),
             }
         }
+        Happening::Clash(clash) => warn!(about = clash.about, "{}", clash.reason),
         Happening::Service(change) => info!(service = change.name, "{}", change.text),
     }
 }

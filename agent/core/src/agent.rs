@@ -23,6 +23,7 @@ mod protecting;
 mod asking;
 mod pulling;
 mod runs;
+mod tagging;
 mod ticks;
 mod amid;
 

@@ -6,6 +6,7 @@ use crate::{
     cluster::{
         body::Availability,
         schedule::Schedule,
+        tag::{Subject, Tagging},
         values::{Opaque, Sealed},
     },
     ids::{Digest, HostId, KeyId, Secret, ServiceId, TaskId},
@@ -51,7 +52,19 @@ pub enum Command {
         service: String,
         force: bool,
     },
-    RunTask(RunOrder),
+    RunTask(Box<RunOrder>),
+    /// What is made or changed gets these tags, and loses those.
+    Tagged {
+        command: Box<Command>,
+        set: Vec<(String, String)>,
+        unset: Vec<String>,
+    },
+    /// All of it, or nothing.
+    Tag(Vec<Tagging>),
+    /// One that is there already is left as it is.
+    MakeCluster(String),
+    /// Nothing may be in it any more.
+    DeleteCluster(String),
     /// All tasks of a run are to stop, and none is to begin.
     StopRun {
         run: ServiceId,
@@ -161,6 +174,10 @@ pub struct RunOrder {
     pub options: RunOptions,
     pub group: String,
     pub started_by: String,
+    /// The agents' own where there is none.
+    pub cluster: Option<String>,
+    /// One for each task, where somebody chose them.
+    pub hosts: Vec<HostId>,
     /// Makes a repeated call harmless; empty where the client gave none.
     pub client_token: String,
 }
@@ -193,6 +210,9 @@ pub enum Outcome {
     Created(ServiceId),
     Updated(ServiceId),
     Deleted(ServiceId),
+    Tagged(Vec<Subject>),
+    ClusterMade(String),
+    ClusterDeleted(String),
     StopOrdered(TaskId),
     RunBegun(ServiceId),
     RunStopped(ServiceId),
@@ -279,6 +299,18 @@ pub enum Refusal {
          {desired}); scale it to 0 first, or use force"
     )]
     StillScaled { name: String, desired: u32 },
+    #[error("there is no cluster {0:?}; `aws ecs list-clusters` lists them")]
+    NoSuchCluster(String),
+    #[error(
+        "The Cluster cannot be deleted while Services are active: {name:?} has {services}; delete \
+         them first"
+    )]
+    ClusterHasServices { name: String, services: u64 },
+    #[error(
+        "The Cluster cannot be deleted while Tasks are active: in {name:?} run {tasks}; stop them \
+         first, or wait for their end"
+    )]
+    ClusterHasTasks { name: String, tasks: u64 },
     #[error("there is no host {0}; `holdfast host ls` lists them")]
     NoSuchHost(HostId),
     #[error(

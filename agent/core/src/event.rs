@@ -35,6 +35,7 @@ pub enum Happening {
     Loss(TaskLoss),
     Host(HostChange),
     Service(ServiceChange),
+    Clash(Clash),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +103,15 @@ pub enum HostStanding {
     Left,
     /// Its records were removed.
     Forgotten,
+}
+
+/// Two agents that had not heard of each other were asked for what cannot both be: what was asked
+/// for here did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Clash {
+    /// What was asked for, as people call it.
+    pub about: String,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

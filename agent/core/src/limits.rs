@@ -32,6 +32,14 @@ pub const RUN_TIMEOUT_S_MAX: u32 = 7 * 24 * 3_600;
 pub const OVERRIDES_BYTES_MAX: usize = 8 * 1_024;
 /// Runs that go on or have ended within the last hour.
 pub const RUNS_MAX: usize = 10_000;
+pub const CLUSTERS_MAX: usize = 1_000;
+/// On one thing, as in ECS; and so many attributes of a host.
+pub const TAGS_MAX: usize = 50;
+pub const TAG_KEY_CHARS_MAX: usize = 128;
+pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// Hosts that one `StartTask` names, as in ECS.
+pub const START_TASK_HOSTS_MAX: usize = 10;
+pub const ATTRIBUTES_PER_CALL_MAX: usize = 10;
 pub const REASON_BYTES_MAX: usize = 1_024;
 /// How long a host is to be silent before a service moves its slots, where people choose it.
 pub const REPLACE_AFTER_MS_MIN: u32 = 600;

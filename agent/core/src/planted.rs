@@ -208,6 +208,14 @@ mod switch {
         StopsTheProtected,
         /// begins, under stop-first, while the old copy still runs
         BeginsBeforeTheEnd,
+        /// does not give a definition another number whose own was given before
+        KeepsTheLostNumber,
+        /// says nothing to those whose service yields to one of the same name
+        YieldsInSilence,
+        /// has one tag for all that are put on a thing
+        HasOneTagForAll,
+        /// takes a cluster for gone though something is in it
+        ForgetsFullClusters,
         /// panics when it is asked to end
         PanicsAtTheEnd,
     }

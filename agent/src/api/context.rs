@@ -2,11 +2,19 @@
 
 use super::error::ApiError;
 use holdfast_core::{
+    cluster::{
+        board::Board,
+        namespace::{cluster_of, qualified, split},
+    },
     ids::{HostId, TaskId},
     rng::{hash_bytes, mix},
-    spec::service::arn_resource,
+    spec::service::{arn_resource, cluster_name},
 };
-use std::str::FromStr;
+use serde_json::Value;
+use std::{borrow::Cow, str::FromStr};
+
+/// Clusters that a refusal names.
+const SHOWN_MAX: usize = 10;
 
 /// Region and account are only for ARNs: public detectors parse them. They are made, but not
 /// compared: two hosts of one cluster may be configured differently, and the ids decide.
@@ -14,24 +22,85 @@ use std::str::FromStr;
 pub(crate) struct ApiContext {
     pub(crate) region: String,
     pub(crate) account: String,
+    /// The agents' own.
     pub(crate) cluster: String,
+    /// The one that is asked for, where that is another one, which people have made.
+    pub(crate) namespace: Option<String>,
+    /// Whether one was asked for by name: nothing of another one is meant, then.
+    pub(crate) is_named: bool,
 }
 
 impl ApiContext {
+    /// As a request is meant that has this `cluster`. What is no name of one is for whoever reads
+    /// the request to refuse.
+    pub(crate) fn scoped(&self, board: &Board, cluster: &Value) -> Result<Cow<'_, Self>, ApiError> {
+        let name = cluster.as_str().map(cluster_name);
+        let Some(Ok(name)) = name else {
+            return Ok(Cow::Borrowed(self));
+        };
+        if name != self.cluster && !board.has_cluster(&name) {
+            let others = board.clusters();
+            let others: Vec<_> = others.into_iter().take(SHOWN_MAX).collect();
+            return Err(ApiError::ClusterNotFound(format!(
+                "Cluster not found: there is no cluster {name:?}; the agents are of {:?}, and \
+                 people have made: {}",
+                self.cluster,
+                if others.is_empty() {
+                    "none".to_owned()
+                } else {
+                    others.join(", ")
+                }
+            )));
+        }
+        let namespace = (name != self.cluster).then_some(name);
+        Ok(Cow::Owned(Self {
+            namespace,
+            is_named: true,
+            ..self.clone()
+        }))
+    }
+
+    /// In the cluster of what has a slot of this name.
+    pub(crate) fn of(&self, slot: Option<&str>) -> Cow<'_, Self> {
+        let namespace = slot.and_then(cluster_of);
+        match namespace == self.namespace.as_deref() {
+            true => Cow::Borrowed(self),
+            false => Cow::Owned(Self {
+                namespace: namespace.map(str::to_owned),
+                ..self.clone()
+            }),
+        }
+    }
+
+    /// The cluster that is asked for.
+    pub(crate) fn name(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(&self.cluster)
+    }
+
+    /// What has a slot of this name is in the cluster that is asked for.
+    pub(crate) fn is_of(&self, slot: Option<&str>) -> bool {
+        slot.and_then(cluster_of) == self.namespace.as_deref()
+    }
+
     pub(crate) fn cluster_arn(&self) -> String {
-        self.cluster_arn_of(&self.cluster)
+        self.cluster_arn_of(self.name())
     }
 
     pub(crate) fn cluster_arn_of(&self, name: &str) -> String {
         self.arn(&format!("cluster/{name}"))
     }
 
+    /// Of a service as the board calls it.
     pub(crate) fn service_arn(&self, name: &str) -> String {
-        self.arn(&format!("service/{}/{name}", self.cluster))
+        let (cluster, name) = split(name);
+        self.arn(&format!(
+            "service/{}/{name}",
+            cluster.unwrap_or(&self.cluster)
+        ))
     }
 
     pub(crate) fn task_arn(&self, task: TaskId) -> String {
-        self.arn(&format!("task/{}/{task}", self.cluster))
+        self.arn(&format!("task/{}/{task}", self.name()))
     }
 
     pub(crate) fn definition_arn(&self, family: &str, revision: u32) -> String {
@@ -39,7 +108,7 @@ impl ApiContext {
     }
 
     pub(crate) fn host_arn(&self, host: HostId) -> String {
-        self.arn(&format!("container-instance/{}/{host}", self.cluster))
+        self.arn(&format!("container-instance/{}/{host}", self.name()))
     }
 
     /// Derived from task and name, so that every agent answers the same.
@@ -54,59 +123,63 @@ impl ApiContext {
             &hex[20..],
         ]
         .join("-");
-        self.arn(&format!("container/{}/{task}/{uuid}", self.cluster))
+        self.arn(&format!("container/{}/{task}/{uuid}", self.name()))
     }
 
     fn arn(&self, resource: &str) -> String {
         format!("arn:aws:ecs:{}:{}:{resource}", self.region, self.account)
     }
 
-    /// A cluster that is named must be ours; one that isn't named is.
-    pub(crate) fn check_cluster(&self, named: Option<&str>) -> Result<(), ApiError> {
-        match named {
-            Some(named) if named != self.cluster => Err(ApiError::ClusterNotFound(format!(
-                "this agent is of the cluster {:?}, not of {named:?}; leave the cluster out, or \
-                 ask an agent of that one",
-                self.cluster
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// The id or name behind an ARN of that kind, in ECS's long or short form, or the text itself.
-    /// `None` where it is an ARN of something else or of another cluster.
-    fn resource<'a>(&self, kind: &str, given: &'a str) -> Option<&'a str> {
-        if !given.starts_with("arn:") {
-            return Some(given);
-        }
-        let resource = arn_resource(given, kind)?;
-        match resource.split_once('/') {
-            None => Some(resource),
-            Some((cluster, rest)) => (cluster == self.cluster).then_some(rest),
-        }
-    }
-
-    pub(crate) fn service_name<'a>(&self, given: &'a str) -> Option<&'a str> {
-        self.resource("service", given)
-    }
-
-    pub(crate) fn task_id(&self, given: &str) -> Result<Option<TaskId>, ApiError> {
-        self.id("task", given)
-    }
-
-    pub(crate) fn host_id(&self, given: &str) -> Result<Option<HostId>, ApiError> {
-        self.id("container-instance", given)
-    }
-
-    fn id<T: FromStr>(&self, kind: &str, given: &str) -> Result<Option<T>, ApiError> {
-        let Some(id) = self.resource(kind, given) else {
-            return Ok(None);
+    /// What the board calls the service that is given as its name, as `cluster/name`, or by either
+    /// form of its ARN. `None` where it cannot be one of the cluster that is asked for.
+    pub(crate) fn service_name(&self, given: &str) -> Option<String> {
+        let resource = match given.starts_with("arn:") {
+            true => arn_resource(given, "service")?,
+            false => given,
         };
-        id.parse().map(Some).map_err(|_| {
-            let shown: String = given.chars().take(120).collect();
-            ApiError::InvalidParameter(format!(
-                "{shown:?} is not a {kind} id: give its 32 hexadecimal digits or its ARN"
-            ))
-        })
+        let Some((cluster, name)) = resource.split_once('/') else {
+            return Some(qualified(self.namespace.as_deref(), resource));
+        };
+        let is_asked = cluster == self.name() || !self.is_named;
+        is_asked.then(|| qualified(self.namespace_of(cluster), name))
     }
+
+    /// `None` for the agents' own cluster, which names without one are of.
+    pub(crate) fn namespace_of<'a>(&self, cluster: &'a str) -> Option<&'a str> {
+        (cluster != self.cluster).then_some(cluster)
+    }
+
+    /// `None` where it is an ARN of something else or of another cluster.
+    pub(crate) fn task_id(&self, given: &str) -> Result<Option<TaskId>, ApiError> {
+        let is_asked = |cluster: &str| cluster == self.name() || !self.is_named;
+        id("task", given, is_asked)
+    }
+
+    /// All clusters have the same hosts.
+    pub(crate) fn host_id(&self, given: &str) -> Result<Option<HostId>, ApiError> {
+        id("container-instance", given, |_| true)
+    }
+}
+
+/// The id behind an ARN of that kind, in ECS's long or short form, or the text itself.
+fn id<T: FromStr>(
+    kind: &str,
+    given: &str,
+    is_asked: impl Fn(&str) -> bool,
+) -> Result<Option<T>, ApiError> {
+    let resource = match given.starts_with("arn:") {
+        true => arn_resource(given, kind),
+        false => Some(given),
+    };
+    let text = match resource.map(|resource| (resource, resource.split_once('/'))) {
+        Some((id, None)) => id,
+        Some((_, Some((cluster, id)))) if is_asked(cluster) => id,
+        Some(_) | None => return Ok(None),
+    };
+    text.parse().map(Some).map_err(|_| {
+        let shown: String = given.chars().take(120).collect();
+        ApiError::InvalidParameter(format!(
+            "{shown:?} is not a {kind} id: give its 32 hexadecimal digits or its ARN"
+        ))
+    })
 }

@@ -4,15 +4,21 @@ use super::{
     Plan,
     error::ApiError,
     request::{PAGE_MAX, Request, Sort, listed},
+    tags::{self, tagged},
     view::{View, seconds},
 };
 use holdfast_core::{
-    cluster::body::{Label, LabelStanding, ServiceRevision},
+    cluster::{
+        body::{Label, LabelStanding, ServiceRevision},
+        tag::Subject,
+    },
     command::{Command, NotRetired},
     event::HostStanding,
     ids::HostId,
     rng::{hash_bytes, mix},
-    spec::{ecs_fields, parse_task_definition, read::Choice, service::DefinitionRef},
+    spec::{
+        ecs_fields, parse_task_definition, read::Choice, service::DefinitionRef, tags::parse_tags,
+    },
 };
 use serde_json::{Value, json};
 use std::{
@@ -48,10 +54,11 @@ pub(crate) const REDACTED: &str = "[redacted]";
 pub(crate) fn plan_register(body: &Value) -> Result<Plan, ApiError> {
     let definition =
         parse_task_definition(body).map_err(|errors| ApiError::Client(errors.to_string()))?;
-    Ok(Plan::Write {
-        command: Command::RegisterTaskDefinition(definition),
-        prepared: None,
-    })
+    let tags = parse_tags(body).map_err(|errors| ApiError::Client(errors.to_string()))?;
+    Ok(Plan::write(tagged(
+        Command::RegisterTaskDefinition(definition),
+        tags,
+    )))
 }
 
 pub(crate) fn registered(view: &View<'_>, family: &str, revision: u32) -> Result<Value, ApiError> {
@@ -66,7 +73,7 @@ pub(crate) fn registered(view: &View<'_>, family: &str, revision: u32) -> Result
 
 pub(crate) fn plan_deregister(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::DEREGISTER_TASK_DEFINITION;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let wanted = "the family:revision or the ARN of a task definition";
     let given = request.required("taskDefinition", wanted)?;
     let reference = reference("taskDefinition", &given)?;
@@ -74,9 +81,9 @@ pub(crate) fn plan_deregister(view: &View<'_>, body: &Value) -> Result<Plan, Api
     Ok(retire(vec![reference], false))
 }
 
-pub(crate) fn plan_delete(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
+pub(crate) fn plan_delete(body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::DELETE_TASK_DEFINITIONS;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let wanted = "the family:revision or ARN of 1 to 10 task definitions";
     let given = request.texts("taskDefinitions", wanted, DELETED_MAX)?;
     let references = given.iter().map(|one| reference("taskDefinitions", one));
@@ -84,13 +91,10 @@ pub(crate) fn plan_delete(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
 }
 
 fn retire(definitions: Vec<DefinitionRef>, delete: bool) -> Plan {
-    Plan::Write {
-        command: Command::RetireDefinitions {
-            definitions,
-            delete,
-        },
-        prepared: None,
-    }
+    Plan::write(Command::RetireDefinitions {
+        definitions,
+        delete,
+    })
 }
 
 /// With its revision, as nobody means the latest one by chance here.
@@ -159,7 +163,7 @@ pub(crate) fn retired(
 
 pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::DESCRIBE_TASK_DEFINITION;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let wanted = "a family, family:revision or the ARN of a task definition";
     let reference = request.required("taskDefinition", wanted)?;
     let reference: DefinitionRef = reference
@@ -173,16 +177,21 @@ pub(crate) fn described(view: &View<'_>, reference: &DefinitionRef) -> Result<Va
         let label = view.board.label(&found.family, found.revision)?;
         let key = (found.family.as_str(), found.revision);
         let is_told = is_known(label) || view.board.revisions_in_use().any(|used| used == key);
-        is_told.then(|| definition_json(view, &found, label))?
+        let definition = is_told.then(|| definition_json(view, &found, label))??;
+        let tags = tags::of(view, &subject(&found));
+        Some(json!({"taskDefinition": definition, "tags": tags}))
     });
-    found
-        .map(|definition| json!({"taskDefinition": definition, "tags": []}))
-        .ok_or_else(|| {
-            ApiError::NoSuchDefinition(format!(
-                "Unable to describe task definition: there is no {reference}; `holdfast \
+    found.ok_or_else(|| {
+        ApiError::NoSuchDefinition(format!(
+            "Unable to describe task definition: there is no {reference}; `holdfast \
                  task-definition ls` lists them"
-            ))
-        })
+        ))
+    })
+}
+
+/// What its tags are on.
+pub(crate) const fn subject(found: &ServiceRevision) -> Subject {
+    Subject::Definition(found.definition, found.revision)
 }
 
 /// Also of one that is not known any more.
@@ -280,7 +289,7 @@ fn redact_environment(container: &mut Value) {
 
 pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::LIST_TASK_DEFINITIONS;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     // ECS's name for it misleads: it is the whole family.
     let family = request.text("familyPrefix")?;
     let page = request.page(PAGE_MAX)?;
@@ -311,7 +320,7 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
 
 pub(crate) fn list_families(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::LIST_TASK_DEFINITION_FAMILIES;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let prefix = request.text("familyPrefix")?.unwrap_or_default();
     let page = request.page(PAGE_MAX)?;
     let status = request.choice("status", &FAMILY_STATUS)?;

@@ -10,9 +10,15 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     AccessDenied(String),
     #[error("{0}")]
+    AttributeLimitExceeded(String),
+    #[error("{0}")]
     Client(String),
     #[error("{0}")]
     ClusterContainsContainerInstances(String),
+    #[error("{0}")]
+    ClusterContainsServices(String),
+    #[error("{0}")]
+    ClusterContainsTasks(String),
     #[error("{0}")]
     ClusterNotFound(String),
     #[error("{0}")]
@@ -43,6 +49,8 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     ServiceNotFound(String),
     #[error("{0}")]
+    TargetNotFound(String),
+    #[error("{0}")]
     UnknownOperation(String),
     #[error("{0}")]
     UnrecognizedClient(String),
@@ -52,10 +60,13 @@ impl ApiError {
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::AccessDenied(_) => "AccessDeniedException",
+            Self::AttributeLimitExceeded(_) => "AttributeLimitExceededException",
             Self::Client(_) | Self::NoSuchDefinition(_) => "ClientException",
             Self::ClusterContainsContainerInstances(_) => {
                 "ClusterContainsContainerInstancesException"
             }
+            Self::ClusterContainsServices(_) => "ClusterContainsServicesException",
+            Self::ClusterContainsTasks(_) => "ClusterContainsTasksException",
             Self::ClusterNotFound(_) => "ClusterNotFoundException",
             Self::IncompleteSignature(_) => "IncompleteSignatureException",
             Self::InvalidParameter(_) | Self::NoSuchTask(_) => "InvalidParameterException",
@@ -68,6 +79,7 @@ impl ApiError {
             Self::Server(_) => "ServerException",
             Self::ServiceNotActive(_) => "ServiceNotActiveException",
             Self::ServiceNotFound(_) => "ServiceNotFoundException",
+            Self::TargetNotFound(_) => "TargetNotFoundException",
             Self::UnknownOperation(_) => "UnknownOperationException",
             Self::UnrecognizedClient(_) => "UnrecognizedClientException",
         }
@@ -101,7 +113,11 @@ impl ApiError {
     pub(crate) const fn may_be_on_its_way(&self) -> bool {
         matches!(
             self,
-            Self::NoSuchDefinition(_) | Self::NoSuchTask(_) | Self::ServiceNotFound(_)
+            Self::ClusterNotFound(_)
+                | Self::NoSuchDefinition(_)
+                | Self::NoSuchTask(_)
+                | Self::NotFound(_)
+                | Self::ServiceNotFound(_)
         )
     }
 
@@ -117,6 +133,9 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::NoSuchDefinition(_) => Self::NoSuchDefinition(text),
             Refusal::DefinitionInactive(_) => Self::Client(text),
+            Refusal::NoSuchCluster(_) => Self::ClusterNotFound(text),
+            Refusal::ClusterHasServices { .. } => Self::ClusterContainsServices(text),
+            Refusal::ClusterHasTasks { .. } => Self::ClusterContainsTasks(text),
             Refusal::NoSuchService(_) => Self::ServiceNotFound(text),
             Refusal::NoSuchTask(_) => Self::NoSuchTask(text),
             Refusal::NoSuchRun(_)

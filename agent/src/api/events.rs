@@ -27,6 +27,12 @@ const SOURCE: &str = "aws.ecs";
 /// What a gap in a sink's events is told as.
 pub(crate) const DROPPED: &str = "Holdfast Events Dropped";
 
+/// What is told to whom whose word did not hold.
+const CLASH: &str = "Holdfast Concurrent Change";
+
+/// Of events that ECS has none for.
+const OWN_SOURCE: &str = "holdfast";
+
 /// ECS's word for a task that ended with its instance. None of our own tasks says it of itself.
 const TERMINATION_NOTICE: &str = "TerminationNotice";
 
@@ -52,7 +58,7 @@ pub(crate) struct EventFilter {
 /// What a filter of events is read from.
 pub(crate) const FILTERS: [&str; 5] = ["format", "service", "task", "host", "kind"];
 
-const KINDS: [&str; 4] = ["task", "host", "service", "deployment"];
+const KINDS: [&str; 5] = ["task", "host", "service", "deployment", "clash"];
 
 impl EventFilter {
     pub(crate) fn read(view: &View<'_>, query: &Query) -> Result<Self, ApiError> {
@@ -82,7 +88,7 @@ impl EventFilter {
         });
         Ok(Self {
             format,
-            service: service.map(|given| context.service_name(given).unwrap_or("").to_owned()),
+            service: service.map(|given| context.service_name(given).unwrap_or_default()),
             task: query.get("task").map(last),
             host: host.transpose()?,
             kind,
@@ -122,6 +128,12 @@ impl EventFilter {
                     && self.task.is_none()
                     && self.service.is_none()
             }
+            Happening::Clash(_) => {
+                of_kind("clash")
+                    && self.service.is_none()
+                    && self.task.is_none()
+                    && self.host.is_none()
+            }
             Happening::Service(change) => {
                 let deploys = deployment_of(change).is_some();
                 (of_kind("service") || (deploys && of_kind("deployment")))
@@ -141,9 +153,20 @@ const fn deployment_of(change: &ServiceChange) -> Option<(Deployment, bool)> {
     }
 }
 
+/// The name of the service or run that an event is about.
+fn slot_of(what: &Happening) -> Option<&str> {
+    match what {
+        Happening::Task(TaskChange { service, .. }) | Happening::Loss(TaskLoss { service, .. }) => {
+            service.as_ref().map(|(_, name, _)| name.as_str())
+        }
+        Happening::Service(change) => Some(&change.name),
+        Happening::Host(_) | Happening::Clash(_) => None,
+    }
+}
+
 /// An event in ECS's shape; `None` where ECS has none for it.
 pub(crate) fn ecs_json(view: &View<'_>, event: &Event) -> Option<Value> {
-    let context = view.context;
+    let context = &*view.context.of(slot_of(&event.what));
     let (kind, resource, detail) = match &event.what {
         Happening::Task(change) => (
             "ECS Task State Change",
@@ -164,11 +187,20 @@ pub(crate) fn ecs_json(view: &View<'_>, event: &Event) -> Option<Value> {
             let (kind, detail) = service_detail(context, change, event.at)?;
             (kind, context.service_arn(&change.name), detail)
         }
+        Happening::Clash(clash) => (
+            CLASH,
+            context.cluster_arn(),
+            json!({"about": clash.about, "reason": clash.reason}),
+        ),
     };
     let id = event.id.to_string();
+    let source = match event.what {
+        Happening::Clash(_) => OWN_SOURCE,
+        _ => SOURCE,
+    };
     Some(envelope(
         context,
-        (&id, SOURCE, kind),
+        (&id, source, kind),
         event.at,
         (resource, detail),
     ))
@@ -192,7 +224,7 @@ pub(crate) fn dropped_json(
         ),
     });
     let resource = context.cluster_arn();
-    envelope(context, (id, "holdfast", DROPPED), to, (resource, detail))
+    envelope(context, (id, OWN_SOURCE, DROPPED), to, (resource, detail))
 }
 
 fn envelope(
@@ -366,6 +398,11 @@ pub(crate) fn event_json(event: &Event) -> Value {
             "serviceId": change.service.to_string(),
             "service": change.name,
             "reason": change.text,
+        }),
+        Happening::Clash(clash) => json!({
+            "kind": "clash",
+            "about": clash.about,
+            "reason": clash.reason,
         }),
     };
     answer["sequence"] = json!(event.sequence);

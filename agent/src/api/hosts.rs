@@ -1,15 +1,19 @@
 //! The operations on hosts, which ECS calls container instances, and a host's shape.
 
 use super::{
-    Plan,
+    Plan, attributes,
     error::ApiError,
     request::{PAGE_MAX, Request, Sort, listed, missing},
+    tags,
     tasks::host_json,
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
-    cluster::body::{
-        Availability, Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing,
+    cluster::{
+        body::{
+            Availability, Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing,
+        },
+        tag::Subject,
     },
     command::Command,
     event::HostStanding,
@@ -52,7 +56,7 @@ const LEAVE_SECONDS: Range = Range {
 /// Drains hosts, or has them take tasks again.
 pub(crate) fn plan_state(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::UPDATE_CONTAINER_INSTANCES_STATE;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let wanted = "the ids, ARNs or names of 1 to 10 container instances";
     let given = request.texts("containerInstances", wanted, limits::UPDATE_HOSTS_MAX)?;
     let availability = match request.choice("status", &WANTED_STATUS)? {
@@ -91,13 +95,13 @@ pub(crate) fn plan_state(view: &View<'_>, body: &Value) -> Result<Plan, ApiError
         host["status"] = json!(status);
     }
     prepared["failures"] = json!(failures);
-    Ok(Plan::Write {
-        command: Command::DirectHosts {
+    Ok(Plan::prepared(
+        Command::DirectHosts {
             hosts,
             availability,
         },
-        prepared: Some(prepared),
-    })
+        prepared,
+    ))
 }
 
 /// Hosts as they are now.
@@ -113,7 +117,7 @@ pub(crate) fn directed(view: &View<'_>, hosts: &[HostId]) -> Value {
 /// Forgets a host.
 pub(crate) fn plan_deregister(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::DEREGISTER_CONTAINER_INSTANCE;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let wanted = "the id, ARN or name of a container instance";
     let given = request.required("containerInstance", wanted)?;
     let force = request.flag("force")?;
@@ -125,16 +129,16 @@ pub(crate) fn plan_deregister(view: &View<'_>, body: &Value) -> Result<Plan, Api
     let mut answer = container_instance_json(view, host, report);
     answer["status"] = json!("INACTIVE");
     answer["agentConnected"] = json!(false);
-    Ok(Plan::Write {
-        command: Command::ForgetHost { host, force },
-        prepared: Some(json!({"containerInstance": answer})),
-    })
+    Ok(Plan::prepared(
+        Command::ForgetHost { host, force },
+        json!({"containerInstance": answer}),
+    ))
 }
 
 /// This host is to leave: ECS has no word for it.
-pub(crate) fn plan_leave(view: &View<'_>, body: &Value) -> Result<Command, ApiError> {
+pub(crate) fn plan_leave(body: &Value) -> Result<Command, ApiError> {
     let known = ["force", "timeoutSeconds"];
-    let request = Request::read(view.context, body, &known, &known)?;
+    let request = Request::read(body, &known, &known)?;
     let seconds = request.number("timeoutSeconds", &LEAVE_SECONDS)?;
     Ok(Command::Leave {
         within: seconds.map(|seconds| Span::from_secs(seconds.into())),
@@ -144,7 +148,7 @@ pub(crate) fn plan_leave(view: &View<'_>, body: &Value) -> Result<Command, ApiEr
 
 pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::DESCRIBE_CONTAINER_INSTANCES;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let wanted = "the ids or ARNs of 1 to 100 container instances";
     // ECS has one limit for both.
     let given = request.texts("containerInstances", wanted, limits::DESCRIBE_TASKS_MAX)?;
@@ -167,7 +171,7 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
 pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let served = ["cluster", "nextToken", "maxResults", "status"];
     let known = ecs_fields::LIST_CONTAINER_INSTANCES;
-    let request = Request::read(view.context, body, &served, known)?;
+    let request = Request::read(body, &served, known)?;
     let page = request.page(PAGE_MAX)?;
     let wanted = request.choice("status", &STATUS)?;
     let hosts = view
@@ -201,14 +205,12 @@ pub(crate) fn container_instance_json(view: &View<'_>, id: HostId, report: &Host
         report.capacity.less(promised(view, id)),
         gpus_held(view, id),
     );
-    let mut attributes: Vec<_> = report
-        .attributes
-        .iter()
-        .map(|(name, value)| json!({"name": name, "value": value}))
-        .collect();
-    if let Some(zone) = &report.zone {
-        attributes.push(json!({"name": "ecs.availability-zone", "value": zone}));
-    }
+    let attributes = attributes::of(view, id, report).into_iter();
+    let attributes = attributes.map(|(name, value)| match value.is_empty() {
+        true => json!({"name": name}),
+        false => json!({"name": name, "value": value}),
+    });
+    let attributes: Vec<Value> = attributes.collect();
     let mut versions = json!({"agentVersion": report.agent_version});
     if let RuntimeStatus::Available { version } = &report.runtime {
         versions["dockerVersion"] = json!(format!("DockerVersion: {version}"));
@@ -229,7 +231,7 @@ pub(crate) fn container_instance_json(view: &View<'_>, id: HostId, report: &Host
         "attributes": attributes,
         "attachments": [],
         "registeredAt": seconds(report.registered_at),
-        "tags": [],
+        "tags": tags::of(view, &Subject::Host(id)),
     })
 }
 

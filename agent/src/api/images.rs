@@ -46,7 +46,7 @@ pub(crate) fn images(images: &[PulledImage]) -> Value {
 /// Each image on each host that is to pull it: those that are named, all of them, or this one.
 pub(crate) fn plan_pull(view: &View<'_>, body: &Value) -> Result<Vec<Wanted>, ApiError> {
     let known = ["images", "hosts", "allHosts"];
-    let request = Request::read(view.context, body, &known, &known)?;
+    let request = Request::read(body, &known, &known)?;
     let wanted = "a list of 1 to 32 names of images";
     let images = request.texts("images", wanted, IMAGES_MAX)?;
     let images = images.into_iter().map(ImageRef::try_from);

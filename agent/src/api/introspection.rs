@@ -71,13 +71,14 @@ pub(crate) fn empty_task() -> Value {
 }
 
 fn task(view: &View<'_>, id: TaskId, report: &TaskReport) -> Value {
+    let slot = report.slot.as_ref().map(|slot| &*slot.service_name);
     let containers: Vec<_> = report
         .containers
         .iter()
         .map(|c| container(view, id, report, c))
         .collect();
     json!({
-        "Arn": view.context.task_arn(id),
+        "Arn": view.context.of(slot).task_arn(id),
         "DesiredStatus": agent_status(report.desired),
         "KnownStatus": agent_status(report.last),
         "Family": report.family,

@@ -1,6 +1,6 @@
 //! `/v1/keys`: which cluster keys there are, by id, and which host has which. Never a secret.
 
-use super::{context::ApiContext, error::ApiError, request::Request, view::View};
+use super::{error::ApiError, request::Request, view::View};
 use crate::gossip::ClusterKey;
 use holdfast_core::{
     cluster::body::HostReport,
@@ -45,9 +45,9 @@ pub(crate) fn keys(view: &View<'_>) -> Value {
     json!({ "hostsUp": up.count(), "keys": keys.collect::<Vec<_>>() })
 }
 
-pub(crate) fn plan_install(context: &ApiContext, body: &Value) -> Result<Command, ApiError> {
+pub(crate) fn plan_install(body: &Value) -> Result<Command, ApiError> {
     let known = ["key"];
-    Request::read(context, body, &known, &known)?;
+    Request::read(body, &known, &known)?;
     let text = body.get("key").and_then(Value::as_str).unwrap_or_default();
     // The reason never repeats the text.
     let key: ClusterKey = text.parse().map_err(|err| refused(&err))?;
@@ -57,21 +57,17 @@ pub(crate) fn plan_install(context: &ApiContext, body: &Value) -> Result<Command
     })
 }
 
-pub(crate) fn plan_use(context: &ApiContext, key: &str, body: &Value) -> Result<Command, ApiError> {
+pub(crate) fn plan_use(key: &str, body: &Value) -> Result<Command, ApiError> {
     Ok(Command::UseKey {
         key: id(key)?,
-        force: force(context, body)?,
+        force: force(body)?,
     })
 }
 
-pub(crate) fn plan_remove(
-    context: &ApiContext,
-    key: &str,
-    body: &Value,
-) -> Result<Command, ApiError> {
+pub(crate) fn plan_remove(key: &str, body: &Value) -> Result<Command, ApiError> {
     Ok(Command::RemoveKey {
         key: id(key)?,
-        force: force(context, body)?,
+        force: force(body)?,
     })
 }
 
@@ -84,9 +80,9 @@ fn id(text: &str) -> Result<KeyId, ApiError> {
     })
 }
 
-fn force(context: &ApiContext, body: &Value) -> Result<bool, ApiError> {
+fn force(body: &Value) -> Result<bool, ApiError> {
     let known = ["force"];
-    Request::read(context, body, &known, &known)?.flag("force")
+    Request::read(body, &known, &known)?.flag("force")
 }
 
 fn refused(why: &impl ToString) -> ApiError {

@@ -9,7 +9,10 @@ use crate::{
     runtime::facts::{Fact, Place},
 };
 use holdfast_core::{
-    cluster::body::{ContainerReport, ContainerStatus, TaskReport},
+    cluster::{
+        body::{ContainerReport, ContainerStatus, TaskReport},
+        namespace::split,
+    },
     ids::TaskId,
     spec::task_definition::{Container, NetworkMode, Protocol, TaskDefinition},
     task::{
@@ -107,9 +110,11 @@ pub(crate) fn task(
         .map(|c| container_json(view, version, (subject.task, report), c, facts))
         .collect();
     let definition = view.board.definition(report.definition);
+    let service = report.slot.as_ref().map(|slot| &*slot.service_name);
+    let context = view.context.of(service);
     let mut answer = json!({
-        "Cluster": view.context.cluster,
-        "TaskARN": view.context.task_arn(subject.task),
+        "Cluster": context.name(),
+        "TaskARN": context.task_arn(subject.task),
         "Family": report.family,
         "Revision": report.revision.to_string(),
         "DesiredStatus": desired(report),
@@ -125,7 +130,7 @@ pub(crate) fn task(
     if version == Version::V4 {
         answer["LaunchType"] = json!("EC2");
         answer["FaultInjectionEnabled"] = json!(false);
-        let service = report.slot.as_ref().map(|slot| &*slot.service_name);
+        let service = service.map(|service| split(service).1);
         set_if(&mut answer, "ServiceName", service);
     }
     Some(answer)

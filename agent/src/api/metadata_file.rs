@@ -27,10 +27,12 @@ pub(crate) struct FileHost {
 
 /// Without a status, by which readers know that there is more to come.
 pub(crate) fn first(host: &FileHost, labels: &Labels, docker_name: &str, image: &str) -> Value {
+    let slot = labels.slot.as_ref().map(|slot| &*slot.service_name);
+    let context = host.context.of(slot);
     let mut file = json!({
-        "Cluster": host.context.cluster,
-        "ContainerInstanceARN": host.context.host_arn(labels.host),
-        "TaskARN": host.context.task_arn(labels.task),
+        "Cluster": context.name(),
+        "ContainerInstanceARN": context.host_arn(labels.host),
+        "TaskARN": context.task_arn(labels.task),
         "TaskDefinitionFamily": labels.family,
         "TaskDefinitionRevision": labels.revision.to_string(),
         "ContainerName": labels.container,

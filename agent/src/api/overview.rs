@@ -58,7 +58,8 @@ pub(crate) fn services(view: &View<'_>, query: &Query) -> Result<Value, ApiError
 
 /// Also one that was deleted within the hour, as its status says.
 pub(crate) fn service(view: &View<'_>, name: &str) -> Result<Value, ApiError> {
-    let name = view.context.service_name(name).unwrap_or(name);
+    let name = view.context.service_name(name);
+    let name = &*name.unwrap_or_default();
     if let Some(service) = view.board.service_named(name) {
         return Ok(json!({"service": services::extended_json(view, &service)}));
     }
@@ -110,6 +111,7 @@ pub(crate) fn cluster_tasks(view: &View<'_>, query: &Query) -> Result<Value, Api
         .map(|host| hosts::find(view, host))
         .transpose()?;
     let filter = TaskFilter {
+        of_cluster: false,
         service: query.get("service").cloned(),
         family: query.get("family").cloned(),
         host,

@@ -2,7 +2,10 @@
 
 use super::context::ApiContext;
 use crate::directory::{Directory, Usable, UsablePort};
-use holdfast_core::{cluster::body::TaskReport, spec::task_definition::Protocol};
+use holdfast_core::{
+    cluster::{body::TaskReport, namespace::split},
+    spec::task_definition::Protocol,
+};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 
@@ -38,9 +41,10 @@ fn labels(
     let mut label = |name: &str, value: &str| {
         labels.insert(format!("{PREFIX}{name}"), json!(value));
     };
-    label("cluster", &context.cluster);
+    let name = report.slot.as_ref().map(|slot| &*slot.service_name);
+    label("cluster", context.of(name).name());
     if let Some(slot) = &report.slot {
-        label("service", &slot.service_name);
+        label("service", split(&slot.service_name).1);
         label("slot", &slot.index.to_string());
     }
     label("family", &report.family);

@@ -5,6 +5,7 @@ use super::{
     error::ApiError,
     introspection::rfc3339,
     request::Request,
+    tasks::meant,
     view::{View, seconds, set_if},
 };
 use crate::gossip::now_wall_ms;
@@ -27,7 +28,7 @@ const WANTED: &str = "the ids or ARNs of tasks";
 
 pub(crate) fn plan_update(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::UPDATE_TASK_PROTECTION;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let tasks = tasks(view, &request, limits::PROTECT_TASKS_MAX)?;
     let minutes = request.number("expiresInMinutes", &MINUTES)?;
     let minutes = minutes.unwrap_or(limits::PROTECTION_MINUTES_DEFAULT);
@@ -36,10 +37,7 @@ pub(crate) fn plan_update(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
         return Err(ApiError::InvalidParameter(why.to_owned()));
     }
     let minutes = request.flag("protectionEnabled")?.then_some(minutes);
-    Ok(Plan::Write {
-        command: Command::ProtectTasks { tasks, minutes },
-        prepared: None,
-    })
+    Ok(Plan::write(Command::ProtectTasks { tasks, minutes }))
 }
 
 pub(crate) fn ordered(
@@ -58,7 +56,7 @@ pub(crate) fn ordered(
 
 pub(crate) fn get(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::GET_TASK_PROTECTION;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let (mut tasks_found, mut failures) = (Vec::new(), Vec::new());
     for task in tasks(view, &request, limits::DESCRIBE_TASKS_MAX)? {
         match of(view, task) {
@@ -92,14 +90,14 @@ pub(crate) fn told(view: &View<'_>, task: TaskId, until: Option<Wall>) -> Value 
     json!({"protection": {
         "ExpirationDate": until.map(rfc3339),
         "ProtectionEnabled": until.is_some(),
-        "TaskArn": view.context.task_arn(task),
+        "TaskArn": arn(view, task),
     }})
 }
 
 pub(crate) fn told_failure(view: &View<'_>, task: TaskId, why: NotProtected) -> Value {
     let (reason, detail) = words(why);
     json!({"failure": {
-        "Arn": view.context.task_arn(task),
+        "Arn": arn(view, task),
         "Detail": detail,
         "Reason": reason,
     }})
@@ -108,17 +106,26 @@ pub(crate) fn told_failure(view: &View<'_>, task: TaskId, why: NotProtected) -> 
 fn tasks(view: &View<'_>, request: &Request<'_>, max: usize) -> Result<Vec<TaskId>, ApiError> {
     let given = request.texts("tasks", WANTED, max)?;
     let task = |text: &String| {
-        view.context.task_id(text)?.ok_or_else(|| {
-            let cluster = &view.context.cluster;
+        meant(view, text)?.ok_or_else(|| {
+            let cluster = view.context.name();
             ApiError::InvalidParameter(format!("{text} is not a task of the cluster {cluster:?}"))
         })
     };
     given.iter().map(task).collect()
 }
 
+fn arn(view: &View<'_>, task: TaskId) -> String {
+    let slot = view
+        .board
+        .task(task)
+        .and_then(|(_, report)| report.slot.as_ref());
+    let context = view.context.of(slot.map(|slot| &*slot.service_name));
+    context.task_arn(task)
+}
+
 fn protected(view: &View<'_>, task: TaskId, until: Option<Wall>) -> Value {
     let mut answer = json!({
-        "taskArn": view.context.task_arn(task),
+        "taskArn": arn(view, task),
         "protectionEnabled": until.is_some(),
     });
     set_if(&mut answer, "expirationDate", until.map(seconds));
@@ -127,7 +134,7 @@ fn protected(view: &View<'_>, task: TaskId, until: Option<Wall>) -> Value {
 
 fn failure(view: &View<'_>, task: TaskId, why: NotProtected) -> Value {
     let (reason, detail) = words(why);
-    json!({"arn": view.context.task_arn(task), "reason": reason, "detail": detail})
+    json!({"arn": arn(view, task), "reason": reason, "detail": detail})
 }
 
 /// ECS's word, and what it means here.

@@ -1,6 +1,6 @@
 //! Reads the requests of the operations that have no type of their own in the core, page by page.
 
-use super::{context::ApiContext, error::ApiError};
+use super::error::ApiError;
 use holdfast_core::spec::{
     SpecError, SpecErrors,
     error::Faults,
@@ -25,6 +25,18 @@ const INCLUDE: Choice = Choice {
     wanted: "\"TAGS\"",
 };
 
+const CLUSTER_SETTING: Choice = Choice {
+    served: &["containerInsights"],
+    refused: &[],
+    wanted: "\"containerInsights\"",
+};
+
+const CLUSTER_SETTING_VALUE: Choice = Choice {
+    served: &["disabled"],
+    refused: &["enabled", "enhanced"],
+    wanted: "\"disabled\": there are no insights; metrics are Prometheus'",
+};
+
 /// A request of which all fields were checked before any is read.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
@@ -46,19 +58,13 @@ pub(crate) enum Sort {
 }
 
 impl<'a> Request<'a> {
-    /// Refuses by name what is not served, and a cluster that isn't ours.
-    pub(crate) fn read(
-        context: &ApiContext,
-        body: &'a Value,
-        served: &[&str],
-        known: &[&str],
-    ) -> Result<Self, ApiError> {
-        Self::read_including(context, body, (served, known), &INCLUDE)
+    /// Refuses by name what is not served.
+    pub(crate) fn read(body: &'a Value, served: &[&str], known: &[&str]) -> Result<Self, ApiError> {
+        Self::read_including(body, (served, known), &INCLUDE)
     }
 
     /// As [`Request::read`], where `include` means something else than elsewhere.
     pub(crate) fn read_including(
-        context: &ApiContext,
         body: &'a Value,
         (served, known): (&[&str], &[&str]),
         include: &Choice,
@@ -73,10 +79,25 @@ impl<'a> Request<'a> {
         let request = Self { fields };
         if known.contains(&"cluster") {
             let cluster = request.fields.reference("cluster", cluster_name);
-            let cluster = cluster.map_err(ApiError::invalid)?;
-            context.check_cluster(cluster.as_deref())?;
+            cluster.map_err(ApiError::invalid)?;
         }
         Ok(request)
+    }
+
+    pub(crate) fn objects(&self, name: &str, faults: &mut Faults) -> Vec<Fields<'a>> {
+        self.fields.objects(name, faults)
+    }
+
+    /// ECS's settings of a cluster, which are taken where they say what is so: nothing of it would
+    /// change anything here.
+    pub(crate) fn cluster_settings(&self) -> Result<(), ApiError> {
+        let mut faults = Faults::default();
+        for fields in self.objects("settings", &mut faults) {
+            fields.check(&["name", "value"], &["name", "value"], &mut faults);
+            faults.keep(fields.choice("name", &CLUSTER_SETTING));
+            faults.keep(fields.choice("value", &CLUSTER_SETTING_VALUE));
+        }
+        faults.finish(()).map_err(ApiError::invalid)
     }
 
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ApiError> {

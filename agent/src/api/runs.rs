@@ -3,8 +3,10 @@
 use super::{
     Plan,
     error::ApiError,
+    hosts,
     overview::{Query, check_query, page},
-    request::{Request, Sort, listed},
+    request::{Request, Sort, listed, missing},
+    tags::tagged,
     tasks::task_json,
     view::{View, seconds, set_if},
 };
@@ -14,9 +16,10 @@ use holdfast_core::{
         body::{Slot, TaskReport},
         run::{End, Ended, NAME_PREFIX, Run},
     },
-    command::{Command, Outcome},
-    ids::{ServiceId, SlotIndex, TaskId},
-    spec::run::parse_run_task,
+    command::{Command, Outcome, RunOrder},
+    event::HostStanding,
+    ids::{HostId, ServiceId, SlotIndex, TaskId},
+    spec::run::{RunTask, parse_run_task, parse_start_task},
     task::{
         runtime::SlotLabel,
         status::{StopCode, TaskStatus},
@@ -30,15 +33,60 @@ const REASON_CHARS_MAX: usize = 255;
 
 pub(crate) fn plan_run(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let wanted = parse_run_task(body).map_err(ApiError::invalid)?;
-    view.context.check_cluster(wanted.cluster.as_deref())?;
-    let order = run_order(view.board, wanted).map_err(|err| match err {
+    let tags = wanted.tags.clone();
+    let order = order(view, wanted)?;
+    Ok(Plan::write(tagged(Command::RunTask(Box::new(order)), tags)))
+}
+
+/// A run of a task on each of the hosts that are there, and take tasks.
+pub(crate) fn plan_start(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
+    let (wanted, given) = parse_start_task(body).map_err(ApiError::invalid)?;
+    let (mut hosts, mut failures) = (Vec::new(), Vec::new());
+    for given in given {
+        match host_to_start_on(view, &given)? {
+            Ok(host) => hosts.push(host),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    let Ok(count @ 1..) = u32::try_from(hosts.len()) else {
+        return Ok(Plan::Answer(json!({"tasks": [], "failures": failures})));
+    };
+    let tags = wanted.tags.clone();
+    let order = RunOrder {
+        count,
+        hosts,
+        ..order(view, wanted)?
+    };
+    Ok(Plan::Write {
+        command: tagged(Command::RunTask(Box::new(order)), tags),
+        prepared: None,
+        failures,
+    })
+}
+
+/// As ECS refuses one: it is not there, its agent does not answer, or it takes no tasks.
+fn host_to_start_on(view: &View<'_>, given: &str) -> Result<Result<HostId, Value>, ApiError> {
+    let host = match hosts::find(view, given) {
+        Ok(host) => host,
+        Err(ApiError::NotFound(_)) => return Ok(Err(missing(given))),
+        Err(err) => return Err(err),
+    };
+    let reason = match view.standing_of(host) {
+        HostStanding::Draining | HostStanding::Leaving => "INACTIVE",
+        HostStanding::Down | HostStanding::Left | HostStanding::Forgotten => "AGENT",
+        HostStanding::Up
+        | HostStanding::Suspect
+        | HostStanding::Impaired
+        | HostStanding::Restarting => return Ok(Ok(host)),
+    };
+    let arn = view.context.host_arn(host);
+    Ok(Err(json!({"arn": arn, "reason": reason})))
+}
+
+fn order(view: &View<'_>, wanted: RunTask) -> Result<RunOrder, ApiError> {
+    run_order(view.board, wanted).map_err(|err| match err {
         NoOrder::NoSuchDefinition(_) => ApiError::NoSuchDefinition(err.to_string()),
         NoOrder::Invalid(errors) => ApiError::invalid(errors),
-    })?;
-    let command = Command::RunTask(order);
-    Ok(Plan::Write {
-        command,
-        prepared: None,
     })
 }
 
@@ -60,7 +108,7 @@ pub(crate) fn changed(outcome: &Outcome) -> Value {
 
 pub(crate) fn plan_stop(view: &View<'_>, given: &str, body: &Value) -> Result<Command, ApiError> {
     let known = ["reason"];
-    let reason = Request::read(view.context, body, &known, &known)?.text("reason")?;
+    let reason = Request::read(body, &known, &known)?.text("reason")?;
     let reason = reason.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect());
     Ok(Command::StopRun {
         run: find(view, given)?,
@@ -70,7 +118,7 @@ pub(crate) fn plan_stop(view: &View<'_>, given: &str, body: &Value) -> Result<Co
 
 pub(crate) fn plan_remove(view: &View<'_>, given: &str, body: &Value) -> Result<Command, ApiError> {
     let known = ["force"];
-    let force = Request::read(view.context, body, &known, &known)?.flag("force")?;
+    let force = Request::read(body, &known, &known)?.flag("force")?;
     let run = find(view, given)?;
     Ok(Command::RemoveRun { run, force })
 }

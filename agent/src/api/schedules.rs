@@ -269,7 +269,7 @@ fn run_input(view: &View<'_>, fields: &Fields<'_>) -> Result<String, Vec<String>
 /// Whether it could begin now.
 fn check_run(view: &View<'_>, given: &Value) -> Result<(), String> {
     let wanted = parse_run_task(given).map_err(|err| err.to_string())?;
-    let cluster = view.context.check_cluster(wanted.cluster.as_deref());
+    let cluster = view.context.scoped(view.board, &given["cluster"]);
     cluster.map_err(|err| err.to_string())?;
     let order = run_order(view.board, wanted).map_err(|err| err.to_string())?;
     match view.board.resolve(&order.definition) {
@@ -279,27 +279,22 @@ fn check_run(view: &View<'_>, given: &Value) -> Result<(), String> {
     }
 }
 
-pub(crate) fn plan_enable(view: &View<'_>, name: &str, body: &Value) -> Result<Command, ApiError> {
-    plan_switch(view, name, true, body)
+pub(crate) fn plan_enable(_: &View<'_>, name: &str, body: &Value) -> Result<Command, ApiError> {
+    plan_switch(name, true, body)
 }
 
-pub(crate) fn plan_disable(view: &View<'_>, name: &str, body: &Value) -> Result<Command, ApiError> {
-    plan_switch(view, name, false, body)
+pub(crate) fn plan_disable(_: &View<'_>, name: &str, body: &Value) -> Result<Command, ApiError> {
+    plan_switch(name, false, body)
 }
 
-fn plan_switch(
-    view: &View<'_>,
-    name: &str,
-    enabled: bool,
-    body: &Value,
-) -> Result<Command, ApiError> {
-    Request::read(view.context, body, &[], &[])?;
+fn plan_switch(name: &str, enabled: bool, body: &Value) -> Result<Command, ApiError> {
+    Request::read(body, &[], &[])?;
     let name = name.to_owned();
     Ok(Command::SwitchSchedule { name, enabled })
 }
 
-pub(crate) fn plan_remove(view: &View<'_>, name: &str, body: &Value) -> Result<Command, ApiError> {
-    Request::read(view.context, body, &[], &[])?;
+pub(crate) fn plan_remove(_: &View<'_>, name: &str, body: &Value) -> Result<Command, ApiError> {
+    Request::read(body, &[], &[])?;
     Ok(Command::RemoveSchedule(name.to_owned()))
 }
 

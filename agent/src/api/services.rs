@@ -4,7 +4,7 @@ use super::{
     Plan,
     error::ApiError,
     request::{Request, Sort, listed, missing},
-    tags::tags,
+    tags::{tagged, tags},
     tasks::{LAUNCH_TYPE, deployment_id},
     view::{View, seconds, set_if},
 };
@@ -12,6 +12,7 @@ use holdfast_core::{
     cluster::{
         board::Service,
         body::{Key, TaskReport},
+        namespace::{qualified, split},
     },
     command::{Command, ServiceChange},
     ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
@@ -40,26 +41,26 @@ const STRATEGY: Choice = Choice {
 
 pub(crate) fn plan_create(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let wanted = parse_create_service(body).map_err(ApiError::invalid)?;
-    view.context.check_cluster(wanted.cluster.as_deref())?;
     let command = Command::CreateService {
-        name: wanted.service_name,
+        name: qualified(view.context.namespace.as_deref(), &wanted.service_name),
         definition: wanted.definition,
         desired: wanted.desired_count,
         options: wanted.options,
         client_token: wanted.client_token.unwrap_or_default(),
     };
-    Ok(Plan::Write {
-        command,
-        prepared: None,
-    })
+    Ok(Plan::write(tagged(command, wanted.tags)))
 }
 
 pub(crate) fn plan_update(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let wanted = parse_update_service(body).map_err(ApiError::invalid)?;
-    view.context.check_cluster(wanted.cluster.as_deref())?;
-    find_active(view, &wanted.service)?;
+    let cluster = wanted.cluster.as_deref();
+    let cluster = cluster.map_or(view.context.namespace.as_deref(), |cluster| {
+        view.context.namespace_of(cluster)
+    });
+    let service = qualified(cluster, &wanted.service);
+    find_active(view, &service)?;
     let command = Command::UpdateService {
-        service: wanted.service,
+        service,
         change: ServiceChange {
             desired: wanted.desired_count,
             definition: wanted.definition,
@@ -67,33 +68,30 @@ pub(crate) fn plan_update(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
             options: wanted.options,
         },
     };
-    Ok(Plan::Write {
-        command,
-        prepared: None,
-    })
+    Ok(Plan::write(command))
 }
 
 pub(crate) fn plan_delete(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::DELETE_SERVICE;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let given = request.required("service", "a service's name or its ARN")?;
     let force = request.flag("force")?;
     let name = view
         .context
         .service_name(&given)
         .ok_or_else(|| no_such(view, &given))?;
-    let service = find_active(view, name)?;
+    let service = find_active(view, &name)?;
     // Once it is deleted, the board no longer has what the answer tells.
     let mut answer = service_json(view, &service);
     answer["status"] = json!("DRAINING");
     answer["desiredCount"] = json!(0);
-    Ok(Plan::Write {
-        command: Command::DeleteService {
-            service: name.to_owned(),
+    Ok(Plan::prepared(
+        Command::DeleteService {
+            service: name,
             force,
         },
-        prepared: Some(json!({"service": answer})),
-    })
+        json!({"service": answer}),
+    ))
 }
 
 pub(crate) fn find_active<'v>(view: &'v View<'_>, name: &str) -> Result<Service<'v>, ApiError> {
@@ -110,23 +108,23 @@ pub(crate) fn no_such(view: &View<'_>, name: &str) -> ApiError {
     ApiError::ServiceNotFound(format!(
         "there is no service {:?} in the cluster {:?}; `holdfast service ls` lists them",
         name.chars().take(300).collect::<String>(),
-        view.context.cluster
+        view.context.name()
     ))
 }
 
 pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::DESCRIBE_SERVICES;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let wanted = "the names or ARNs of 1 to 10 services";
     let given = request.texts("services", wanted, limits::DESCRIBE_SERVICES_MAX)?;
     let (mut services, mut failures) = (Vec::new(), Vec::new());
     for text in &given {
         let name = view.context.service_name(text);
-        let found = name.and_then(|name| named_json(view, name));
+        let found = name.as_deref().and_then(|name| named_json(view, name));
         match found {
             Some(service) => services.push(service),
             None => {
-                let arn = name.map_or_else(|| text.clone(), |n| view.context.service_arn(n));
+                let arn = name.map_or_else(|| text.clone(), |n| view.context.service_arn(&n));
                 failures.push(missing(&arn));
             }
         }
@@ -150,13 +148,14 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
         "launchType",
         "schedulingStrategy",
     ];
-    let request = Request::read(view.context, body, &served, ecs_fields::LIST_SERVICES)?;
+    let request = Request::read(body, &served, ecs_fields::LIST_SERVICES)?;
     let page = request.page(LIST_MAX_DEFAULT)?;
     let launched = request.choice("launchType", &LAUNCH_TYPE)?;
     let strategy = request.choice("schedulingStrategy", &STRATEGY)?;
     let ours = launched.is_none_or(|launched| launched == "EC2")
         && strategy.is_none_or(|strategy| strategy == "REPLICA");
-    let arns = view.board.services().filter(|_| ours).map(|service| {
+    let services = view.board.services_in(view.context.namespace.as_deref());
+    let arns = services.filter(|_| ours).map(|service| {
         let name = service.settings.name.clone();
         let arn = json!(view.context.service_arn(&name));
         (name, arn)
@@ -200,14 +199,14 @@ pub(crate) fn counts(view: &View<'_>, service: ServiceId) -> Counts {
 
 /// A service as ECS describes it.
 pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
-    let context = view.context;
     let name = &service.settings.name;
+    let context = &*view.context.of(Some(name));
     let revision = service.revision;
     let counts = counts(view, service.id);
     let options = service.settings.options;
     json!({
         "serviceArn": context.service_arn(name),
-        "serviceName": name,
+        "serviceName": split(name).1,
         "clusterArn": context.cluster_arn(),
         "status": "ACTIVE",
         "desiredCount": service.desired,
@@ -230,7 +229,7 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
         "propagateTags": "NONE",
         "enableExecuteCommand": false,
         "availabilityZoneRebalancing": rebalancing(options),
-        "tags": tags(options),
+        "tags": tags(view, service),
     })
 }
 
@@ -322,7 +321,7 @@ fn events(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
     }
     let mut events: Vec<_> = reasons.into_iter().collect();
     events.sort_by_key(|(_, (_, at))| std::cmp::Reverse(*at));
-    let name = &service.settings.name;
+    let name = split(&service.settings.name).1;
     events
         .into_iter()
         .take(EVENTS_MAX)
@@ -363,10 +362,10 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
         .board
         .tasks_of(service)
         .any(|(host, _, report)| report.last.is_live() && !view.is_down(host));
-    let context = view.context;
+    let context = &*view.context.of(Some(name));
     Some(json!({
         "serviceArn": context.service_arn(name),
-        "serviceName": name,
+        "serviceName": split(name).1,
         "clusterArn": context.cluster_arn(),
         "status": if live { "DRAINING" } else { "INACTIVE" },
         "desiredCount": 0,
@@ -396,6 +395,7 @@ pub(crate) fn extended_json(view: &View<'_>, service: &Service<'_>) -> Value {
     let options = service.settings.options;
     let mut ours = json!({
         "serviceId": service.id.to_string(),
+        "name": service.settings.name,
         "unplacedSlots": unplaced,
         "replaceAfter": options.replace_after.to_string(),
         "partition": options.partition.to_string(),

@@ -2,22 +2,24 @@
 
 use super::{
     Plan,
+    context::ApiContext,
     error::ApiError,
     protection,
     request::{PAGE_MAX, Request, Sort, listed, missing},
-    runs,
+    runs, tags,
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
     cluster::{
         body::{ContainerReport, ContainerStatus, Key, TaskReport},
+        namespace::{cluster_of, split},
         run::NAME_PREFIX,
     },
     command::{Command, Refusal},
     ids::{Digest, HostId, ServiceId, TaskId},
     limits,
     rng::mix,
-    spec::{ecs_fields, read::Choice, task_definition::TaskDefinition},
+    spec::{ecs_fields, read::Choice, service::arn_resource, task_definition::TaskDefinition},
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
@@ -39,7 +41,7 @@ const STOP_REASON: &str = "Task stopped by user";
 
 pub(crate) fn plan_stop(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::STOP_TASK;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let given = request.required("task", "a task's id or its ARN")?;
     let mut reason = request
         .text("reason")?
@@ -48,16 +50,13 @@ pub(crate) fn plan_stop(view: &View<'_>, body: &Value) -> Result<Plan, ApiError>
     while reason.len() > limits::REASON_BYTES_MAX {
         reason.pop();
     }
-    let task = view.context.task_id(&given)?.ok_or_else(|| {
+    let task = meant(view, &given)?.ok_or_else(|| {
         ApiError::InvalidParameter(format!(
             "The referenced task was not found: {given} is not a task of the cluster {:?}",
-            view.context.cluster
+            view.context.name()
         ))
     })?;
-    Ok(Plan::Write {
-        command: Command::StopTask { task, reason },
-        prepared: None,
-    })
+    Ok(Plan::write(Command::StopTask { task, reason }))
 }
 
 pub(crate) fn stop_ordered(view: &View<'_>, task: TaskId) -> Result<Value, ApiError> {
@@ -67,12 +66,12 @@ pub(crate) fn stop_ordered(view: &View<'_>, task: TaskId) -> Result<Value, ApiEr
 
 pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let known = ecs_fields::DESCRIBE_TASKS;
-    let request = Request::read(view.context, body, known, known)?;
+    let request = Request::read(body, known, known)?;
     let wanted = "the ids or ARNs of 1 to 100 tasks";
     let given = request.texts("tasks", wanted, limits::DESCRIBE_TASKS_MAX)?;
     let (mut tasks, mut failures) = (Vec::new(), Vec::new());
     for text in &given {
-        let id = view.context.task_id(text)?;
+        let id = meant(view, text)?;
         match id.and_then(|id| runs::named_json(view, id)) {
             Some(task) => tasks.push(task),
             None => {
@@ -84,9 +83,43 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
     Ok(json!({"tasks": tasks, "failures": failures}))
 }
 
+/// The task that is meant by an id or an ARN: one of the cluster that is asked for, or that the ARN
+/// tells; or one that is not known.
+pub(crate) fn meant(view: &View<'_>, given: &str) -> Result<Option<TaskId>, ApiError> {
+    let Some(task) = view.context.task_id(given)? else {
+        return Ok(None);
+    };
+    let told = arn_resource(given, "task").and_then(|resource| resource.split_once('/'));
+    let told = told.map(|(cluster, _)| view.context.namespace_of(cluster));
+    let asked = view
+        .context
+        .is_named
+        .then_some(view.context.namespace.as_deref());
+    let is_meant = match cluster_of_task(view, task) {
+        Some(is) => [told, asked]
+            .into_iter()
+            .flatten()
+            .all(|wanted| wanted == is),
+        None => true,
+    };
+    Ok(Some(task).filter(|_| is_meant))
+}
+
+/// The namespace of a task that is known.
+fn cluster_of_task<'v>(view: &View<'v>, task: TaskId) -> Option<Option<&'v str>> {
+    if let Some((_, report)) = view.board.task(task) {
+        let slot = report.slot.as_ref();
+        return Some(slot.and_then(|slot| cluster_of(&slot.service_name)));
+    }
+    let (run, _) = view.board.run_of_task(task)?;
+    Some(cluster_of(&view.board.run(run)?.settings.name))
+}
+
 /// Which tasks are wanted; everything absent matches all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TaskFilter {
+    /// Only those of the cluster that is asked for.
+    pub(crate) of_cluster: bool,
     pub(crate) service: Option<String>,
     pub(crate) family: Option<String>,
     pub(crate) host: Option<HostId>,
@@ -107,6 +140,9 @@ impl TaskFilter {
     fn matches(&self, view: &View<'_>, host: HostId, task: TaskId, report: &TaskReport) -> bool {
         let report = &*runs::as_told(view, report);
         let service = report.slot.as_ref().map(|slot| &*slot.service_name);
+        if self.of_cluster && !view.context.is_of(service) {
+            return false;
+        }
         let wanted =
             |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
         wanted(&self.service, service)
@@ -142,7 +178,7 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
         "desiredStatus",
         "launchType",
     ];
-    let request = Request::read(view.context, body, &served, ecs_fields::LIST_TASKS)?;
+    let request = Request::read(body, &served, ecs_fields::LIST_TASKS)?;
     let page = request.page(PAGE_MAX)?;
     let desired = match request.choice("desiredStatus", &DESIRED_STATUS)? {
         Some("STOPPED") => Desired::Stopped,
@@ -151,13 +187,14 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     };
     let launched = request.choice("launchType", &LAUNCH_TYPE)?;
     // No service has an empty name, so an ARN of elsewhere matches nothing.
-    let ours = |given: String| view.context.service_name(&given).unwrap_or("").to_owned();
+    let ours = |given: String| view.context.service_name(&given).unwrap_or_default();
     let service = request.text("serviceName")?.map(ours);
     let host = match request.text("containerInstance")? {
         None => None,
         Some(given) => Some(view.context.host_id(&given)?.unwrap_or_default()),
     };
     let filter = TaskFilter {
+        of_cluster: true,
         service,
         family: request.text("family")?,
         host,
@@ -179,7 +216,9 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
 
 /// A task as ECS describes it.
 pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &TaskReport) -> Value {
-    let (context, report) = (view.context, &*runs::as_told(view, report));
+    let report = &*runs::as_told(view, report);
+    let slot = report.slot.as_ref().map(|slot| &*slot.service_name);
+    let context = &*view.context.of(slot);
     let definition = view.board.definition(report.definition);
     let needs = definition.map(TaskDefinition::needs).unwrap_or_default();
     let stopping = desired_of(view, id, report) == Desired::Stopped;
@@ -188,7 +227,7 @@ pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &Task
     let containers: Vec<_> = report
         .containers
         .iter()
-        .map(|container| container_json(view, id, report, container))
+        .map(|container| container_json(view, (context, id), report, container))
         .collect();
     let mut task = json!({
         "attachments": [],
@@ -207,7 +246,7 @@ pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &Task
         "launchType": "EC2",
         "memory": needs.memory_mib.to_string(),
         "overrides": runs::overrides(view, report).unwrap_or(no_overrides),
-        "tags": [],
+        "tags": tags::of_task(view, id, report),
         "taskArn": context.task_arn(id),
         "taskDefinitionArn": context.definition_arn(&report.family, report.revision),
         "version": version_on_board(view, host, id, report),
@@ -232,7 +271,7 @@ pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &Task
 
 fn container_json(
     view: &View<'_>,
-    task: TaskId,
+    (context, task): (&ApiContext, TaskId),
     report: &TaskReport,
     container: &ContainerReport,
 ) -> Value {
@@ -249,8 +288,8 @@ fn container_json(
         })
         .collect();
     let mut answer = json!({
-        "containerArn": view.context.container_arn(task, &container.name),
-        "taskArn": view.context.task_arn(task),
+        "containerArn": context.container_arn(task, &container.name),
+        "taskArn": context.task_arn(task),
         "name": container.name,
         "lastStatus": container_status(container.status),
         "healthStatus": container.health.as_str(),
@@ -296,7 +335,7 @@ fn desired_of(view: &View<'_>, task: TaskId, report: &TaskReport) -> Desired {
 fn group(view: &View<'_>, report: &TaskReport) -> String {
     match &report.slot {
         Some(_) if let Some(run) = runs::of(view, report) => runs::group(run),
-        Some(slot) => format!("service:{}", slot.service_name),
+        Some(slot) => format!("service:{}", split(&slot.service_name).1),
         None => format!("family:{}", report.family),
     }
 }

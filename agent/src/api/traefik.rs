@@ -84,7 +84,9 @@ impl Found {
         let Some(first) = ports.first() else {
             return;
         };
-        let own = |port: u16| format!("{}-{}-{port}", service.settings.name, container.name);
+        // No service has a dot in its name.
+        let name = service.settings.name.replace('/', ".");
+        let own = |port: u16| format!("{name}-{}-{port}", container.name);
         let addresses = |port: u16| {
             let key = (service.id, container.name.clone(), port);
             servers.get(&key).map_or(&[][..], Vec::as_slice)

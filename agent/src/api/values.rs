@@ -1,7 +1,6 @@
 //! `/v1/secrets` and `/v1/configs`: what is known of the values that the cluster keeps.
 
 use super::{
-    context::ApiContext,
     error::ApiError,
     request::Request,
     view::{View, seconds},
@@ -74,13 +73,12 @@ fn described(view: &View<'_>, name: &ValueName, (set_at, set): (SetAt, &Setting)
 
 /// The command, and whether services are to take the value up at once.
 pub(crate) fn plan_set(
-    context: &ApiContext,
     vault: &Vault,
     Asked { name, by }: Asked,
     body: &Value,
 ) -> Result<(Command, bool), ApiError> {
     let known = ["value", "restart"];
-    let request = Request::read(context, body, &known, &known)?;
+    let request = Request::read(body, &known, &known)?;
     let restart = match body.get("restart") {
         None => true,
         Some(_) => request.flag("restart")?,
@@ -112,13 +110,9 @@ pub(crate) fn plan_set(
     Ok((Command::SetValue { value, by, restart }, restart))
 }
 
-pub(crate) fn plan_remove(
-    context: &ApiContext,
-    name: ValueName,
-    body: &Value,
-) -> Result<Command, ApiError> {
+pub(crate) fn plan_remove(name: ValueName, body: &Value) -> Result<Command, ApiError> {
     let known = ["force"];
-    let force = Request::read(context, body, &known, &known)?.flag("force")?;
+    let force = Request::read(body, &known, &known)?.flag("force")?;
     Ok(Command::RemoveValue { name, force })
 }
 

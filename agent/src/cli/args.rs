@@ -327,7 +327,7 @@ pub(crate) enum ServiceCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// The new service's name
+    /// The new service's name; CLUSTER/NAME in another cluster than the agents' own
     #[arg(required_unless_present = "cli_input_json")]
     pub(crate) name: Option<String>,
     /// FAMILY (its latest revision) or FAMILY:REVISION

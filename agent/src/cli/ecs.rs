@@ -7,6 +7,7 @@ use crate::{
     http::{Access, hex},
     probe::HostFacts,
 };
+use holdfast_core::spec::read::NAME;
 use std::error::Error;
 
 const ID_BYTES: usize = 9;
@@ -14,10 +15,21 @@ const SECRET_BYTES: usize = 20;
 
 pub(super) fn run(command: EcsCommand) -> Result<(), Failure> {
     match command {
-        EcsCommand::Key { role } => {
+        EcsCommand::Key { role, cluster } => {
+            if let Some(other) = cluster.iter().find(|name| !(NAME.holds)(name)) {
+                let wanted = NAME.wanted;
+                let text = format!("--cluster has {other:?}, but a cluster's name is {wanted}");
+                return Err(Failure::Usage(text));
+            }
             let (id, secret) = (random::<ID_BYTES>()?, random::<SECRET_BYTES>()?);
             let id = hex(&id).to_ascii_uppercase();
-            say(&format!("HF{id} {} {}", hex(&secret), role.as_str()))
+            let line = format!(
+                "HF{id} {} {} {}",
+                hex(&secret),
+                role.as_str(),
+                cluster.join(",")
+            );
+            say(line.trim_end())
         }
         EcsCommand::Env { id, flags } => env(id.as_deref(), &flags),
     }

@@ -92,7 +92,14 @@ async fn create(client: &Client, output: Output, args: CreateArgs) -> Result<(),
         let text = "the file must hold one JSON object, as CreateService takes it";
         return Err(Failure::Refused(text.to_owned()));
     }
-    set(&mut body, "serviceName", args.name);
+    // As `cluster/name` where it is to be in another one than the agents' own.
+    let named = args.name.as_deref().map(|name| match name.split_once('/') {
+        Some((cluster, name)) => (Some(cluster), name),
+        None => (None, name),
+    });
+    let (cluster, name) = named.unzip();
+    set(&mut body, "cluster", cluster.flatten());
+    set(&mut body, "serviceName", name);
     set(&mut body, "taskDefinition", args.task_definition);
     set(&mut body, "desiredCount", args.count);
     set_options(&mut body, &args.options);
@@ -161,8 +168,8 @@ async fn change(
     wait: Option<WaitArgs>,
 ) -> Result<(), Failure> {
     let mut answer = client.call(operation, body).await?;
-    let name = at(&answer, "/service/serviceName");
     if let Some(wait) = wait.filter(|wait| wait.wait) {
+        let name = named_in(body);
         wait::steady(client, &name, wait.timeout).await?;
         answer = client
             .get(&format!("/v1/services/{}", encode(&name)))
@@ -170,8 +177,24 @@ async fn change(
     }
     match output {
         Output::Json => say_json(&answer["service"]),
-        Output::Table => say(&name),
+        Output::Table => say(&at(&answer, "/service/serviceName")),
     }
+}
+
+/// The service that a request is about, as paths take it.
+fn named_in(body: &Value) -> String {
+    let text = |field: &str| body[field].as_str();
+    match (text("service"), text("cluster")) {
+        (Some(service), _) => service.to_owned(),
+        (None, Some(cluster)) => format!("{}/{}", tail(cluster), at(body, "/serviceName")),
+        (None, None) => at(body, "/serviceName"),
+    }
+}
+
+/// With its cluster, where that is another one than the agents' own.
+fn name_of(service: &Value) -> String {
+    let name = service.pointer("/holdfast/name").and_then(Value::as_str);
+    name.map_or_else(|| at(service, "/serviceName"), str::to_owned)
 }
 
 /// Of two hosts neither is more than half. Whoever cannot be told so is not refused anything.
@@ -216,7 +239,7 @@ pub(super) fn list_text(services: &[Value]) -> String {
     ];
     let rows = services.iter().map(|service| {
         vec![
-            at(service, "/serviceName"),
+            name_of(service),
             tail(&at(service, "/taskDefinition")).to_owned(),
             at(service, "/desiredCount"),
             at(service, "/runningCount"),
@@ -257,7 +280,7 @@ pub(super) fn show_text(service: &Value, why: &Value) -> String {
         number_at(service, "/pendingCount")
     );
     let properties = properties(&[
-        ("Name", at(service, "/serviceName")),
+        ("Name", name_of(service)),
         ("Id", at(service, "/holdfast/serviceId")),
         ("Status", status(service)),
         ("Tasks", counts),

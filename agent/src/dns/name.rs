@@ -1,6 +1,7 @@
 //! What a name in the zone asks for.
 
 use hickory_proto::rr::Name;
+use holdfast_core::cluster::namespace::split;
 
 /// A name without its domain, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(super) enum Asked {
     Service(String),
     /// `_tcp.web.service`: as [`Asked::Branch`], where there is such a service.
     ProtocolOf(String),
-    /// `_http._tcp.web.service` as `http.tcp.web`.
+    /// `_http._tcp.web.service` as `http.tcp.web`, `_http._tcp.web.staging.service` likewise.
     Port(String),
     /// The first label before `task`.
     Task(String),
@@ -83,7 +84,8 @@ fn read(name: &str) -> Asked {
     }
 }
 
-/// RFC 2782: `_port._protocol.service`.
+/// RFC 2782: `_port._protocol.service`. A service outside of the agents' own cluster is
+/// `service.cluster`.
 fn read_service(before: &str) -> Asked {
     let labels: Vec<&str> = before.split('.').collect();
     let protocol = |label: &str| match label {
@@ -91,18 +93,34 @@ fn read_service(before: &str) -> Asked {
         "_udp" => Some("udp"),
         _ => None,
     };
-    match labels[..] {
-        [service] => Asked::Service(service.to_owned()),
-        [label, service] if protocol(label).is_some() => Asked::ProtocolOf(service.to_owned()),
-        [port, label, service] => match (port.strip_prefix('_'), protocol(label)) {
-            (Some(port), Some(protocol)) => Asked::Port(port_key(port, protocol, service)),
-            _ => Asked::Nowhere,
-        },
+    let is_service = |labels: &[&str]| (1..=2).contains(&labels.len());
+    match &labels[..] {
+        [label, service @ ..] if protocol(label).is_some() && is_service(service) => {
+            Asked::ProtocolOf(service.join("."))
+        }
+        [port, label, service @ ..] if is_service(service) => {
+            match (port.strip_prefix('_'), protocol(label)) {
+                (Some(port), Some(protocol)) => {
+                    Asked::Port(port_key(port, protocol, &service.join(".")))
+                }
+                _ => Asked::Nowhere,
+            }
+        }
+        service if is_service(service) => Asked::Service(before.to_owned()),
         _ => Asked::Nowhere,
     }
 }
 
-/// How a port of a service is looked up. No part has a dot of its own.
+/// What a service is called here that the board calls so.
+pub(super) fn service_key(name: &str) -> String {
+    let key = match split(name) {
+        (Some(cluster), name) => format!("{name}.{cluster}"),
+        (None, name) => name.to_owned(),
+    };
+    key.to_ascii_lowercase()
+}
+
+/// How a port of a service is looked up. Neither port nor protocol has a dot of its own.
 pub(super) fn port_key(port: &str, protocol: &str, service: &str) -> String {
     let mut key = format!("{port}.{protocol}.{service}");
     key.make_ascii_lowercase();

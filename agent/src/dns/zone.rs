@@ -2,7 +2,7 @@
 
 use super::{
     DnsSettings,
-    name::{Asked, Domain, port_key},
+    name::{Asked, Domain, port_key, service_key},
 };
 use crate::directory::{Directory, Usable, UsablePort, is_used};
 use hickory_proto::rr::Name;
@@ -71,7 +71,7 @@ impl Zone {
         zone.add_services(&directory);
         for (usable, report) in directory.tasks() {
             if let Some(slot) = &report.slot {
-                zone.add_task(&slot.service_name, usable);
+                zone.add_task(&service_key(&slot.service_name), usable);
             }
         }
         for service in zone.services.values_mut() {
@@ -90,8 +90,12 @@ impl Zone {
     /// What is there, with or without a task at the moment.
     fn add_services(&mut self, directory: &Directory) {
         for service in directory.board.services() {
-            let name = service.settings.name.as_str();
-            self.services.entry(name.to_ascii_lowercase()).or_default();
+            let name = &*service_key(&service.settings.name);
+            self.services.entry(name.to_owned()).or_default();
+            // There is something below the name of a cluster.
+            if let Some((_, cluster)) = name.split_once('.') {
+                self.services.entry(cluster.to_owned()).or_default();
+            }
             let definition = directory.board.definition(service.revision.definition);
             let containers = definition.map_or(&[][..], |definition| &definition.containers);
             for container in containers {
@@ -114,10 +118,7 @@ impl Zone {
     }
 
     fn add_task(&mut self, service: &str, usable: &Usable) {
-        let held = self
-            .services
-            .entry(service.to_ascii_lowercase())
-            .or_default();
+        let held = self.services.entry(service.to_owned()).or_default();
         held.addresses.push(usable.address);
         let id = usable.task.to_string();
         let name = Arc::new(below(&self.apex, &[&id, "task"]));

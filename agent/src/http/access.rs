@@ -1,15 +1,16 @@
-//! Who may use the API over TCP: keys from a file that root alone reads, and what each may do.
+//! Who may use the API over TCP: keys from a file that root alone reads, and what each may do where.
 
 use super::sigv4::{SKEW_MAX_MS, Signature};
 use crate::{
-    api::{Reach, error::ApiError},
+    api::{Reach, error::ApiError, scope::About},
     disk::chain,
     gossip::{Guarded, KEY_FILE_BYTES_MAX, now_wall_ms, read_guarded},
 };
 use axum::http::request::Parts;
+use holdfast_core::spec::read::NAME;
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -57,12 +58,18 @@ impl Role {
 pub(super) struct Signer {
     pub(super) key_id: String,
     pub(super) role: Role,
+    pub(super) clusters: Clusters,
 }
+
+/// Those that a key is for; all of them where it does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Clusters(Option<Arc<[String]>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
     secret: String,
     role: Role,
+    clusters: Clusters,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +87,9 @@ pub(crate) enum KeysError {
     #[error("api_keys_file {path} has more than {} bytes", KEY_FILE_BYTES_MAX)]
     Long { path: PathBuf },
     #[error(
-        "api_keys_file {path}, line {line}: a line is ID SECRET ROLE: {} to {} letters and digits, \
-         {} to {} letters, digits and +/=_-, and one of read, deploy, admin; `holdfast ecs key` \
-         makes one",
+        "api_keys_file {path}, line {line}: a line is ID SECRET ROLE [CLUSTER,...]: {} to {} letters \
+         and digits, {} to {} letters, digits and +/=_-, one of read, deploy, admin, and the names \
+         of the clusters that it is for, where it is not for all; `holdfast ecs key` makes one",
         ID_BYTES.start(), ID_BYTES.end(), SECRET_BYTES.start(), SECRET_BYTES.end()
     )]
     Line { path: PathBuf, line: usize },
@@ -177,6 +184,32 @@ impl Access {
     }
 }
 
+impl Clusters {
+    /// The one that a request is to stay in, whatever it names in it; `None` where it may have all.
+    pub(super) fn check(&self, about: About, reach: Reach) -> Result<Option<String>, String> {
+        let Some(clusters) = &self.0 else {
+            return Ok(None);
+        };
+        match about {
+            About::Cluster(name) if clusters.contains(&name) => Ok(Some(name)),
+            About::Hosts if reach != Reach::Read => {
+                Err("a change of hosts, which all clusters have".to_owned())
+            }
+            About::Hosts | About::Shared => Ok(None),
+            About::Cluster(name) => Err(format!("the cluster {name:?}")),
+        }
+    }
+}
+
+impl fmt::Display for Clusters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => f.write_str("all clusters"),
+            Some(clusters) => write!(f, "the clusters {}", clusters.join(", ")),
+        }
+    }
+}
+
 impl Claim {
     /// Whether it is so. `body` is what came with the request, byte by byte.
     pub(super) fn check(&self, parts: &Parts, body: &[u8]) -> Result<Signer, ApiError> {
@@ -184,6 +217,7 @@ impl Claim {
         Ok(Signer {
             key_id: self.signature.key_id.clone(),
             role: self.key.role,
+            clusters: self.key.clusters.clone(),
         })
     }
 }
@@ -253,19 +287,29 @@ fn read_keys(path: &Path) -> Result<BTreeMap<String, Key>, KeysError> {
 
 fn key_of(line: &str) -> Option<(String, Key)> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [id, secret, role] = words[..] else {
-        return None;
+    let (id, secret, role, clusters) = match words[..] {
+        [id, secret, role] => (id, secret, role, Clusters::default()),
+        [id, secret, role, clusters] => (id, secret, role, clusters_of(clusters)?),
+        _ => return None,
     };
     let is_id = ID_BYTES.contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let (role, _) = Role::ALL.into_iter().find(|(_, name)| *name == role)?;
     let key = Key {
         secret: secret.to_owned(),
         role,
+        clusters,
     };
     // So that a shell takes it as it is.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
     let is_secret = SECRET_BYTES.contains(&secret.len()) && secret.bytes().all(plain);
     (is_id && is_secret).then(|| (id.to_owned(), key))
+}
+
+fn clusters_of(text: &str) -> Option<Clusters> {
+    let names = text.split(',').map(str::to_owned);
+    let names: Vec<String> = names.collect();
+    let all_are = names.iter().all(|name| (NAME.holds)(name));
+    all_are.then(|| Clusters(Some(names.into())))
 }
 
 #[cfg(test)]
@@ -284,7 +328,7 @@ mod tests {
         let read = read_keys(&path).map(|keys| {
             let keys = keys
                 .iter()
-                .map(|(id, key)| format!("{id}: {}", key.role.as_str()));
+                .map(|(id, key)| format!("{id}: {} {}", key.role.as_str(), key.clusters));
             keys.collect::<Vec<_>>().join(", ")
         });
         let read = read.unwrap_or_else(|err| err.to_string());
@@ -297,6 +341,9 @@ mod tests {
         let second = "HF02  fedcba9876543210\tadmin";
         let told = [
             read(&dir, &format!("# a comment\n\n{LINE}{second}"), 0o600),
+            read(&dir, "HF01 0123456789abcdef deploy staging,test\n", 0o600),
+            read(&dir, "HF01 0123456789abcdef deploy staging,,\n", 0o600),
+            read(&dir, "HF01 0123456789abcdef deploy staging test\n", 0o600),
             read(&dir, LINE, 0o640),
             read(&dir, "", 0o600),
             read(&dir, &format!("{LINE}HF01 0123456789abcdef read\n"), 0o600),
@@ -320,6 +367,33 @@ mod tests {
             deploy [true, true, false]
             admin [true, true, true]"#]]
         .assert_eq(&may.join("\n"));
+    }
+
+    #[test]
+    fn a_key_for_some_clusters_stays_in_them() {
+        let clusters = clusters_of("staging,test").expect("they are names");
+        let of = |name: &str| About::Cluster(name.to_owned());
+        let check = |clusters: &Clusters, about, reach| match clusters.check(about, reach) {
+            Ok(None) => "all".to_owned(),
+            Ok(Some(name)) => format!("stays in {name}"),
+            Err(why) => format!("refused: {why}"),
+        };
+        let told = [
+            check(&Clusters::default(), About::Hosts, Reach::Hosts),
+            check(&clusters, of("test"), Reach::Write),
+            check(&clusters, of("live"), Reach::Read),
+            check(&clusters, About::Hosts, Reach::Read),
+            check(&clusters, About::Hosts, Reach::Hosts),
+            check(&clusters, About::Shared, Reach::Write),
+        ];
+        expect![[r#"
+            all
+            stays in test
+            refused: the cluster "live"
+            all
+            refused: a change of hosts, which all clusters have
+            all"#]]
+        .assert_eq(&told.join("\n"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `POST /`: the Amazon ECS API, JSON 1.1.
 
 use super::{App, access::Signer, answer, caller::Caller, hearing::Hearing, home};
-use crate::api::{self, Operation, Plan, Reach, definitions, error::ApiError};
+use crate::api::{self, Operation, Plan, Reach, definitions, error::ApiError, scope, view::View};
 use axum::{
     Extension, Router,
     body::Body,
@@ -67,16 +67,51 @@ impl Asker {
     }
 }
 
+/// A request as it is to be carried out.
+#[derive(Clone, Debug)]
+struct Call {
+    operation: Operation,
+    body: Arc<Value>,
+    /// The one cluster that whoever asks is to stay in.
+    only: Option<String>,
+}
+
+impl Call {
+    fn of(operation: Operation, body: Value) -> Self {
+        Self {
+            operation,
+            body: Arc::new(body),
+            only: None,
+        }
+    }
+
+    fn plan(&self, view: &View<'_>) -> Result<Plan, ApiError> {
+        let Some(only) = &self.only else {
+            return api::plan(view, self.operation, &self.body);
+        };
+        // The cluster itself is about to be made.
+        if self.operation == Operation::CreateCluster {
+            return api::plan(view, self.operation, &self.body);
+        }
+        let context = view.context.scoped(view.board, &json!(only))?;
+        let view = View {
+            context: &context,
+            ..*view
+        };
+        api::plan(&view, self.operation, &self.body)
+    }
+}
+
 async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value, ApiError> {
     let (parts, body) = request.into_parts();
     let (asker, operation, bytes) = match caller {
-        Caller::Signer => signed(app, &parts, body).await?,
+        Caller::Signer => return carry_out_signed(app, &parts, body).await,
         // It has checked who asks it, and has it on record.
         Caller::Peer(_) => {
             let operation = operation_of(&parts.headers)?;
             let body = value_of(&bytes_of(&parts.headers, body).await?)?;
             return match home::family_of(operation, &body) {
-                Some(_) => tried(app, operation, &Arc::new(body)).await.result,
+                Some(_) => tried(app, &Call::of(operation, body)).await.result,
                 None => Err(ApiError::AccessDenied(format!(
                     "agents do not ask each other for {}",
                     operation.as_str()
@@ -92,12 +127,42 @@ async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value,
             (Asker::Caller(caller), operation, bytes)
         }
     };
-    if operation.reach() == Reach::Read {
-        return done(app, &asker, operation, bytes).await;
+    let call = Call::of(operation, value_of(&bytes)?);
+    finish(app, asker, (call, bytes)).await
+}
+
+async fn carry_out_signed(app: &App, parts: &Parts, body: Body) -> Result<Value, ApiError> {
+    let (signer, operation, bytes) = signed(app, parts, body).await?;
+    let body = value_of(&bytes)?;
+    let about = scope::about(&app.context, operation, &body);
+    let only = signer.clusters.check(about, operation.reach());
+    let only = only.map_err(|what| {
+        ApiError::AccessDenied(format!(
+            "the key {} is for {} alone, and {} is asked of {what}",
+            signer.key_id,
+            signer.clusters,
+            operation.as_str()
+        ))
+    });
+    let asker = Asker::Signer(signer);
+    let mut call = Call::of(operation, body);
+    match only {
+        Ok(only) => call.only = only,
+        Err(err) => {
+            record(&call, &asker, Some(&err)).await;
+            return Err(err);
+        }
+    }
+    finish(app, asker, (call, bytes)).await
+}
+
+async fn finish(app: &App, asker: Asker, (call, bytes): (Call, Bytes)) -> Result<Value, ApiError> {
+    if call.operation.reach() == Reach::Read {
+        return done(app, &asker, (&call, &bytes)).await;
     }
     // Whoever hangs up meanwhile has not taken it back: it is carried out, and put on record.
     let app = app.clone();
-    let doing = spawn(async move { done(&app, &asker, operation, bytes).await });
+    let doing = spawn(async move { done(&app, &asker, (&call, &bytes)).await });
     doing.await.unwrap_or_else(|_| {
         Err(ApiError::Server(
             "the agent broke it off, so it may or may not have been carried out".to_owned(),
@@ -105,23 +170,17 @@ async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value,
     })
 }
 
-async fn done(
-    app: &App,
-    asker: &Asker,
-    operation: Operation,
-    bytes: Bytes,
-) -> Result<Value, ApiError> {
-    let body = Arc::new(value_of(&bytes)?);
-    let mut done = match home::ask(app, operation, (&bytes, &body)).await {
+async fn done(app: &App, asker: &Asker, (call, bytes): (&Call, &Bytes)) -> Result<Value, ApiError> {
+    let mut done = match home::ask(app, call.operation, (bytes, &call.body)).await {
         Ok(Some(done)) => done,
-        Ok(None) => heard(app, operation, &body).await,
+        Ok(None) => heard(app, call).await,
         Err(err) => Err(err),
     };
-    if operation.reach() != Reach::Read {
-        record(operation, asker, about(&body), done.as_ref().err()).await;
+    if call.operation.reach() != Reach::Read {
+        record(call, asker, done.as_ref().err()).await;
     }
     let secret = matches!(
-        operation,
+        call.operation,
         Operation::DescribeTaskDefinition | Operation::DescribeTasks
     );
     if let Ok(value) = &mut done
@@ -136,10 +195,10 @@ async fn done(
 /// Does it; if what it is about is not known here, again if the board changes within a moment, as
 /// what was just made at another agent is on its way: ECS's waiters give up at once on what is
 /// MISSING.
-async fn heard(app: &App, operation: Operation, body: &Arc<Value>) -> Result<Value, ApiError> {
+async fn heard(app: &App, call: &Call) -> Result<Value, ApiError> {
     let mut hearing = Hearing::new(app, HEARSAY_MAX);
     loop {
-        let tried = tried(app, operation, body).await;
+        let tried = tried(app, call).await;
         let lacks = match &tried.result {
             Ok(answer) => {
                 let failures = answer["failures"].as_array();
@@ -147,9 +206,8 @@ async fn heard(app: &App, operation: Operation, body: &Arc<Value>) -> Result<Val
             }
             Err(err) => err.may_be_on_its_way(),
         };
-        // No cluster is on its way; and what was done in part would be another change.
-        let is_final = tried.is_done || operation == Operation::DescribeClusters;
-        if is_final || !lacks || !hearing.next().await {
+        // What was done in part would be another change.
+        if tried.is_done || !lacks || !hearing.next().await {
             return tried.result;
         }
     }
@@ -166,43 +224,50 @@ struct Tried {
     is_done: bool,
 }
 
-async fn tried(app: &App, operation: Operation, body: &Arc<Value>) -> Tried {
-    let given = Arc::clone(body);
-    let planned = answer::look(app, move |view, _| api::plan(view, operation, &given)).await;
+async fn tried(app: &App, call: &Call) -> Tried {
+    let given = call.clone();
+    let planned = answer::look(app, move |view, _| given.plan(view)).await;
     let undone = |result| Tried {
         result,
         is_done: false,
     };
-    let (command, prepared) = match planned.and_then(|plan| plan) {
+    let (command, prepared, failures) = match planned.and_then(|plan| plan) {
         Ok(Plan::Answer(value)) => return undone(Ok(value)),
-        Ok(Plan::Write { command, prepared }) => (command, prepared),
+        Ok(Plan::Write {
+            command,
+            prepared,
+            failures,
+        }) => (command, prepared, failures),
         Err(err) => return undone(Err(err)),
     };
     let outcome = match confirmed(app, command).await {
         Ok(outcome) => outcome,
         Err(err) => return undone(Err(err)),
     };
-    let result = match prepared {
+    let mut result = match prepared {
         Some(value) => Ok(value),
         None => {
             let told = answer::look(app, move |view, _| api::answer(view, &outcome));
             told.await.and_then(|told| told)
         }
     };
+    if let (Ok(value), false) = (&mut result, failures.is_empty()) {
+        value["failures"] = json!(failures);
+    }
     Tried {
         result,
         is_done: true,
     }
 }
 
-async fn record(operation: Operation, asker: &Asker, about: String, err: Option<&ApiError>) {
+async fn record(call: &Call, asker: &Asker, err: Option<&ApiError>) {
     let outcome = err.map_or_else(|| "done".to_owned(), |err| format!("{}: {err}", err.kind()));
     let who = asker.name().await;
     info!(
         target: "audit",
-        what = operation.as_str(),
+        what = call.operation.as_str(),
         who,
-        about,
+        about = about(&call.body),
         outcome,
         "Asked for a change."
     );
@@ -213,28 +278,28 @@ async fn signed(
     app: &App,
     parts: &Parts,
     body: Body,
-) -> Result<(Asker, Operation, Bytes), ApiError> {
+) -> Result<(Signer, Operation, Bytes), ApiError> {
     let access = app.access.as_ref();
     let access = access.ok_or_else(|| ApiError::Server("nobody has a key here".to_owned()))?;
     let claim = access.claim(parts).await?;
     let bytes = bytes_of(&parts.headers, body).await?;
     let signer = claim.check(parts, &bytes)?;
     let operation = operation_of(&parts.headers)?;
-    let (key_id, role) = (signer.key_id.clone(), signer.role);
-    let asker = Asker::Signer(signer);
-    if !role.may(operation.reach()) {
+    if !signer.role.may(operation.reach()) {
         let err = ApiError::AccessDenied(format!(
-            "the key {key_id} has the role {}, which may not call {}",
-            role.as_str(),
+            "the key {} has the role {}, which may not call {}",
+            signer.key_id,
+            signer.role.as_str(),
             operation.as_str()
         ));
-        record(operation, &asker, String::new(), Some(&err)).await;
+        let call = Call::of(operation, Value::Null);
+        record(&call, &Asker::Signer(signer), Some(&err)).await;
         return Err(err);
     }
     if operation.reach() != Reach::Read {
         access.take(&claim)?;
     }
-    Ok((asker, operation, bytes))
+    Ok((signer, operation, bytes))
 }
 
 /// What a request names first, for the record.

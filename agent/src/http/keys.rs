@@ -1,7 +1,7 @@
 //! `/v1/keys` on the unix socket: who may deploy may install, use and remove cluster keys.
 
 use super::{App, answer, caller::Caller, ecs};
-use crate::api::{context::ApiContext, error::ApiError, keys};
+use crate::api::{error::ApiError, keys};
 use axum::{
     Extension, Router,
     extract::{Path, Request, State},
@@ -30,7 +30,7 @@ async fn put_to_use(
     Path(key): Path<String>,
     request: Request,
 ) -> Response {
-    let plan = |context: &ApiContext, body: &Value| keys::plan_use(context, &key, body);
+    let plan = |body: &Value| keys::plan_use(&key, body);
     carry_out(&app, caller, request, plan).await
 }
 
@@ -40,7 +40,7 @@ async fn remove(
     Path(key): Path<String>,
     request: Request,
 ) -> Response {
-    let plan = |context: &ApiContext, body: &Value| keys::plan_remove(context, &key, body);
+    let plan = |body: &Value| keys::plan_remove(&key, body);
     carry_out(&app, caller, request, plan).await
 }
 
@@ -48,14 +48,14 @@ async fn carry_out(
     app: &App,
     Extension(caller): Who,
     request: Request,
-    plan: impl FnOnce(&ApiContext, &Value) -> Result<Command, ApiError>,
+    plan: impl FnOnce(&Value) -> Result<Command, ApiError>,
 ) -> Response {
     let done = async {
         caller
             .check_may_deploy(app, "a change of the cluster's keys")
             .await?;
         let body = ecs::body_of(request).await?;
-        let outcome = ecs::confirmed(app, plan(&app.context, &body)?).await?;
+        let outcome = ecs::confirmed(app, plan(&body)?).await?;
         Ok(keys::changed(&outcome))
     };
     answer::reply(done.await)

@@ -29,7 +29,7 @@ async fn leave(
 async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value, ApiError> {
     caller.check_may_deploy(app, "leaving").await?;
     let body = ecs::body_of(request).await?;
-    let command = answer::look(app, move |view, _| hosts::plan_leave(view, &body)).await??;
+    let command = hosts::plan_leave(&body)?;
     let outcome = app.handle.command(command).await??;
     answer::look(app, move |view, _| api::answer(view, &outcome)).await?
 }

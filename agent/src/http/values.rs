@@ -2,7 +2,6 @@
 
 use super::{App, answer, caller::Caller, ecs};
 use crate::api::{
-    context::ApiContext,
     error::ApiError,
     values::{self, Asked},
     view::View,
@@ -13,7 +12,7 @@ use axum::{
     response::Response,
     routing::{delete, get, put},
 };
-use holdfast_core::{command::Command, spec::given::ValueName};
+use holdfast_core::spec::given::ValueName;
 use serde_json::Value;
 
 /// What only whoever may deploy may ask, or change.
@@ -91,7 +90,7 @@ async fn set(app: &App, Extension(caller): Who, name: ValueName, request: Reques
         let by = caller.name().await;
         let body = ecs::body_of(request).await?;
         let asked = Asked { name, by };
-        let (command, restart) = values::plan_set(&app.context, &app.vault, asked, &body)?;
+        let (command, restart) = values::plan_set(&app.vault, asked, &body)?;
         let outcome = ecs::confirmed(app, command).await?;
         Ok(values::set(&outcome, restart))
     };
@@ -117,15 +116,12 @@ async fn remove_config(
 }
 
 async fn remove(app: &App, Extension(caller): Who, name: ValueName, request: Request) -> Response {
-    let plan = |context: &ApiContext, body: &Value| -> Result<Command, ApiError> {
-        values::plan_remove(context, name, body)
-    };
     let done = async {
         caller
             .check_may_deploy(app, "a value that it keeps")
             .await?;
         let body = ecs::body_of(request).await?;
-        let outcome = ecs::confirmed(app, plan(&app.context, &body)?).await?;
+        let outcome = ecs::confirmed(app, values::plan_remove(name, &body)?).await?;
         Ok(values::removed(&outcome))
     };
     answer::reply(done.await)

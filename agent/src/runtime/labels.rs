@@ -2,6 +2,7 @@
 
 use super::docker::DockerConfig;
 use holdfast_core::{
+    cluster::namespace::cluster_of,
     ids::GpuId,
     task::runtime::{Labels, SlotLabel},
 };
@@ -94,6 +95,7 @@ pub(crate) fn ours(
 
 pub(crate) fn labels_to_map(labels: &Labels) -> HashMap<String, String> {
     let slot = labels.slot.as_ref();
+    let namespace = slot.and_then(|slot| cluster_of(&slot.service_name));
     // Docker merges the image's labels into the container's. What has no value is therefore
     // written as empty: an image made by `docker commit` must not lend this task its slot.
     let of_slot = |value: fn(&SlotLabel) -> String| slot.map(value).unwrap_or_default();
@@ -112,7 +114,7 @@ pub(crate) fn labels_to_map(labels: &Labels) -> HashMap<String, String> {
         (CONTAINER, labels.container.clone()),
         (ESSENTIAL, labels.essential.to_string()),
         (GPUS, gpus_text(&labels.gpus)),
-        (ECS_CLUSTER, labels.cluster.clone()),
+        (ECS_CLUSTER, namespace.unwrap_or(&labels.cluster).to_owned()),
         (ECS_CONTAINER, labels.container.clone()),
         (ECS_FAMILY, labels.family.clone()),
         (ECS_VERSION, labels.revision.to_string()),

@@ -94,6 +94,22 @@ until_is 0 at "$c" describe-container-instances --container-instances "$instance
 is "active again" "$(at "$a" update-container-instances-state --container-instances "$instance" \
     --status ACTIVE --query 'containerInstances[0].status')" ACTIVE
 
+# --- a cluster of its own, over the same hosts --------------------------------------------------
+is "made" "$(at "$a" create-cluster --cluster-name staging --tags key=team,value=red \
+    --query 'cluster.[clusterName, status, tags[0].value]')" $'staging\tACTIVE\tred'
+at "$b" create-service --cluster staging --service-name web --task-definition web:2 \
+    --desired-count 1 --tags key=team,value=blue --query 'service.serviceName' >/dev/null
+until_is 1 at "$c" describe-services --cluster staging --services web \
+    --query 'services[0].runningCount'
+is "beside" "$(at "$a" describe-services --services web --query 'services[0].desiredCount')" 3
+arn=$(at "$b" describe-services --cluster staging --services web --query 'services[0].serviceArn')
+at "$c" tag-resource --resource-arn "$arn" --tags key=tier,value=front
+is "tagged" "$(at "$a" list-tags-for-resource --resource-arn "$arn" --query 'tags[*].value')" \
+    $'blue\tfront'
+at "$b" delete-service --cluster staging --service web --force --query 'service.status' >/dev/null
+until_is 0 at "$c" describe-clusters --clusters staging --query 'clusters[0].runningTasksCount'
+is "given up" "$(at "$a" delete-cluster --cluster staging --query 'cluster.status')" INACTIVE
+
 # --- the service ends ---------------------------------------------------------------------------
 at "$b" update-service --service web --desired-count 0 --query 'service.serviceName' >/dev/null
 until_is 0 at "$c" describe-services --services web --query 'services[0].runningCount'

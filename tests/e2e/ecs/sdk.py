@@ -115,8 +115,69 @@ def definitions():
     refused("ClientException", "run_task", taskDefinition="many:3")
 
 
+def clusters():
+    ask("create_cluster", clusterName="trial", tags=[{"key": "team", "value": "red"}])
+    found = [arn.rsplit("/")[-1] for arn in pages("list_clusters", "clusterArns")]
+    assert "trial" in found and len(found) == 2, found
+    register("job")
+    refused("ClusterNotFoundException", "run_task", cluster="nowhere", taskDefinition="job")
+    guest = client(
+        ENDPOINTS[0],
+        aws_access_key_id=os.environ["GUEST_ID"],
+        aws_secret_access_key=os.environ["GUEST_SECRET"],
+    )
+    tags = [{"key": "run", "value": "first"}]
+    task = guest.run_task(cluster="trial", taskDefinition="job", tags=tags)["tasks"][0]["taskArn"]
+    assert ":task/trial/" in task, task
+    wait("tasks_running", cluster="trial", tasks=[task])
+    refused("AccessDeniedException", "run_task", by=guest, taskDefinition="job")
+    hosts = pages("list_container_instances", "containerInstanceArns")
+    elsewhere = ask("start_task", taskDefinition="job", containerInstances=[hosts[1], "nowhere"])
+    assert [failure["reason"] for failure in elsewhere["failures"]] == ["MISSING"], elsewhere
+    started = elsewhere["tasks"][0]["taskArn"]
+    wait("tasks_running", tasks=[started])
+    told = ask("describe_tasks", tasks=[started])["tasks"][0]
+    assert told["containerInstanceArn"] == hosts[1], told
+    # It does not see what is not in its cluster, whatever it calls it.
+    identity = started.rsplit("/")[-1]
+    for name in (identity, f"arn:aws:ecs:us-east-1:000000000000:task/trial/{identity}"):
+        assert not guest.describe_tasks(cluster="trial", tasks=[name])["tasks"]
+        refused("InvalidParameterException", "stop_task", by=guest, cluster="trial", task=name)
+    refused("ClusterContainsTasksException", "delete_cluster", cluster="trial")
+    told = ask("list_tags_for_resource", resourceArn=task)["tags"]
+    assert told == tags, told
+    assert pages("list_tasks", "taskArns", cluster="trial") == [task]
+    guest.stop_task(cluster="trial", task=task)
+    ask("stop_task", task=started)
+    wait("tasks_stopped", cluster="trial", tasks=[task])
+    wait("tasks_stopped", tasks=[started])
+    ask("delete_cluster", cluster="trial")
+    told = ask("describe_clusters", clusters=["trial"])["clusters"]
+    assert [one["status"] for one in told] == ["INACTIVE"], told
+
+
+def words():
+    arn = register("tagged")
+    ask("tag_resource", resourceArn=arn, tags=[{"key": "team", "value": "red"}, {"key": "x", "value": ""}])
+    ask("untag_resource", resourceArn=arn, tagKeys=["x"])
+    told = ask("describe_task_definition", taskDefinition="tagged", include=["TAGS"])["tags"]
+    assert told == [{"key": "team", "value": "red"}], told
+    refused("ResourceNotFoundException", "list_tags_for_resource", resourceArn=arn[:-1] + "9")
+    refused("InvalidParameterException", "tag_resource", resourceArn=arn, tags=[{"key": "aws:x", "value": "y"}])
+    host = pages("list_container_instances", "containerInstanceArns")[0]
+    ask("tag_resource", resourceArn=host, tags=[{"key": "rack", "value": "7"}])
+    told = ask("describe_container_instances", containerInstances=[host], include=["TAGS"])
+    assert told["containerInstances"][0]["tags"] == [{"key": "rack", "value": "7"}], told
+    disk = {"name": "disk", "value": "fast", "targetId": host}
+    assert ask("put_attributes", attributes=[disk])["attributes"][0]["value"] == "fast"
+    found = pages("list_attributes", "attributes", targetType="container-instance", attributeName="disk")
+    assert [one["targetId"] for one in found] == [host], found
+    ask("delete_attributes", attributes=[disk])
+    assert not pages("list_attributes", "attributes", targetType="container-instance", attributeName="disk")
+    refused("TargetNotFoundException", "put_attributes", attributes=[{"name": "a", "targetId": "nowhere"}])
+
+
 def others():
-    assert len(pages("list_clusters", "clusterArns")) == 1
     clusters = ask("describe_clusters", include=["STATISTICS", "SETTINGS", "TAGS"])["clusters"]
     name = clusters[0]["clusterName"]
     assert ask("create_cluster", clusterName=name)["cluster"]["status"] == "ACTIVE"
@@ -143,7 +204,7 @@ def access():
     refused("InvalidSignatureException", "list_clusters", by=guesser)
 
 
-for story in (definitions, services, others, access):
+for story in (definitions, services, clusters, words, others, access):
     story()
     print(f"{story.__name__}: well")
 assert not FAULTS, "\n".join(sorted(set(FAULTS)))

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A service by Terraform: made, left as it is, changed, and destroyed, each step at another agent.
+# A cluster and a service in it by Terraform: made, left as they are, changed, and destroyed, each
+# step at another agent.
 #
 #   terraform.sh ENDPOINT ENDPOINT ENDPOINT CLUSTER IMAGE DIRECTORY
 #

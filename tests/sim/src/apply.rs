@@ -515,6 +515,9 @@ impl Cluster {
                 Key::ServiceRevision(*id),
             ],
             Outcome::StopOrdered(task) => vec![Key::StopOrder(*task)],
+            Outcome::ClusterMade(name) | Outcome::ClusterDeleted(name) => {
+                vec![Key::Cluster(name.clone())]
+            }
             Outcome::ScheduleSet { name, .. } | Outcome::ScheduleRemoved(name) => {
                 vec![Key::Schedule(name.clone())]
             }

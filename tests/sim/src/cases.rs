@@ -11,6 +11,7 @@ mod membership;
 mod reconcile;
 mod runs;
 mod ticks;
+mod writers;
 mod abuse;
 
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
 use std::ops::Range;
 
 /// What the whole table is about.
-pub const CASES_MAX: u32 = 45;
+pub const CASES_MAX: u32 = 48;
 
 /// One fault case.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,7 @@ pub fn cases() -> Vec<Case> {
         abuse::CASES,
         runs::CASES,
         ticks::CASES,
+        writers::CASES,
     ];
     let mut all = groups.concat();
     all.sort_by_key(|case| case.number);

@@ -29,6 +29,8 @@ pub struct Checks {
     /// Until when tasks are not to be stopped, as was answered.
     pub protected: BTreeMap<TaskId, u64>,
     pub begun: Begun,
+    /// Who was told that its word on what does not hold.
+    pub clashes: Vec<(usize, String)>,
 }
 
 /// What is known of one host from what it recorded and emitted.
@@ -106,6 +108,7 @@ impl Checks {
             words: Words::default(),
             protected: BTreeMap::new(),
             begun: BTreeMap::new(),
+            clashes: Vec::new(),
         }
     }
 
@@ -206,6 +209,10 @@ impl Checks {
         }
         match &event.what {
             Happening::Task(change) if change.host == site.id => ledger.on_change(place, change),
+            Happening::Clash(clash) => {
+                self.clashes.push((place, clash.about.clone()));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

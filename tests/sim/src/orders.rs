@@ -121,7 +121,7 @@ impl Cluster {
                 family,
                 count,
                 options,
-            } => Command::RunTask(run_order(&family, count, options)),
+            } => Command::RunTask(Box::new(run_order(&family, count, options))),
             Order::StopRun { pick } => {
                 let runs: Vec<_> = self.board(place)?.runs().map(|(id, _)| id).collect();
                 let run = pick.checked_rem(runs.len() as u64)? as usize;
@@ -289,7 +289,7 @@ impl Cluster {
 
     pub fn run_once(&mut self, place: usize, family: &str, count: u32, options: RunOptions) {
         let order = run_order(family, count, options);
-        self.ask(place, Command::RunTask(order));
+        self.ask(place, Command::RunTask(Box::new(order)));
     }
 
     /// Changes how a service is held.
@@ -440,6 +440,8 @@ fn run_order(family: &str, count: u32, options: RunOptions) -> RunOrder {
         options,
         group: String::new(),
         started_by: String::new(),
+        cluster: None,
+        hosts: Vec::new(),
         client_token: String::new(),
     }
 }

@@ -310,6 +310,8 @@ impl Agent {
                     | Key::Schedule(_)
                     | Key::StopOrder(_)
                     | Key::Protection(_)
+                    | Key::Cluster(_)
+                    | Key::Tag(..)
                     | Key::Directive(_)
             );
             if is_order && record.version.stamp.author == me {

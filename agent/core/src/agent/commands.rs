@@ -27,7 +27,7 @@ impl Agent {
     }
 
     /// No outcome is one that comes later.
-    fn carry_out(
+    pub(super) fn carry_out(
         &mut self,
         now: Now,
         id: CommandId,
@@ -64,7 +64,15 @@ impl Agent {
             Command::DeleteService { service, force } => {
                 self.delete_service(now, &service, force, fx)
             }
-            Command::RunTask(order) => self.begin_run(now, order, fx),
+            Command::RunTask(order) => self.begin_run(now, *order, fx),
+            Command::Tagged {
+                command,
+                set,
+                unset,
+            } => return self.make_tagged(now, (id, *command), (set, unset), fx),
+            Command::Tag(changes) => self.tag(now, changes, fx),
+            Command::MakeCluster(name) => self.make_cluster(now, name, fx),
+            Command::DeleteCluster(name) => self.delete_cluster(now, name, fx),
             Command::StopRun { run, reason } => self.stop_run(now, run, &reason, fx),
             Command::RemoveRun { run, force } => self.remove_run(now, run, force, fx),
             Command::SetSchedule { name, schedule } => self.set_schedule(now, (name, schedule), fx),

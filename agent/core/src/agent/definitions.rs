@@ -81,12 +81,24 @@ impl Agent {
                 let (key, epoch) = (new.key.clone(), new.version.epoch);
                 self.write(now, key, epoch, Some(Body::Label(label)), fx);
             }
-        } else {
+        } else if !planted!(KeepsTheLostNumber) {
             let label = Label {
                 registered_at: now.wall,
                 ..ours.clone()
             };
-            self.write_label(now, family, label, fx);
+            let definition = label.definition;
+            let next = self.write_label(now, family, label, fx);
+            let Key::Label { revision: lost, .. } = &new.key else {
+                return;
+            };
+            self.move_tags(now, definition, (*lost, next), fx);
+            let by = self.name_of(new.version.stamp.author);
+            let about = format!("the task definition {family}:{lost}");
+            let reason = format!(
+                "what was registered under that number here is {family}:{next} from now on: the \
+                 number was given at {by} before; what runs of it goes on"
+            );
+            self.tell_clash(now, (about, reason), fx);
         }
     }
 

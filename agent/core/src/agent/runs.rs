@@ -56,6 +56,9 @@ pub fn run_order(board: &Board, wanted: RunTask) -> Result<RunOrder, NoOrder> {
         options: wanted.options,
         group: wanted.group.unwrap_or_default(),
         started_by: wanted.started_by.unwrap_or_default(),
+        // The agents' own has no record.
+        cluster: wanted.cluster.filter(|name| board.has_cluster(name)),
+        hosts: Vec::new(),
         client_token: wanted.client_token.unwrap_or_default(),
     })
 }
@@ -104,7 +107,7 @@ impl Agent {
         };
         Ok(Run {
             settings: ServiceSettings {
-                name: Run::name(id),
+                name: Run::name(order.cluster.as_deref(), id),
                 created_at,
                 client_token: order.client_token,
                 options: ServiceOptions::default(),
@@ -116,6 +119,7 @@ impl Agent {
             group: order.group,
             started_by: order.started_by,
             overrides: order.overrides,
+            hosts: order.hosts,
         })
     }
 

@@ -8,6 +8,7 @@ mod protecting;
 mod pulling;
 mod services;
 mod spreading;
+mod tagging;
 mod ticks;
 mod values;
 

@@ -334,9 +334,9 @@ impl Agent {
         };
         for tick in ticks.last.iter().filter(|tick| tick.at > through) {
             let text = match &tick.what {
-                Ticked::Begun(run) => format!("has begun {}", title(&Run::name(*run))),
+                Ticked::Begun(run) => format!("has begun {}", title(&Run::name(None, *run))),
                 Ticked::Forbidden(run) => {
-                    let goes_on = title(&Run::name(*run));
+                    let goes_on = title(&Run::name(None, *run));
                     format!("has begun nothing: {goes_on} goes on, and may not overlap")
                 }
                 Ticked::Missed => "has missed a tick: no host was there in time".to_owned(),

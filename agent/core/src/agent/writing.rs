@@ -162,13 +162,14 @@ impl Agent {
             | Key::StopOrder(_)
             | Key::Protection(_)
             | Key::Directive(_)
+            | Key::Tag(..)
             | Key::ClusterKey(_)
             | Key::KeyInUse => epoch == 0,
             Key::Electorate => {
                 let ours = self.board.electorate().map_or(0, |(changes, _)| changes);
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
             }
-            Key::Schedule(_) | Key::Ticks(_) => {
+            Key::Schedule(_) | Key::Ticks(_) | Key::Cluster(_) => {
                 let ours = self.board.record(&record.key);
                 let ours = ours.map_or(0, |ours| ours.version.epoch);
                 epoch <= ours + limits::EPOCH_AHEAD_MAX
@@ -235,12 +236,14 @@ impl Agent {
             Key::Label { family, .. } => self.on_label(now, family, (old, new), fx),
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
-            | Key::ServiceSettings(_)
             | Key::Pins(_)
             | Key::Electorate
             | Key::Secret(_)
             | Key::Config(_)
+            | Key::Cluster(_)
             | Key::Unknown { .. } => {}
+            Key::ServiceSettings(service) => self.on_name(now, *service, (old, new), fx),
+            Key::Tag(..) => self.on_tag(now, (old, new), fx),
             Key::ClusterKey(_) | Key::KeyInUse => self.keys_dirty = true,
             Key::Directive(host) => self.on_standing(now, *host),
         }
@@ -438,6 +441,7 @@ impl Agent {
         self.follow_further(now, fx);
         self.keeper.tidy(now);
         self.clear_up_runs(now, fx);
+        self.clear_up_tags(now, fx);
         self.time_ticks(now);
         self.clear_up_ticks(now, fx);
         self.pulls.tidy(now.mono);

@@ -495,13 +495,13 @@ impl Board {
         range.filter_map(|BySlot(record)| entry::report(record))
     }
 
-    /// What was asked last of how long the task is not to be stopped.
     /// Greater than that of what is there now, or was there before it was removed.
     pub fn next_epoch(&self, key: &Key) -> u64 {
         self.record(key)
             .map_or(0, |record| record.version.epoch + 1)
     }
 
+    /// What was asked last of how long the task is not to be stopped.
     pub fn protection(&self, task: TaskId) -> Option<Protection> {
         body!(self, Key::Protection(task), Protection).map(|(_, protection)| *protection)
     }

@@ -3,8 +3,11 @@
 use crate::{
     cluster::{
         keys::KeyReport,
+        namespace::Namespace,
         run::{End, Run},
         schedule::{Schedule, Ticks},
+        tag::{Subject, Tag},
+        trailing,
         values::{ConfigText, SealedSecret, SetAt},
     },
     ids::{
@@ -20,10 +23,7 @@ use crate::{
     },
     time::Wall,
 };
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error as _, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// What a record is about, who writes it, and what the epoch of its version means.
@@ -74,6 +74,10 @@ pub enum Key {
     Config(String),
     /// Anyone; epoch 0. How long a task is not to be stopped but for a good reason.
     Protection(TaskId),
+    /// Anyone; epoch is how often it was made, or deleted. One that people made.
+    Cluster(String),
+    /// Anyone; epoch 0. A word on something, by its name.
+    Tag(Subject, String),
     /// Of a later version of Holdfast: kept and passed on, not understood.
     Unknown { kind: u8, key: Vec<u8> },
 }
@@ -101,49 +105,18 @@ pub enum Body {
     Secret(SealedSecret),
     Config(ConfigText),
     Protection(Protection),
+    Cluster(Namespace),
+    Tag(Tag),
     Unknown(Vec<u8>),
 }
 
 /// `family:revision` is a label on a definition's digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
     pub definition: Digest,
     pub registered_at: Wall,
+    #[serde(with = "trailing")]
     pub standing: LabelStanding,
-}
-
-/// An active label ends behind the time, as all did before there were others.
-impl Serialize for Label {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.standing {
-            LabelStanding::Active => (self.definition, self.registered_at).serialize(serializer),
-            standing => (self.definition, self.registered_at, standing).serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Label {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Parts;
-        impl<'de> Visitor<'de> for Parts {
-            type Value = Label;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a label")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Label, A::Error> {
-                let short = |_| A::Error::custom("a label is cut off");
-                Ok(Label {
-                    definition: seq.next_element()?.ok_or(()).map_err(short)?,
-                    registered_at: seq.next_element()?.ok_or(()).map_err(short)?,
-                    // Whatever else is there cannot be read: the record is kept as it is.
-                    standing: seq.next_element().ok().flatten().unwrap_or_default(),
-                })
-            }
-        }
-        deserializer.deserialize_tuple(3, Parts)
-    }
 }
 
 /// Whether anything new may be made of what a label names. What is made of it already goes on. It
@@ -432,6 +405,8 @@ impl fmt::Display for Key {
             Self::Secret(name) => write!(f, "the secret {name:?}"),
             Self::Config(name) => write!(f, "the config {name:?}"),
             Self::Protection(id) => write!(f, "the protection of task {id}"),
+            Self::Cluster(name) => write!(f, "the cluster {name:?}"),
+            Self::Tag(subject, name) => write!(f, "the tag {name:?} of {subject}"),
             Self::Electorate => write!(f, "the list of hosts that count for a majority"),
             Self::Unknown { kind, .. } => write!(f, "a record of kind {kind}"),
         }
@@ -547,4 +522,7 @@ kinds! {
     19 Secret Self::Secret(name) => name, String => Self::Secret;
     20 Config Self::Config(name) => name, String => Self::Config;
     21 Protection Self::Protection(task) => task, TaskId => Self::Protection;
+    22 Cluster Self::Cluster(name) => name, String => Self::Cluster;
+    23 Tag Self::Tag(subject, name) => (subject, name),
+        (Subject, String) => |(subject, name)| Self::Tag(subject, name);
 }

@@ -149,6 +149,7 @@ const fn sort(key: &Key) -> usize {
         | Key::ServiceRevision(_)
         | Key::ServiceSettings(_)
         | Key::Run(_)
+        | Key::Cluster(_)
         | Key::Schedule(_)
         | Key::Ticks(_)
         | Key::Pins(_) => 0,
@@ -158,6 +159,7 @@ const fn sort(key: &Key) -> usize {
         | Key::Task(..)
         | Key::Secret(_)
         | Key::Config(_)
+        | Key::Tag(..)
         | Key::Unknown { .. } => REST,
     }
 }

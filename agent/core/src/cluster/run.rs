@@ -4,9 +4,11 @@ use crate::{
     cluster::{
         board::Board,
         body::{ContainerReport, Key, ServiceRevision, ServiceSettings, TaskReport},
+        namespace::qualified,
         schedule::SCHEDULE_PREFIX,
+        trailing,
     },
-    ids::{ServiceId, SlotIndex, TaskId},
+    ids::{HostId, ServiceId, SlotIndex, TaskId},
     spec::{run::RunOptions, task_definition::TaskDefinition},
     task::{runtime::SlotLabel, status::StopCode},
     time::{Span, Wall},
@@ -29,6 +31,9 @@ pub struct Run {
     pub started_by: String,
     /// ECS's `overrides` as they were given; empty where nothing was.
     pub overrides: String,
+    /// Where each of the tasks is to run, where somebody chose it; anywhere if empty.
+    #[serde(with = "trailing")]
+    pub hosts: Vec<HostId>,
 }
 
 /// How it ended with one slot of a run.
@@ -110,8 +115,14 @@ fn timed_out(run: &Run, report: &TaskReport) -> bool {
 
 impl Run {
     /// As [`ServiceSettings::name`] of a run has it.
-    pub fn name(id: ServiceId) -> String {
-        format!("{NAME_PREFIX}{:016x}", id.0 >> 64)
+    pub fn name(cluster: Option<&str>, id: ServiceId) -> String {
+        let own = qualified(cluster, &format!("{:016x}", id.0 >> 64));
+        format!("{NAME_PREFIX}{own}")
+    }
+
+    /// The one host that a slot may be given to; any where nobody chose.
+    pub fn host_of(&self, index: SlotIndex) -> Option<HostId> {
+        self.hosts.get(usize::try_from(index).ok()?).copied()
     }
 
     /// A tick has begun it, or it says so.

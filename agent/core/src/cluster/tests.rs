@@ -13,9 +13,11 @@ use super::{
         Protection, RuntimeStatus, ServiceCount, ServiceRevision, ServiceSettings, Slot, Standing,
         StopOrder, TaskReport, Verdict,
     },
+    namespace::Namespace,
     record::{Record, Stamp, Version},
     run::Run,
     schedule::{Overlap, Schedule, Tick, Ticked, Ticks},
+    tag::{Subject, Tag},
     values::{ConfigText, Opaque, Sealed, SealedSecret, Setting},
 };
 use crate::{
@@ -76,7 +78,7 @@ fn generated_key(rng: &mut Rng) -> Key {
     let service = ServiceId(u128::from(rng.below(4)));
     let host = host_id(rng.below(3));
     let task = TaskId(host.0 | u128::from(rng.below(3)));
-    match rng.below(19) {
+    match rng.below(21) {
         0 => Key::Definition(Digest([rng.below(3) as u8; 32])),
         1 => Key::Label {
             family: NAMES[rng.below(2) as usize].to_owned(),
@@ -99,10 +101,27 @@ fn generated_key(rng: &mut Rng) -> Key {
         15 => Key::Protection(task),
         16 => Key::Schedule(NAMES[rng.below(2) as usize].to_owned()),
         17 => Key::Ticks(NAMES[rng.below(2) as usize].to_owned()),
+        18 => Key::Cluster(NAMES[rng.below(2) as usize].to_owned()),
+        19 => Key::Tag(
+            generated_subject(rng),
+            NAMES[rng.below(2) as usize].to_owned(),
+        ),
         _ => Key::Unknown {
             kind: 200,
             key: vec![rng.below(3) as u8],
         },
+    }
+}
+
+fn generated_subject(rng: &mut Rng) -> Subject {
+    let host = host_id(rng.below(3));
+    match rng.below(6) {
+        0 => Subject::Service(ServiceId(u128::from(rng.below(4)))),
+        1 => Subject::Definition(Digest([rng.below(3) as u8; 32]), rng.below(3) as u32),
+        2 => Subject::Task(TaskId(host.0 | u128::from(rng.below(3)))),
+        3 => Subject::Cluster(NAMES[rng.below(2) as usize].to_owned()),
+        4 => Subject::Host(host),
+        _ => Subject::Attributes(host),
     }
 }
 
@@ -171,6 +190,13 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             text: Opaque::from(name.into_bytes()),
             set: setting(rng),
         }),
+        Key::Cluster(_) => Body::Cluster(Namespace {
+            created_at: Wall(rng.below(9)),
+        }),
+        Key::Tag(..) => Body::Tag(Tag {
+            value: name,
+            over: (rng.below(2) == 0).then(Stamp::default),
+        }),
         Key::Schedule(_) => Body::Schedule(schedule(rng, name)),
         Key::Ticks(_) => Body::Ticks(Ticks {
             through: Wall(rng.below(9)),
@@ -217,6 +243,7 @@ fn run_of(rng: &mut Rng, id: ServiceId, revision: ServiceRevision) -> Run {
         group: String::new(),
         started_by: String::new(),
         overrides: String::new(),
+        hosts: (0..rng.below(2)).map(host_id).collect(),
     }
 }
 

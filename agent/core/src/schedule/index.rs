@@ -275,6 +275,8 @@ impl Index {
             | Key::Protection(_)
             | Key::Schedule(_)
             | Key::Ticks(_)
+            | Key::Cluster(_)
+            | Key::Tag(..)
             | Key::Unknown { .. } => {}
         }
     }

@@ -27,6 +27,8 @@ pub struct Refusals {
     ports: u32,
     needs: Resources,
     free_most: Capacity,
+    /// Somebody chose the host: no other was looked at.
+    is_chosen: bool,
 }
 
 /// Steps along an ordered map that take as long as one look into it.
@@ -44,12 +46,17 @@ pub struct Wanted<'a> {
     pub needs: &'a Resources,
     /// How often each host has refused it or failed to start it lately.
     pub failed: &'a BTreeMap<HostId, u32>,
+    /// The one host that it may run on; any where nobody chose.
+    pub only: Option<HostId>,
 }
 
 /// Chooses the host for one slot: of those that can run it the one that has refused it or failed to
 /// start it least often, then with the fewest tasks of the service, then in the zone with the
 /// fewest of them, then with the fewest tasks.
 pub fn choose(load: &Load, wanted: Wanted<'_>) -> Result<HostId, Box<Refusals>> {
+    if let Some(host) = wanted.only {
+        return chosen(load, host, wanted.needs);
+    }
     let best = load
         .zones()
         .filter_map(|(id, zone)| best_in(load, id, zone, wanted))
@@ -67,6 +74,23 @@ pub fn choose(load: &Load, wanted: Wanted<'_>) -> Result<HostId, Box<Refusals>> 
     });
     best.map(|(_, host)| host)
         .ok_or_else(|| Box::new(refusals(load, wanted.needs)))
+}
+
+/// The host that somebody chose, if it can run the task.
+fn chosen(load: &Load, host: HostId, needs: &Resources) -> Result<HostId, Box<Refusals>> {
+    let mut refusals = Refusals {
+        needs: needs.clone(),
+        is_chosen: true,
+        ..Refusals::default()
+    };
+    match load.host(host) {
+        Some(there) if there.facts.standing == Standing::Open && fits(there, needs) => Ok(host),
+        Some(there) => {
+            refusals.count(there);
+            Err(Box::new(refusals))
+        }
+        None => Err(Box::new(refusals)),
+    }
 }
 
 /// The best host of a zone that has not failed. The zone's hosts are walked in order of their
@@ -279,6 +303,11 @@ impl fmt::Display for Refusals {
             .filter(|(hosts, _)| *hosts > 0)
             .map(|(hosts, reason)| format!("{hosts} {reason}"))
             .collect();
+        match (self.is_chosen, self.hosts) {
+            (true, 0) => return write!(f, "the one that was chosen is not there"),
+            (true, _) => write!(f, "only one was chosen: ")?,
+            (false, _) => {}
+        }
         let plural = if self.hosts == 1 { "host" } else { "hosts" };
         write!(f, "of {} {plural} {}", self.hosts, told.join(", "))
     }

@@ -212,6 +212,39 @@ pub const RUN_TASK: &[&str] = &[
     "volumeConfigurations",
 ];
 
+/// The input of `StartTask`.
+pub const START_TASK: &[&str] = &[
+    "cluster",
+    "containerInstances",
+    "enableECSManagedTags",
+    "enableExecuteCommand",
+    "group",
+    "networkConfiguration",
+    "overrides",
+    "propagateTags",
+    "referenceId",
+    "startedBy",
+    "tags",
+    "taskDefinition",
+    "volumeConfigurations",
+];
+
+/// The input of `PutAttributes` and of `DeleteAttributes`.
+pub const PUT_ATTRIBUTES: &[&str] = &["cluster", "attributes"];
+
+/// The input of `ListAttributes`.
+pub const LIST_ATTRIBUTES: &[&str] = &[
+    "cluster",
+    "targetType",
+    "attributeName",
+    "attributeValue",
+    "nextToken",
+    "maxResults",
+];
+
+/// The shape `Attribute`.
+pub const ATTRIBUTE: &[&str] = &["name", "value", "targetType", "targetId"];
+
 /// `TaskOverride`.
 pub const TASK_OVERRIDE: &[&str] = &[
     "containerOverrides",

@@ -67,6 +67,8 @@ pub fn parse_task_definition(json: &Value) -> Result<TaskDefinition, SpecErrors>
             "requiresCompatibilities",
             "containerDefinitions",
             "volumes",
+            // They are no part of what is run: whoever registers it reads them.
+            "tags",
         ],
         ecs_fields::REGISTER_TASK_DEFINITION,
         &mut faults,

@@ -4,9 +4,9 @@ use super::{
     SpecErrors, ecs_fields,
     error::{Faults, SpecError, shown},
     parse::parse_task_definition,
-    read::{Choice, Fields, NAME, Range, RefError, Rule, TEXT},
+    read::{Fields, NAME, Range, RefError, Rule, TEXT},
     service::{CLIENT_TOKEN, DEFINITION_WANTED, DefinitionRef, LAUNCH_TYPE, cluster_name},
-    tags::{parsed, tag},
+    tags::{Reserved, each_tag, parsed},
     task_definition::TaskDefinition,
 };
 use crate::limits;
@@ -28,6 +28,8 @@ pub struct RunTask {
     pub started_by: Option<String>,
     pub overrides: Option<Overrides>,
     pub options: RunOptions,
+    /// But for those that stand for options.
+    pub tags: Vec<(String, String)>,
 }
 
 /// What of its definition a run changes: ECS's `overrides`, checked field by field.
@@ -62,11 +64,10 @@ pub const TIMEOUT_TAG: &str = "holdfast:timeout";
 pub const ON_LOST_TAG: &str = "holdfast:on-lost";
 pub const REMOVE_TAG: &str = "holdfast:remove";
 
-const KEYS: Choice = Choice {
+const RESERVED: Reserved = Reserved {
     served: &[RETRIES_TAG, TIMEOUT_TAG, ON_LOST_TAG, REMOVE_TAG],
-    refused: &[],
     wanted: "\"holdfast:retries\", \"holdfast:timeout\", \"holdfast:on-lost\" or \
-             \"holdfast:remove\"; other tags are not served yet",
+             \"holdfast:remove\", or begin neither with \"holdfast:\" nor \"aws:\"",
 };
 
 const COUNT: Range = Range {
@@ -96,62 +97,106 @@ const STARTED_BY: Rule = Rule {
 pub fn parse_run_task(json: &Value) -> Result<RunTask, SpecErrors> {
     let fields = Fields::of_request(json)?;
     let mut faults = Faults::default();
-    let definition = fields.reference("taskDefinition", DefinitionRef::from_str);
-    let definition = fields.required("taskDefinition", DEFINITION_WANTED, definition);
-    let definition = faults.keep(definition.map(Some));
     let count = faults.keep(fields.number("count", &COUNT));
-    let cluster = faults.keep(fields.reference("cluster", cluster_name));
     let client_token = faults.keep(fields.text("clientToken", &CLIENT_TOKEN));
-    let group = faults.keep(fields.text("group", &GROUP));
-    let started_by = faults.keep(fields.text("startedBy", &STARTED_BY));
-    let overrides = overrides(&fields, &mut faults);
-    let options = read_tags(&fields, &mut faults);
     faults.keep(fields.choice("launchType", &LAUNCH_TYPE));
+    let wanted = wanted(&fields, &mut faults);
+    let own = ["count", "clientToken", "launchType"];
     fields.check(
-        &[
-            "taskDefinition",
-            "count",
-            "cluster",
-            "clientToken",
-            "group",
-            "startedBy",
-            "overrides",
-            "tags",
-            "launchType",
-        ],
+        &[&own[..], &SERVED_BY_BOTH].concat(),
         ecs_fields::RUN_TASK,
         &mut faults,
     );
     faults.finish(())?;
     Ok(RunTask {
-        definition: definition.expect("a definition that was not read is a fault"),
         count: count.unwrap_or(1),
-        cluster,
         client_token,
+        ..wanted.expect("a definition that was not read is a fault")
+    })
+}
+
+/// ECS's `StartTask`: a task on each of these hosts, as they were given.
+///
+/// # Errors
+/// Where a field cannot be.
+pub fn parse_start_task(json: &Value) -> Result<(RunTask, Vec<String>), SpecErrors> {
+    let fields = Fields::of_request(json)?;
+    let mut faults = Faults::default();
+    let hosts = faults.keep(fields.texts(HOSTS, &TEXT));
+    let (got, max) = (hosts.len(), limits::START_TASK_HOSTS_MAX);
+    let path = HOSTS.to_owned();
+    match got {
+        0 => faults.push(SpecError::Missing {
+            path,
+            wanted: "the ids, ARNs or names of 1 to 10 container instances",
+        }),
+        got if got > max => faults.push(SpecError::TooMany { path, got, max }),
+        _ => {}
+    }
+    let wanted = wanted(&fields, &mut faults);
+    fields.check(
+        &[&[HOSTS][..], &SERVED_BY_BOTH].concat(),
+        ecs_fields::START_TASK,
+        &mut faults,
+    );
+    faults.finish(())?;
+    Ok((
+        wanted.expect("a definition that was not read is a fault"),
+        hosts,
+    ))
+}
+
+const HOSTS: &str = "containerInstances";
+
+/// What `RunTask` and `StartTask` have in common.
+const SERVED_BY_BOTH: [&str; 6] = [
+    "taskDefinition",
+    "cluster",
+    "group",
+    "startedBy",
+    "overrides",
+    "tags",
+];
+
+/// One task of it; `None` where the definition was not read.
+fn wanted(fields: &Fields<'_>, faults: &mut Faults) -> Option<RunTask> {
+    let definition = fields.reference("taskDefinition", DefinitionRef::from_str);
+    let definition = fields.required("taskDefinition", DEFINITION_WANTED, definition);
+    let definition = faults.keep(definition.map(Some));
+    let cluster = faults.keep(fields.reference("cluster", cluster_name));
+    let group = faults.keep(fields.text("group", &GROUP));
+    let started_by = faults.keep(fields.text("startedBy", &STARTED_BY));
+    let overrides = overrides(fields, faults);
+    let mut options = RunOptions::default();
+    let tags = each_tag(fields, &RESERVED, faults, |tag, path| {
+        set(&mut options, tag, path)
+    });
+    Some(RunTask {
+        definition: definition?,
+        count: 1,
+        cluster,
+        client_token: None,
         group,
         started_by,
         overrides,
         options,
+        tags,
     })
 }
 
-fn read_tags(fields: &Fields<'_>, faults: &mut Faults) -> RunOptions {
-    let mut options = RunOptions::default();
-    for fields in fields.objects("tags", faults) {
-        let read = tag(&fields, &KEYS, faults).and_then(|(key, value)| {
-            let path = fields.path("value");
-            match key {
-                RETRIES_TAG => options.retries = parsed::<Retries>(&value, path)?.0,
-                TIMEOUT_TAG => options.timeout_s = Some(parsed::<Timeout>(&value, path)?.0),
-                ON_LOST_TAG => options.on_lost = parsed(&value, path)?,
-                REMOVE_TAG => options.remove = parsed::<Remove>(&value, path)?.0,
-                other => unreachable!("{other} is none of the keys that are served"),
-            }
-            Ok(())
-        });
-        faults.keep(read);
+fn set(
+    options: &mut RunOptions,
+    (key, value): (&str, &str),
+    path: String,
+) -> Result<(), SpecError> {
+    match key {
+        RETRIES_TAG => options.retries = parsed::<Retries>(value, path)?.0,
+        TIMEOUT_TAG => options.timeout_s = Some(parsed::<Timeout>(value, path)?.0),
+        ON_LOST_TAG => options.on_lost = parsed(value, path)?,
+        REMOVE_TAG => options.remove = parsed::<Remove>(value, path)?.0,
+        other => unreachable!("{other} is none of the keys that are served"),
     }
-    options
+    Ok(())
 }
 
 /// Served: what each field of [`ecs_fields::TASK_OVERRIDE`] means is that of the definition.

@@ -5,7 +5,7 @@ use super::{
     error::{Faults, SpecError, SpecErrors, shown},
     options::{OptionsChange, ServiceOptions},
     read::{Choice, Fields, NAME, Range, RefError, Rule, is_name},
-    tags::read_tags,
+    tags::{TagMeaning, read_tags},
 };
 use crate::limits;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub struct CreateService {
     /// The same token twice means the same request twice.
     pub client_token: Option<String>,
     pub options: ServiceOptions,
+    /// But for those that stand for options.
+    pub tags: Vec<(String, String)>,
 }
 
 /// What is to change; whatever is absent stays as it is.
@@ -47,11 +49,12 @@ pub struct DefinitionRef {
     pub revision: Option<u32>,
 }
 
-/// A service as people refer to it: by name or by either form of ARN that ECS has used.
+/// A service as people refer to it: by name, as `cluster/name`, or by either form of ARN that ECS
+/// has used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceRef {
     pub name: String,
-    /// Only the longer ARN tells.
+    /// A name alone and the shorter ARN do not tell.
     pub cluster: Option<String>,
 }
 
@@ -72,10 +75,11 @@ pub fn parse_create_service(json: &Value) -> Result<CreateService, SpecErrors> {
     let desired_count = faults.keep(count);
     let cluster = faults.keep(fields.reference("cluster", cluster_name));
     let client_token = faults.keep(fields.text("clientToken", &CLIENT_TOKEN));
+    let tags = read_tags(&fields, TagMeaning::OptionsOfService, &mut faults);
     let options = OptionsChange {
         rebalance: faults.keep(rebalance(&fields)),
         health_grace_s: faults.keep(fields.number(HEALTH_GRACE, &GRACE)),
-        ..read_tags(&fields, &mut faults)
+        ..tags.options
     };
     faults.keep(fields.choice("schedulingStrategy", &SCHEDULING_STRATEGY));
     faults.keep(fields.choice("launchType", &LAUNCH_TYPE));
@@ -104,6 +108,7 @@ pub fn parse_create_service(json: &Value) -> Result<CreateService, SpecErrors> {
         cluster,
         client_token,
         options: options.of(ServiceOptions::default()),
+        tags: tags.own,
     })
 }
 
@@ -174,12 +179,10 @@ impl ServiceRef {
 impl FromStr for ServiceRef {
     type Err = RefError;
     fn from_str(text: &str) -> Result<Self, RefError> {
-        let (cluster, name) = match arn_resource(text, "service") {
-            Some(resource) => match resource.split_once('/') {
-                Some((cluster, name)) => (Some(cluster), name),
-                None => (None, resource),
-            },
-            None => (None, text),
+        let resource = arn_resource(text, "service").unwrap_or(text);
+        let (cluster, name) = match resource.split_once('/') {
+            Some((cluster, name)) => (Some(cluster), name),
+            None => (None, resource),
         };
         if !is_name(name) || cluster.is_some_and(|cluster| !is_name(cluster)) {
             return Err(RefError {

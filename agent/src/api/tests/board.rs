@@ -38,6 +38,8 @@ pub(crate) fn context() -> ApiContext {
         region: "eu-central-1".to_owned(),
         account: "000000000000".to_owned(),
         cluster: "shop".to_owned(),
+        namespace: None,
+        is_named: false,
     }
 }
 
@@ -306,10 +308,18 @@ pub(crate) fn with_view<T>(board: &Board, look: impl FnOnce(&View<'_>) -> T) -> 
 pub(crate) fn call(board: &Board, operation: Operation, body: &Value) -> String {
     match with_view(board, |view| api::plan(view, operation, body)) {
         Ok(Plan::Answer(value)) => pretty(&value),
-        Ok(Plan::Write { command, prepared }) => match prepared {
-            None => format!("{command:#?}"),
-            Some(value) => format!("{command:#?}\n{}", pretty(&value)),
-        },
+        Ok(Plan::Write {
+            command,
+            prepared,
+            failures,
+        }) => {
+            let mut told = format!("{command:#?}");
+            let parts = [prepared, (!failures.is_empty()).then(|| json!(failures))];
+            for value in parts.into_iter().flatten() {
+                told += &format!("\n{}", pretty(&value));
+            }
+            told
+        }
         Err(err) => error_text(&err),
     }
 }

@@ -392,7 +392,7 @@ fn what_cannot_be_done_is_refused_with_what_to_do_instead() {
         })
         .collect();
     expect_file!["snapshots/refusals.txt"].assert_eq(&told.join("\n"));
-    let unknown = Operation::of_target(&format!("{}.StartTask", TARGET)).unwrap_err();
+    let unknown = Operation::of_target(&format!("{}.ExecuteCommand", TARGET)).unwrap_err();
     expect_file!["snapshots/refusals_2.txt"].assert_eq(&error_text(&unknown));
 }
 

@@ -95,6 +95,19 @@ fn of_tasks(operation: Operation) -> (Value, &'static [&'static str]) {
             ]}}),
             f::RUN_TASK,
         ),
+        O::StartTask => (
+            json!({"taskDefinition": "web", "containerInstances": [host, "gone"], "tags": [
+                {"key": "holdfast:retries", "value": "1"}, {"key": "team", "value": "red"}]}),
+            f::START_TASK,
+        ),
+        O::PutAttributes | O::DeleteAttributes => (
+            json!({"attributes": [{"name": "rack", "value": "7", "targetId": host}]}),
+            f::PUT_ATTRIBUTES,
+        ),
+        O::ListAttributes => (
+            json!({"targetType": "container-instance", "attributeName": "a"}),
+            f::LIST_ATTRIBUTES,
+        ),
         O::StopTask => (json!({"task": task, "reason": "x"}), f::STOP_TASK),
         O::DescribeTasks => (json!({"tasks": [task]}), f::DESCRIBE_TASKS),
         O::ListTasks => (

@@ -9,6 +9,7 @@ use holdfast_core::{
         body::{Body, Key, ServiceSettings},
         record::{Record, Stamp, Version},
     },
+    ids::HostId,
     spec::options::{HandOver, PartitionPolicy, ReplaceAfter, ServiceOptions},
     time::Wall,
 };
@@ -136,7 +137,10 @@ fn what_no_tag_can_say_is_refused_with_what_it_could() {
             Operation::TagResource,
             tag("holdfast:replace-after", "soon"),
         ),
-        (Operation::TagResource, tag("team", "shop")),
+        (Operation::TagResource, tag("holdfast:team", "shop")),
+        (Operation::TagResource, tag("AWS:team", "shop")),
+        (Operation::TagResource, tag("team?", "shop")),
+        (Operation::TagResource, tag("team", "shop!")),
         (Operation::TagResource, json!({"tags": []})),
         (
             Operation::TagResource,
@@ -148,7 +152,7 @@ fn what_no_tag_can_say_is_refused_with_what_it_could() {
         ),
         (
             Operation::UntagResource,
-            json!({"resourceArn": arn(), "tagKeys": ["team"]}),
+            json!({"resourceArn": arn(), "tagKeys": ["holdfast:team"]}),
         ),
         (
             Operation::ListTagsForResource,
@@ -156,7 +160,7 @@ fn what_no_tag_can_say_is_refused_with_what_it_could() {
         ),
         (
             Operation::ListTagsForResource,
-            json!({"resourceArn": context().host_arn(B)}),
+            json!({"resourceArn": context().host_arn(HostId(1))}),
         ),
         (Operation::ListTagsForResource, json!({"resourceArn": ""})),
         (

@@ -27,7 +27,7 @@ pub(crate) fn begun() -> Board {
     let mut board = board();
     let run = Run {
         settings: ServiceSettings {
-            name: Run::name(RUN),
+            name: Run::name(None, RUN),
             created_at: T0,
             client_token: String::new(),
             options: ServiceOptions::default(),
@@ -42,6 +42,7 @@ pub(crate) fn begun() -> Board {
         group: String::new(),
         started_by: "tester".to_owned(),
         overrides: r#"{"cpu":"64"}"#.to_owned(),
+        hosts: Vec::new(),
     };
     put(&mut board, Key::Run(RUN), 0, Body::Run(run));
     for (index, host) in [(0, A), (1, B)] {
@@ -50,7 +51,7 @@ pub(crate) fn begun() -> Board {
     }
     let mut report = task(0, TaskStatus::Running);
     if let Some(label) = &mut report.slot {
-        (label.service, label.service_name) = (RUN, Run::name(RUN).into());
+        (label.service, label.service_name) = (RUN, Run::name(None, RUN).into());
     }
     put(&mut board, Key::Task(A, named(0)), 2, Body::Task(report));
     board
@@ -89,16 +90,16 @@ fn a_request_becomes_an_order_with_the_definition_as_the_run_has_it() {
     let Ok(Plan::Write { command, .. }) = plan else {
         panic!("{plan:?}");
     };
-    let Command::RunTask(RunOrder {
+    let Command::RunTask(order) = command else {
+        panic!("{command:?}");
+    };
+    let RunOrder {
         definition,
         overridden,
         overrides,
         count,
         ..
-    }) = command
-    else {
-        panic!("{command:?}");
-    };
+    } = *order;
     assert_eq!((definition.to_string().as_str(), count), ("web:1", 2));
     let overridden = overridden.expect("it is changed");
     assert_eq!(overridden.containers[0].command, ["-t"]);
@@ -195,7 +196,7 @@ fn a_task_that_is_lost_is_told_to_have_stopped() {
     assert_eq!(told(&board)["lastStatus"], "RUNNING");
     let mut report = task(0, TaskStatus::Running);
     if let Some(label) = &mut report.slot {
-        (label.service, label.service_name) = (RUN, Run::name(RUN).into());
+        (label.service, label.service_name) = (RUN, Run::name(None, RUN).into());
         label.generation = 2;
     }
     put(&mut board, Key::Task(A, named(0)), 3, Body::Task(report));

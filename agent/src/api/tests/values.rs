@@ -1,6 +1,6 @@
 //! `/v1/secrets` and `/v1/configs`: what is known of values, how they are set, and who uses them.
 
-use super::board::{board, context, pretty, put, with_view};
+use super::board::{board, pretty, put, with_view};
 use crate::{
     api::{
         definitions::redact,
@@ -67,7 +67,7 @@ fn vault() -> Vault {
 
 fn planned(name: ValueName, body: &Value) -> Result<(Command, bool), String> {
     let by = "ann".to_owned();
-    let planned = plan_set(&context(), &vault(), Asked { name, by }, body);
+    let planned = plan_set(&vault(), Asked { name, by }, body);
     planned.map_err(|err| err.to_string())
 }
 
@@ -154,13 +154,13 @@ fn what_cannot_be_kept_is_refused_without_a_word_of_it() {
         name: ValueName::Secret("db".to_owned()),
         by: "ann".to_owned(),
     };
-    let keyless = plan_set(&context(), &without, asked, &json!({"value": ""}));
+    let keyless = plan_set(&without, asked, &json!({"value": ""}));
     expect![[r#"
             this agent has no cluster key, so nothing can be sealed: put one
             into `key_file` and restart it"#]]
     .assert_eq(&folded(&keyless.unwrap_err().to_string()));
     let name = ValueName::Secret("db".to_owned());
-    let forced = plan_remove(&context(), name.clone(), &json!({"force": true})).unwrap();
+    let forced = plan_remove(name.clone(), &json!({"force": true})).unwrap();
     assert_eq!(forced, Command::RemoveValue { name, force: true });
 }
 

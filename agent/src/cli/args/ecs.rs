@@ -13,6 +13,9 @@ pub(crate) enum EcsCommand {
         /// read; deploy: definitions, services and tasks, too; admin: hosts, too
         #[arg(long, value_enum, default_value = "deploy")]
         role: Role,
+        /// Only for what is in these clusters, as in --cluster staging,trial
+        #[arg(long, value_delimiter = ',')]
+        cluster: Vec<String>,
     },
     /// Print what a shell sets so that aws, SDKs and Terraform ask this host's agent
     #[command(after_help = "Examples:\n  eval \"$(sudo holdfast ecs env)\"\n  \

@@ -1,4 +1,4 @@
-# A service in the agents' cluster. The cluster is data: it is there for as long as its agents are.
+# A service in a cluster of its own, with tags on all of it.
 
 terraform {
   required_providers {
@@ -20,6 +20,10 @@ variable "desired" {
   default = 1
 }
 
+locals {
+  tags = { team = "red", release = var.release }
+}
+
 provider "aws" {
   endpoints {
     ecs = var.endpoint
@@ -30,8 +34,9 @@ provider "aws" {
   skip_region_validation      = true
 }
 
-data "aws_ecs_cluster" "here" {
-  cluster_name = var.cluster
+resource "aws_ecs_cluster" "own" {
+  name = var.cluster
+  tags = local.tags
 }
 
 resource "aws_ecs_task_definition" "web" {
@@ -43,13 +48,15 @@ resource "aws_ecs_task_definition" "web" {
     stopTimeout = 2
     environment = [{ name = "RELEASE", value = var.release }]
   }])
+  tags = local.tags
 }
 
 resource "aws_ecs_service" "web" {
   name            = "web"
-  cluster         = data.aws_ecs_cluster.here.arn
+  cluster         = aws_ecs_cluster.own.arn
   task_definition = aws_ecs_task_definition.web.arn
   desired_count   = var.desired
+  tags            = local.tags
 }
 
 output "revision" {

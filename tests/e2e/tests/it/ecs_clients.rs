@@ -18,6 +18,8 @@ const PORT: u16 = 51_680;
 /// Id and secret of one key, for each role that the stories need.
 const ADMIN: [&str; 2] = ["HFADMIN01", "0123456789abcdef0123456789abcdef"];
 const READER: [&str; 2] = ["HFREADER01", "fedcba9876543210fedcba9876543210"];
+/// It may deploy in one cluster alone.
+const GUEST: [&str; 2] = ["HFGUEST01", "0011223344556677889900aabbccddee"];
 
 /// Agents that serve ECS's API over TCP.
 struct Served {
@@ -79,6 +81,8 @@ impl Served {
             .env("AWS_CA_BUNDLE", &self.certificate)
             .env("READER_ID", READER[0])
             .env("READER_SECRET", READER[1])
+            .env("GUEST_ID", GUEST[0])
+            .env("GUEST_SECRET", GUEST[1])
             .env("AWS_CONFIG_FILE", "/nonexistent")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -93,7 +97,7 @@ impl Served {
 }
 
 fn write_keys(path: &Path) {
-    let text = [(ADMIN, "admin"), (READER, "read")];
+    let text = [(ADMIN, "admin"), (READER, "read"), (GUEST, "deploy trial")];
     let text = text.map(|([id, secret], role)| format!("{id} {secret} {role}\n"));
     fs::write(path, text.concat()).expect("the directory is ours");
     let private = fs::Permissions::from_mode(0o600);
@@ -179,10 +183,7 @@ fn terraform_makes_changes_and_destroys_a_service_and_sees_no_change_where_there
     fs::create_dir(&directory).expect("the directory is ours");
     let mut command = served.command(&story("terraform.sh"));
     command.args(&served.endpoints);
-    command
-        .arg(&served.fleet.place.name)
-        .arg(IMAGE)
-        .arg(directory);
+    command.arg("staging").arg(IMAGE).arg(directory);
     command.env("TF_PLUGIN_DIR", plugins);
     let out = told(command);
     assert!(out.ends_with("destroyed\n"), "{out}");

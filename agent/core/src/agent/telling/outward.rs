@@ -54,6 +54,7 @@ impl Agent {
                 | HostStanding::Leaving
                 | HostStanding::Left => change.host == me,
             },
+            Happening::Clash(_) => true,
             Happening::Service(change) => {
                 let keeper = self.index.keeper_of(change.service);
                 // Of a service that was deleted, or has just come, nobody is the keeper.

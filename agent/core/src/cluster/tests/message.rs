@@ -8,6 +8,8 @@ use crate::{
         hash_tree::{FAN, Prefix},
         message::{Alarm, Message, PullStage, WIRE_VERSION},
         record::{Record, RecordError, Stamp, Version},
+        run::Run,
+        tag::Subject,
     },
     ids::{Digest, ServiceId, TaskId},
     limits,
@@ -44,6 +46,8 @@ fn records() -> Vec<Arc<Record>> {
         Key::Verdict(host),
         Key::Slot(service, 2),
         Key::Pins(service),
+        Key::Cluster("staging".to_owned()),
+        Key::Tag(Subject::Service(service), "team".to_owned()),
     ];
     let live = keys.map(|key| {
         let body = generated_body(&key, &mut Rng::new(1));
@@ -194,6 +198,28 @@ fn the_formats_have_not_changed() {
         golden += &hex(&message.encode());
     }
     expect_file!["golden.txt"].assert_eq(&golden);
+}
+
+/// A run as it was written before its tasks' hosts could be chosen, and as it is still written.
+#[test]
+fn a_field_that_came_later_is_left_out_while_it_says_nothing() {
+    let key = Key::Run(ServiceId(0x5e));
+    let Body::Run(run) = generated_body(&key, &mut Rng::new(1)) else {
+        panic!("a run is a run");
+    };
+    let record = |hosts| {
+        let body = Body::Run(Run {
+            hosts,
+            ..run.clone()
+        });
+        Record::new(key.clone(), VERSION, Some(body))
+    };
+    let (without, with) = (record(Vec::new()), record(vec![host_id(1)]));
+    let bytes = |record: &Record| record.body.as_ref().map(Body::to_wire).unwrap_or_default();
+    assert_eq!(bytes(&with)[..bytes(&without).len()], bytes(&without));
+    for record in [without, with] {
+        assert_eq!(Record::decode(&record.encode()), Ok(record));
+    }
 }
 
 /// Whatever is taken for a message can be said again, and means the same.

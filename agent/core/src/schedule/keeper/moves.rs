@@ -203,6 +203,7 @@ pub fn better(now: Wall, board: &Board, index: &Index, service: Service<'_>) -> 
         index: 0,
         needs: &needs,
         failed: &avoided,
+        only: None,
     };
     let to = choose(&index.load, wanted).ok()?;
     if avoided.contains_key(&to) {

@@ -188,11 +188,13 @@ impl<'a> Round<'a> {
             let known = failed.entry(host).or_default();
             *known = times.max(*known);
         }
+        let only = self.service.run.and_then(|run| run.host_of(view.index));
         let wanted = Wanted {
             service,
             index: view.index,
             needs: &needs,
             failed: &failed,
+            only,
         };
         match choose(&self.index.load, wanted) {
             Ok(host) => {
@@ -202,7 +204,10 @@ impl<'a> Round<'a> {
             }
             Err(refusals) => {
                 let refusals = refusals.to_string();
-                self.no_room = Some(refusals.clone());
+                // Of what is to run on one host alone, others know nothing.
+                if only.is_none() {
+                    self.no_room = Some(refusals.clone());
+                }
                 Err(refusals)
             }
         }

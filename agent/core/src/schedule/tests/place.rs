@@ -287,11 +287,40 @@ fn what_would_be_root_on_its_host_runs_where_that_is_allowed() {
     assert_eq!(placed(&scene, true), Ok(host_id(2)));
 }
 
+/// As `StartTask` has it.
+#[test]
+fn a_chosen_host_is_the_only_one_that_is_looked_at() {
+    let mut scene = Scene::default();
+    for host in 1..=3 {
+        scene.host(host);
+    }
+    let index = Index::of(&scene.board);
+    let place = |host, memory_mib| {
+        let needs = Resources {
+            memory_mib,
+            ..Resources::default()
+        };
+        let failed = BTreeMap::new();
+        let only = Some(host_id(host));
+        let chosen = Wanted {
+            only,
+            ..wanted(&needs, &failed)
+        };
+        choose(&index.load, chosen).map_err(|refusals| refusals.to_string())
+    };
+    assert_eq!(place(3, 1), Ok(host_id(3)));
+    let refusals = [place(3, u32::MAX), place(9, 1)].map(Result::unwrap_err);
+    expect![[r#"
+        no host can run it: only one was chosen: of 1 host 1 refused by memory (needs 4294967295 MiB, most free 8192)
+        no host can run it: the one that was chosen is not there"#]].assert_eq(&refusals.join("\n"));
+}
+
 fn wanted<'a>(needs: &'a Resources, failed: &'a BTreeMap<HostId, u32>) -> Wanted<'a> {
     Wanted {
         service: SERVICE,
         index: 0,
         needs,
         failed,
+        only: None,
     }
 }

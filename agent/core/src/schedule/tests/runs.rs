@@ -36,7 +36,7 @@ fn begun(options: RunOptions) -> (Scene, Keeper, Decision) {
     scene.put(Key::Definition(digest), 0, Some(body));
     let run = Run {
         settings: ServiceSettings {
-            name: Run::name(SERVICE),
+            name: Run::name(None, SERVICE),
             created_at: Wall(0),
             client_token: String::new(),
             options: ServiceOptions::default(),
@@ -48,6 +48,7 @@ fn begun(options: RunOptions) -> (Scene, Keeper, Decision) {
         group: String::new(),
         started_by: String::new(),
         overrides: String::new(),
+        hosts: Vec::new(),
     };
     scene.put(Key::Run(SERVICE), 0, Some(Body::Run(run)));
     let mut keeper = Keeper::default();
@@ -255,6 +256,6 @@ fn a_task_is_neither_moved_nor_replaced_and_can_be_called_off_before_it_begins()
 
 #[test]
 fn a_run_is_called_one() {
-    assert_eq!(title(&Run::name(SERVICE)), "(run 0000000000000000)");
+    assert_eq!(title(&Run::name(None, SERVICE)), "(run 0000000000000000)");
     assert_eq!(title("web"), "(service web)");
 }

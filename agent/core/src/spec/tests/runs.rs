@@ -67,7 +67,8 @@ fn what_is_wrong_is_told_at_once_and_by_name() {
         "count": 101, "group": "service:web", "launchType": "FARGATE",
         "placementStrategy": [{"type": "random"}],
         "tags": [{"key": "holdfast:timeout", "value": "9d"},
-            {"key": "holdfast:on-lost", "value": "no"}, {"key": "team", "value": "a"}],
+            {"key": "holdfast:on-lost", "value": "no"},
+            {"key": "holdfast:team", "value": "a"}],
     }));
     let wanted = [
         "taskDefinition is missing",
@@ -75,7 +76,7 @@ fn what_is_wrong_is_told_at_once_and_by_name() {
         "group is \"service:web\", but must be",
         "tags[0].value is \"9d\", but must be a time from 1s to 168h",
         "tags[1].value is \"no\", but must be \"report\" or \"rerun\"",
-        "tags[2].key is \"team\", but must be \"holdfast:retries\"",
+        "tags[2].key is \"holdfast:team\", but must be \"holdfast:retries\"",
         "launchType is \"FARGATE\", which Holdfast does not serve yet",
         "placementStrategy is an ECS field that Holdfast does not serve yet",
     ];

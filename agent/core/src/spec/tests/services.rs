@@ -243,7 +243,7 @@ fn services_and_clusters_are_referred_to_by_name_or_arn() {
         web -> web in None
         arn:aws:ecs:eu-west-1:1:service/web -> web in None
         arn:aws:ecs:eu-west-1:1:service/lab/web -> web in Some("lab")
-        "lab/web" must be a service's name or its ARN
+        lab/web -> web in Some("lab")
         "arn:aws:ecs:eu-west-1:1:service/lab/web/1" must be a service's name or its ARN
         "arn:aws:ecs:eu-west-1:1:service//web" must be a service's name or its ARN
     "#]]
