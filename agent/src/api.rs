@@ -13,6 +13,7 @@ pub(crate) mod tasks;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod services;
+pub(crate) mod deployments;
 pub(crate) mod tags;
 pub(crate) mod hosts;
 pub(crate) mod images;

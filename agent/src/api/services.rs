@@ -2,10 +2,11 @@
 
 use super::{
     Plan,
+    deployments::Deployments,
     error::ApiError,
     request::{Request, Sort, listed, missing},
     tags::tags,
-    tasks::{LAUNCH_TYPE, deployment_id},
+    tasks::LAUNCH_TYPE,
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
@@ -14,7 +15,7 @@ use holdfast_core::{
         body::{Key, TaskReport},
     },
     command::{Command, ServiceChange},
-    ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
+    ids::{HostId, ServiceId, SlotIndex, TaskId},
     limits,
     rng::hash_bytes,
     spec::{
@@ -173,7 +174,11 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// What truly runs or is about to, on hosts that are there: a duplicate is counted too.
-    fn count(&mut self, view: &View<'_>, (host, task, report): (HostId, TaskId, &TaskReport)) {
+    pub(crate) fn count(
+        &mut self,
+        view: &View<'_>,
+        (host, task, report): (HostId, TaskId, &TaskReport),
+    ) {
         if !view.is_confirmed(host, task) {
             return;
         }
@@ -203,7 +208,11 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
     let context = view.context;
     let name = &service.settings.name;
     let revision = service.revision;
-    let counts = counts(view, service.id);
+    let mut deployments = Deployments::of(*service);
+    for seen in view.board.tasks_of(service.id) {
+        deployments.note(view, seen);
+    }
+    let counts = deployments.counts();
     let options = service.settings.options;
     json!({
         "serviceArn": context.service_arn(name),
@@ -218,7 +227,7 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
         "deploymentController": {"type": "ECS"},
         "deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
         "taskDefinition": context.definition_arn(&revision.family, revision.revision),
-        "deployments": deployments(view, service),
+        "deployments": deployments.json(view),
         "events": events(view, service),
         "createdAt": seconds(service.settings.created_at),
         "loadBalancers": [],
@@ -242,72 +251,6 @@ const fn rebalancing(options: ServiceOptions) -> &'static str {
     }
 }
 
-/// The PRIMARY one, and an ACTIVE one for each other definition that still has tasks: ECS's
-/// waiters take a service for stable when there is exactly one.
-fn deployments(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
-    let mut others: BTreeMap<(Digest, u32), (&TaskReport, Counts)> = BTreeMap::new();
-    let (mut primary, mut behind) = (Counts::default(), false);
-    for (host, task, report) in view.board.tasks_of(service.id) {
-        if service.is_deployed(report) {
-            behind |= report.last.is_live() && service.is_behind(report);
-            primary.count(view, (host, task, report));
-        } else if report.last.is_live() && !view.is_down(host) {
-            let (_, counts) = others
-                .entry((report.definition, report.renewals))
-                .or_insert((report, Counts::default()));
-            counts.count(view, (host, task, report));
-        }
-    }
-    let done = others.is_empty() && primary.running == service.desired && !behind;
-    let mut deployments = vec![primary_json(view, service, primary, done)];
-    deployments.extend(others.into_iter().map(|(deployment, (report, counts))| {
-        json!({
-            "id": deployment_id(service.id, deployment),
-            "status": "ACTIVE",
-            "taskDefinition": view.context.definition_arn(&report.family, report.revision),
-            "desiredCount": 0,
-            "runningCount": counts.running,
-            "pendingCount": counts.pending,
-            "failedTasks": 0,
-            "createdAt": seconds(report.created_at),
-            "updatedAt": seconds(report.created_at),
-            "launchType": "EC2",
-        })
-    }));
-    deployments
-}
-
-fn primary_json(view: &View<'_>, service: &Service<'_>, counts: Counts, done: bool) -> Value {
-    let revision = service.revision;
-    let slots = view
-        .board
-        .slots(service.id)
-        .filter(|(index, ..)| *index < service.desired);
-    let failed = slots.fold(0_u32, |sum, (_, _, slot)| sum.saturating_add(slot.failures));
-    let created =
-        written_at(view, &Key::ServiceRevision(service.id)).unwrap_or(service.settings.created_at);
-    let changed = written_at(view, &Key::ServiceCount(service.id)).unwrap_or(created);
-    let id = deployment_id(service.id, (revision.definition, revision.renewals));
-    let (rollout, reason) = match done {
-        true => ("COMPLETED", format!("ECS deployment {id} completed.")),
-        false => ("IN_PROGRESS", format!("ECS deployment {id} in progress.")),
-    };
-    json!({
-        "id": id,
-        "status": "PRIMARY",
-        "taskDefinition": view.context.definition_arn(&revision.family, revision.revision),
-        "desiredCount": service.desired,
-        "runningCount": counts.running,
-        "pendingCount": counts.pending,
-        "failedTasks": failed,
-        "createdAt": seconds(created),
-        "updatedAt": seconds(created.max(changed)),
-        "launchType": "EC2",
-        "rolloutState": rollout,
-        "rolloutStateReason": reason,
-    })
-}
-
 /// Why slots have no host, in ECS's words; slots that share a reason share an event.
 fn events(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
     let mut reasons: BTreeMap<&str, (u32, Wall)> = BTreeMap::new();
@@ -315,7 +258,9 @@ fn events(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
         if slot.host.is_some() || index >= service.desired {
             continue;
         }
-        let at = written_at(view, &Key::Slot(service.id, index)).unwrap_or_default();
+        let at = view
+            .written_at(&Key::Slot(service.id, index))
+            .unwrap_or_default();
         let (slots, latest) = reasons.entry(&slot.reason).or_default();
         *slots += 1;
         *latest = at.max(*latest);
@@ -340,12 +285,6 @@ fn events(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
             })
         })
         .collect()
-}
-
-fn written_at(view: &View<'_>, key: &Key) -> Option<Wall> {
-    view.board
-        .record(key)
-        .map(|record| record.version.stamp.wall)
 }
 
 /// A deleted service as its tasks remember it: they stay on the board for an hour after they
