@@ -14,6 +14,7 @@ pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod services;
 pub(crate) mod deployments;
+pub(crate) mod service_events;
 pub(crate) mod tags;
 pub(crate) mod hosts;
 pub(crate) mod images;

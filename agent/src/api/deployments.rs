@@ -10,7 +10,7 @@ use holdfast_core::{
         board::Service,
         body::{Key, TaskReport},
     },
-    ids::{Digest, HostId, TaskId},
+    ids::{Digest, HostId, SlotIndex, TaskId},
     time::Wall,
 };
 use serde_json::{Value, json};
@@ -29,6 +29,31 @@ pub(crate) struct Deployments<'v> {
     /// A live task of the PRIMARY one is not as it is to be yet.
     behind: bool,
     others: BTreeMap<DeploymentKey, Other<'v>>,
+    times: Times,
+}
+
+/// When its tasks came and went, as far as their hosts still tell.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    /// When the last of those began to run that do.
+    started: Wall,
+    /// When the last of those ended that ran.
+    ended: Wall,
+    /// The same of those of another deployment than the PRIMARY one.
+    others_ended: Wall,
+    /// When the last of the slots looked at first had a running task of the PRIMARY one.
+    deployed: Wall,
+    /// The slot that is being looked at, and when it first had one.
+    slot: Option<(SlotIndex, Wall)>,
+}
+
+/// Since when a service is as it is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Steady {
+    pub(crate) since: Wall,
+    /// What led there and is still on the board: tasks that ended are forgotten after an hour, and
+    /// an event must not become another one by that.
+    pub(crate) anchor: Wall,
 }
 
 /// One that another one has replaced.
@@ -43,21 +68,21 @@ struct Other<'v> {
 
 impl<'v> Deployments<'v> {
     /// Nothing is known of its tasks yet; each of them is to be noted, slot by slot.
-    pub(crate) const fn of(service: Service<'v>) -> Self {
+    pub(crate) fn of(service: Service<'v>) -> Self {
         Self {
             service,
-            primary: Counts {
-                running: 0,
-                pending: 0,
-            },
+            primary: Counts::default(),
             behind: false,
             others: BTreeMap::new(),
+            times: Times::default(),
         }
     }
 
     pub(crate) fn note(&mut self, view: &View<'_>, seen: (HostId, TaskId, &'v TaskReport)) {
         let (host, _, report) = seen;
-        if self.service.is_deployed(report) {
+        let is_primary = self.service.is_deployed(report);
+        self.times.note(report, is_primary);
+        if is_primary {
             self.behind |= report.last.is_live() && self.service.is_behind(report);
             self.primary.count(view, seen);
         } else if report.last.is_live() && !view.is_down(host) {
@@ -84,6 +109,26 @@ impl<'v> Deployments<'v> {
     /// The service is as it is to be, as far as its tasks are.
     pub(crate) fn is_done(&self) -> bool {
         self.others.is_empty() && self.primary.running == self.service.desired && !self.behind
+    }
+
+    pub(crate) const fn service(&self) -> &Service<'v> {
+        &self.service
+    }
+
+    /// Since when the PRIMARY deployment is complete, if it is. A task that it lost since and that
+    /// was replaced does not count, for as long as its report is there.
+    pub(crate) fn completed_at(&self, view: &View<'_>) -> Option<Wall> {
+        let rolled_out = self.times.deployed().max(self.times.others_ended);
+        self.is_done()
+            .then(|| self.created_at(view).max(rolled_out))
+    }
+
+    /// Since when all is as it is to be, if it is.
+    pub(crate) fn steady(&self, view: &View<'_>) -> Option<Steady> {
+        let asked = self.created_at(view).max(self.counted_at(view));
+        let anchor = asked.max(self.times.started);
+        let since = anchor.max(self.times.ended);
+        self.is_done().then_some(Steady { since, anchor })
     }
 
     /// As DescribeServices tells them.
@@ -132,7 +177,7 @@ impl<'v> Deployments<'v> {
         })
     }
 
-    const fn primary_key(&self) -> DeploymentKey {
+    pub(crate) const fn primary_key(&self) -> DeploymentKey {
         let revision = self.service.revision;
         (revision.definition, revision.renewals)
     }
@@ -154,5 +199,35 @@ impl<'v> Deployments<'v> {
     fn counted_at(&self, view: &View<'_>) -> Wall {
         let written = view.written_at(&Key::ServiceCount(self.service.id));
         written.unwrap_or(self.service.settings.created_at)
+    }
+}
+
+impl Times {
+    fn note(&mut self, report: &TaskReport, is_primary: bool) {
+        let (Some(started), Some(label)) = (report.started_at, &report.slot) else {
+            return;
+        };
+        match report.stopped_at {
+            None => self.started = self.started.max(started),
+            Some(ended) => self.ended = self.ended.max(ended),
+        }
+        if !is_primary {
+            let ended = report.stopped_at.unwrap_or_default();
+            self.others_ended = self.others_ended.max(ended);
+            return;
+        }
+        self.slot = match self.slot {
+            Some((index, first)) if index == label.index => Some((index, first.min(started))),
+            _ => {
+                self.deployed = self.deployed();
+                Some((label.index, started))
+            }
+        };
+    }
+
+    /// With the slot that is being looked at.
+    fn deployed(&self) -> Wall {
+        let looked_at = self.slot.map_or(Wall(0), |(_, first)| first);
+        self.deployed.max(looked_at)
     }
 }

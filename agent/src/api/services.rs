@@ -5,33 +5,26 @@ use super::{
     deployments::Deployments,
     error::ApiError,
     request::{Request, Sort, listed, missing},
+    service_events::{EVENTS_MAX, History},
     tags::tags,
     tasks::LAUNCH_TYPE,
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
-    cluster::{
-        board::Service,
-        body::{Key, TaskReport},
-    },
+    cluster::{board::Service, body::TaskReport},
     command::{Command, ServiceChange},
     ids::{HostId, ServiceId, SlotIndex, TaskId},
     limits,
-    rng::hash_bytes,
     spec::{
         ecs_fields, options::ServiceOptions, parse_create_service, parse_update_service,
         read::Choice,
     },
     task::status::TaskStatus,
-    time::Wall,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// ECS's own default for `ListServices`, unlike that of the other lists.
 const LIST_MAX_DEFAULT: u32 = 10;
-
-const EVENTS_MAX: usize = 100;
 
 const STRATEGY: Choice = Choice {
     served: &["REPLICA", "DAEMON"],
@@ -205,12 +198,18 @@ pub(crate) fn counts(view: &View<'_>, service: ServiceId) -> Counts {
 
 /// A service as ECS describes it.
 pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
+    with_events(view, service, EVENTS_MAX)
+}
+
+fn with_events(view: &View<'_>, service: &Service<'_>, events_max: usize) -> Value {
     let context = view.context;
     let name = &service.settings.name;
     let revision = service.revision;
     let mut deployments = Deployments::of(*service);
+    let mut history = History::of(service.id, name, events_max);
     for seen in view.board.tasks_of(service.id) {
         deployments.note(view, seen);
+        history.note(view, seen);
     }
     let counts = deployments.counts();
     let options = service.settings.options;
@@ -228,7 +227,7 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
         "deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
         "taskDefinition": context.definition_arn(&revision.family, revision.revision),
         "deployments": deployments.json(view),
-        "events": events(view, service),
+        "events": history.with(view, &deployments),
         "createdAt": seconds(service.settings.created_at),
         "loadBalancers": [],
         "serviceRegistries": [],
@@ -251,42 +250,6 @@ const fn rebalancing(options: ServiceOptions) -> &'static str {
     }
 }
 
-/// Why slots have no host, in ECS's words; slots that share a reason share an event.
-fn events(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
-    let mut reasons: BTreeMap<&str, (u32, Wall)> = BTreeMap::new();
-    for (index, _, slot) in view.board.slots(service.id) {
-        if slot.host.is_some() || index >= service.desired {
-            continue;
-        }
-        let at = view
-            .written_at(&Key::Slot(service.id, index))
-            .unwrap_or_default();
-        let (slots, latest) = reasons.entry(&slot.reason).or_default();
-        *slots += 1;
-        *latest = at.max(*latest);
-    }
-    let mut events: Vec<_> = reasons.into_iter().collect();
-    events.sort_by_key(|(_, (_, at))| std::cmp::Reverse(*at));
-    let name = &service.settings.name;
-    events
-        .into_iter()
-        .take(EVENTS_MAX)
-        .map(|(reason, (slots, at))| {
-            let tasks = match slots {
-                1 => "a task".to_owned(),
-                many => format!("{many} tasks"),
-            };
-            let id = hash_bytes(format!("{} {reason} {}", service.id, at.0).as_bytes());
-            json!({
-                "id": format!("{id:016x}"),
-                "createdAt": seconds(at),
-                "message":
-                    format!("(service {name}) was unable to place {tasks} because {reason}"),
-            })
-        })
-        .collect()
-}
-
 /// A deleted service as its tasks remember it: they stay on the board for an hour after they
 /// stopped, and ECS's waiters give up at once on what is MISSING.
 fn gone(view: &View<'_>, name: &str) -> Option<Value> {
@@ -297,11 +260,14 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
         .filter(|(slot, _)| *slot.service_name == *name && view.board.is_service_gone(slot.service))
         .map(|(slot, report)| (slot.service, report))
         .max_by_key(|(_, report)| report.created_at)?;
-    let counts = counts(view, service);
-    let live = view
-        .board
-        .tasks_of(service)
-        .any(|(host, _, report)| report.last.is_live() && !view.is_down(host));
+    let (mut counts, mut live) = (Counts::default(), false);
+    let mut history = History::of(service, name, EVENTS_MAX);
+    for seen in view.board.tasks_of(service) {
+        let (host, _, report) = seen;
+        live |= report.last.is_live() && !view.is_down(host);
+        counts.count(view, seen);
+        history.note(view, seen);
+    }
     let context = view.context;
     Some(json!({
         "serviceArn": context.service_arn(name),
@@ -315,7 +281,7 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
         "schedulingStrategy": "REPLICA",
         "taskDefinition": context.definition_arn(&last.family, last.revision),
         "deployments": [],
-        "events": [],
+        "events": history.json(),
         "loadBalancers": [],
         "serviceRegistries": [],
         "placementConstraints": [],
@@ -324,8 +290,8 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
 }
 
 /// What ECS has no word for, under a key of our own: only `/v1` answers have it.
-pub(crate) fn extended_json(view: &View<'_>, service: &Service<'_>) -> Value {
-    let mut answer = service_json(view, service);
+pub(crate) fn extended_json(view: &View<'_>, service: &Service<'_>, events_max: usize) -> Value {
+    let mut answer = with_events(view, service, events_max);
     let unplaced: Vec<SlotIndex> = view
         .board
         .slots(service.id)

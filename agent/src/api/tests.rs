@@ -14,3 +14,4 @@ mod options;
 mod ours;
 mod runs;
 pub(crate) mod schedules;
+mod service_events;
