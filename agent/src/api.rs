@@ -93,12 +93,15 @@ operations! {
     DeregisterTaskDefinition Write;
     DescribeClusters Read;
     DescribeContainerInstances Read;
+    DescribeServiceDeployments Read;
+    DescribeServiceRevisions Read;
     DescribeServices Read;
     DescribeTaskDefinition Read;
     DescribeTasks Read;
     GetTaskProtection Read;
     ListClusters Read;
     ListContainerInstances Read;
+    ListServiceDeployments Read;
     ListServices Read;
     ListTagsForResource Read;
     ListTaskDefinitionFamilies Read;
@@ -165,6 +168,13 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
         Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
         Operation::ListServices => services::list(view, body).map(Plan::Answer),
+        Operation::ListServiceDeployments => deployments::list(view, body).map(Plan::Answer),
+        Operation::DescribeServiceDeployments => {
+            deployments::describe(view, body).map(Plan::Answer)
+        }
+        Operation::DescribeServiceRevisions => {
+            deployments::describe_revisions(view, body).map(Plan::Answer)
+        }
         Operation::DescribeTasks => tasks::describe(view, body).map(Plan::Answer),
         Operation::ListTasks => tasks::list(view, body).map(Plan::Answer),
         Operation::DescribeContainerInstances => hosts::describe(view, body).map(Plan::Answer),

@@ -8,6 +8,10 @@ use holdfast_core::{
 };
 use std::str::FromStr;
 
+/// Kinds of ARNs of what a service has.
+pub(crate) const SERVICE_DEPLOYMENT: &str = "service-deployment";
+pub(crate) const SERVICE_REVISION: &str = "service-revision";
+
 /// Region and account are only for ARNs: public detectors parse them. They are made, but not
 /// compared: two hosts of one cluster may be configured differently, and the ids decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,22 @@ impl ApiContext {
 
     pub(crate) fn host_arn(&self, host: HostId) -> String {
         self.arn(&format!("container-instance/{}/{host}", self.cluster))
+    }
+
+    /// Of a service's deployment, by its number.
+    pub(crate) fn service_deployment_arn(&self, service: &str, number: &str) -> String {
+        self.arn(&format!(
+            "{SERVICE_DEPLOYMENT}/{}/{service}/{number}",
+            self.cluster
+        ))
+    }
+
+    /// Of what a deployment of a service deploys, by the deployment's number.
+    pub(crate) fn service_revision_arn(&self, service: &str, number: &str) -> String {
+        self.arn(&format!(
+            "{SERVICE_REVISION}/{}/{service}/{number}",
+            self.cluster
+        ))
     }
 
     /// Derived from task and name, so that every agent answers the same.
@@ -88,6 +108,15 @@ impl ApiContext {
 
     pub(crate) fn service_name<'a>(&self, given: &'a str) -> Option<&'a str> {
         self.resource("service", given)
+    }
+
+    /// The service's name and the number in an ARN of such a kind.
+    pub(crate) fn service_part<'a>(
+        &self,
+        kind: &str,
+        given: &'a str,
+    ) -> Option<(&'a str, &'a str)> {
+        self.resource(kind, given)?.split_once('/')
     }
 
     pub(crate) fn task_id(&self, given: &str) -> Result<Option<TaskId>, ApiError> {

@@ -1,9 +1,12 @@
-//! A service's deployments, as far as its tasks show them.
+//! A service's deployments, as far as its tasks show them, and the operations on them.
 
 use super::{
-    services::Counts,
-    tasks::deployment_id,
-    view::{View, seconds},
+    context::{SERVICE_DEPLOYMENT, SERVICE_REVISION},
+    error::ApiError,
+    request::{Request, Sort, listed, missing},
+    services::{Counts, no_such},
+    tasks::{deployment_id, deployment_number},
+    view::{View, seconds, set_if},
 };
 use holdfast_core::{
     cluster::{
@@ -11,10 +14,121 @@ use holdfast_core::{
         body::{Key, TaskReport},
     },
     ids::{Digest, HostId, SlotIndex, TaskId},
+    spec::{ecs_fields, read::Choice},
     time::Wall,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// ECS's own default for `ListServiceDeployments`, unlike that of the other lists.
+const LIST_MAX_DEFAULT: u32 = 20;
+
+/// As in ECS, in one call.
+const DESCRIBED_MAX: usize = 20;
+
+/// Why one is told as stopped.
+const REPLACED: &str = "A later deployment of the service has taken its place.";
+
+/// All of ECS's; those that no deployment here ever has match nothing.
+const STATUS: Choice = Choice {
+    served: &[
+        "PENDING",
+        "SUCCESSFUL",
+        "STOPPED",
+        "STOP_REQUESTED",
+        "IN_PROGRESS",
+        "ROLLBACK_REQUESTED",
+        "ROLLBACK_IN_PROGRESS",
+        "ROLLBACK_SUCCESSFUL",
+        "ROLLBACK_FAILED",
+    ],
+    refused: &[],
+    wanted: "a status of ECS's service deployments: \"IN_PROGRESS\", \"SUCCESSFUL\" and \
+             \"STOPPED\" are those that they have here",
+};
+
+pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
+    let known = ecs_fields::LIST_SERVICE_DEPLOYMENTS;
+    let request = Request::read(view.context, body, known, known)?;
+    let given = request.required("service", "a service's name or its ARN")?;
+    let page = request.page(LIST_MAX_DEFAULT)?;
+    let statuses = request.choices("status", &STATUS)?;
+    let created = request.span("createdAt")?;
+    let service = view.context.service_name(&given);
+    let service = service.and_then(|name| view.board.service_named(name));
+    let service = service.ok_or_else(|| no_such(view, &given))?;
+    let deployments = Deployments::look(view, service);
+    let all = deployments.all(view);
+    let wanted = all.iter().filter_map(|one| {
+        let told = deployments.brief_json(view, one);
+        let status = told["status"].as_str()?;
+        let is_wanted = statuses.is_empty() || statuses.contains(&status);
+        // The PRIMARY one first; the times of the others change as their tasks go.
+        let (rank, number) = (u8::from(one.example.is_none()), deployments.number(one));
+        let key = format!("{rank}{number}");
+        (is_wanted && created.contains(one.created_at)).then_some((key, told))
+    });
+    let mut wanted: Vec<_> = wanted.collect();
+    wanted.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+    let page = page.cut(Sort::Descending, wanted.into_iter());
+    Ok(listed("serviceDeployments", page))
+}
+
+pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
+    let known = ecs_fields::DESCRIBE_SERVICE_DEPLOYMENTS;
+    let request = Request::read(view.context, body, known, known)?;
+    let wanted = "the ARNs of 1 to 20 service deployments";
+    let arns = request.texts("serviceDeploymentArns", wanted, DESCRIBED_MAX)?;
+    let (found, failures) = named(view, SERVICE_DEPLOYMENT, &arns, |of, view, one| {
+        of.whole_json(view, one)
+    });
+    Ok(json!({"serviceDeployments": found, "failures": failures}))
+}
+
+pub(crate) fn describe_revisions(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
+    let known = ecs_fields::DESCRIBE_SERVICE_REVISIONS;
+    let request = Request::read(view.context, body, known, known)?;
+    let wanted = "the ARNs of 1 to 20 service revisions";
+    let arns = request.texts("serviceRevisionArns", wanted, DESCRIBED_MAX)?;
+    let (found, failures) = named(view, SERVICE_REVISION, &arns, |of, view, one| {
+        of.revision_json(view, one)
+    });
+    Ok(json!({"serviceRevisions": found, "failures": failures}))
+}
+
+/// How a deployment is told.
+type Tell = fn(&Deployments<'_>, &View<'_>, &Deployment<'_>) -> Value;
+
+/// Those that the ARNs name, and the failures of the others. Each service is looked at once.
+fn named(view: &View<'_>, kind: &str, arns: &[String], tell: Tell) -> (Vec<Value>, Vec<Value>) {
+    let mut services: BTreeMap<&str, Option<Deployments<'_>>> = BTreeMap::new();
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for arn in arns {
+        let told = view
+            .context
+            .service_part(kind, arn)
+            .and_then(|(name, number)| {
+                let deployments = services.entry(name).or_insert_with(|| {
+                    let service = view.board.service_named(name)?;
+                    Some(Deployments::look(view, service))
+                });
+                let deployments = deployments.as_ref()?;
+                let all = deployments.all(view);
+                let one = all.iter().find(|one| deployments.number(one) == number)?;
+                Some(tell(deployments, view, one))
+            });
+        match told {
+            Some(told) => found.push(told),
+            None => failures.push(missing(arn)),
+        }
+    }
+    (found, failures)
+}
+
+/// The one way in which tasks are replaced here.
+pub(crate) fn configuration() -> Value {
+    json!({"maximumPercent": 200, "minimumHealthyPercent": 100})
+}
 
 /// Which deployment of a service: its definition, and how often that was deployed anew.
 pub(crate) type DeploymentKey = (Digest, u32);
@@ -30,6 +144,20 @@ pub(crate) struct Deployments<'v> {
     behind: bool,
     others: BTreeMap<DeploymentKey, Other<'v>>,
     times: Times,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+struct Deployment<'d> {
+    key: DeploymentKey,
+    family: &'d str,
+    revision: u32,
+    desired: u32,
+    counts: Counts,
+    created_at: Wall,
+    changed_at: Wall,
+    /// A task of one that another one has replaced.
+    example: Option<&'d TaskReport>,
 }
 
 /// When its tasks came and went, as far as their hosts still tell.
@@ -76,6 +204,15 @@ impl<'v> Deployments<'v> {
             others: BTreeMap::new(),
             times: Times::default(),
         }
+    }
+
+    /// Looks at each of its tasks.
+    fn look(view: &'v View<'_>, service: Service<'v>) -> Self {
+        let mut deployments = Self::of(service);
+        for seen in view.board.tasks_of(service.id) {
+            deployments.note(view, seen);
+        }
+        deployments
     }
 
     pub(crate) fn note(&mut self, view: &View<'_>, seen: (HostId, TaskId, &'v TaskReport)) {
@@ -133,48 +270,77 @@ impl<'v> Deployments<'v> {
 
     /// As DescribeServices tells them.
     pub(crate) fn json(&self, view: &View<'_>) -> Vec<Value> {
-        let mut deployments = vec![self.primary_json(view)];
-        deployments.extend(self.others.iter().map(|(key, other)| {
-            let example = other.example;
-            json!({
-                "id": deployment_id(self.service.id, *key),
-                "status": "ACTIVE",
-                "taskDefinition": view.context.definition_arn(&example.family, example.revision),
-                "desiredCount": 0,
-                "runningCount": other.counts.running,
-                "pendingCount": other.counts.pending,
-                "failedTasks": 0,
-                "createdAt": seconds(other.created_at),
-                "updatedAt": seconds(other.created_at),
+        let all = self.all(view).into_iter();
+        let told = all.map(|deployment| {
+            let id = deployment_id(self.service.id, deployment.key);
+            let label = (deployment.family, deployment.revision);
+            let mut answer = json!({
+                "id": id,
+                "taskDefinition": view.context.definition_arn(label.0, label.1),
+                "desiredCount": deployment.desired,
+                "runningCount": deployment.counts.running,
+                "pendingCount": deployment.counts.pending,
+                "createdAt": seconds(deployment.created_at),
+                "updatedAt": seconds(deployment.changed_at),
                 "launchType": "EC2",
-            })
-        }));
-        deployments
+            });
+            if deployment.example.is_some() {
+                answer["status"] = json!("ACTIVE");
+                answer["failedTasks"] = json!(0);
+                return answer;
+            }
+            let (rollout, how) = match self.is_done() {
+                true => ("COMPLETED", "completed"),
+                false => ("IN_PROGRESS", "in progress"),
+            };
+            answer["status"] = json!("PRIMARY");
+            answer["failedTasks"] = json!(self.failed(view));
+            answer["rolloutState"] = json!(rollout);
+            answer["rolloutStateReason"] = json!(format!("ECS deployment {id} {how}."));
+            answer
+        });
+        told.collect()
     }
 
-    fn primary_json(&self, view: &View<'_>) -> Value {
-        let service = &self.service;
-        let revision = service.revision;
-        let (created, changed) = (self.created_at(view), self.counted_at(view));
-        let id = deployment_id(service.id, self.primary_key());
-        let (rollout, reason) = match self.is_done() {
-            true => ("COMPLETED", format!("ECS deployment {id} completed.")),
-            false => ("IN_PROGRESS", format!("ECS deployment {id} in progress.")),
-        };
-        json!({
-            "id": id,
-            "status": "PRIMARY",
-            "taskDefinition": view.context.definition_arn(&revision.family, revision.revision),
-            "desiredCount": service.desired,
-            "runningCount": self.primary.running,
-            "pendingCount": self.primary.pending,
-            "failedTasks": self.failed(view),
-            "createdAt": seconds(created),
-            "updatedAt": seconds(created.max(changed)),
-            "launchType": "EC2",
-            "rolloutState": rollout,
-            "rolloutStateReason": reason,
-        })
+    /// The ARN of the PRIMARY one.
+    pub(crate) fn current(&self, view: &View<'_>) -> String {
+        let number = deployment_number(self.service.id, self.primary_key());
+        let name = &self.service.settings.name;
+        view.context.service_deployment_arn(name, &number)
+    }
+
+    /// What each deploys, and with how many tasks.
+    pub(crate) fn revisions(&self, view: &View<'_>) -> Vec<Value> {
+        let all = self.all(view);
+        let revisions = all.iter().map(|one| self.revision_summary(view, one));
+        revisions.collect()
+    }
+
+    /// The PRIMARY one first.
+    fn all(&self, view: &View<'_>) -> Vec<Deployment<'_>> {
+        let revision = self.service.revision;
+        let created_at = self.created_at(view);
+        let mut all = vec![Deployment {
+            key: self.primary_key(),
+            family: &revision.family,
+            revision: revision.revision,
+            desired: self.service.desired,
+            counts: self.primary,
+            created_at,
+            changed_at: created_at.max(self.counted_at(view)),
+            example: None,
+        }];
+        all.extend(self.others.iter().map(|(key, other)| Deployment {
+            key: *key,
+            family: &other.example.family,
+            revision: other.example.revision,
+            desired: 0,
+            counts: other.counts,
+            created_at: other.created_at,
+            changed_at: other.created_at,
+            example: Some(other.example),
+        }));
+        all
     }
 
     pub(crate) const fn primary_key(&self) -> DeploymentKey {
@@ -199,6 +365,114 @@ impl<'v> Deployments<'v> {
     fn counted_at(&self, view: &View<'_>) -> Wall {
         let written = view.written_at(&Key::ServiceCount(self.service.id));
         written.unwrap_or(self.service.settings.created_at)
+    }
+}
+
+// As ECS's operations on deployments tell one.
+impl Deployments<'_> {
+    fn number(&self, one: &Deployment<'_>) -> String {
+        deployment_number(self.service.id, one.key)
+    }
+
+    fn revision_arn(&self, view: &View<'_>, one: &Deployment<'_>) -> String {
+        let name = &self.service.settings.name;
+        view.context.service_revision_arn(name, &self.number(one))
+    }
+
+    fn revision_summary(&self, view: &View<'_>, one: &Deployment<'_>) -> Value {
+        json!({
+            "arn": self.revision_arn(view, one),
+            "requestedTaskCount": one.desired,
+            "runningTaskCount": one.counts.running,
+            "pendingTaskCount": one.counts.pending,
+        })
+    }
+
+    fn brief_json(&self, view: &View<'_>, one: &Deployment<'_>) -> Value {
+        let (context, name) = (view.context, &self.service.settings.name);
+        let mut answer = json!({
+            "serviceDeploymentArn": context.service_deployment_arn(name, &self.number(one)),
+            "serviceArn": context.service_arn(name),
+            "clusterArn": context.cluster_arn(),
+            "createdAt": seconds(one.created_at),
+            "startedAt": seconds(one.created_at),
+            "targetServiceRevisionArn": self.revision_arn(view, one),
+        });
+        let completed = self.completed_at(view);
+        let (status, finished) = match (one.example, completed) {
+            (Some(_), _) => ("STOPPED", Some(self.created_at(view))),
+            (None, Some(_)) => ("SUCCESSFUL", completed),
+            (None, None) => ("IN_PROGRESS", None),
+        };
+        answer["status"] = json!(status);
+        set_if(&mut answer, "finishedAt", finished.map(seconds));
+        let replaced = one.example.map(|_| REPLACED);
+        set_if(&mut answer, "statusReason", replaced);
+        answer
+    }
+
+    fn whole_json(&self, view: &View<'_>, one: &Deployment<'_>) -> Value {
+        let mut answer = self.brief_json(view, one);
+        let members = answer.as_object_mut().expect("it was made as an object");
+        members.remove("targetServiceRevisionArn");
+        answer["targetServiceRevision"] = self.revision_summary(view, one);
+        let all = self.all(view);
+        let is_primary = one.example.is_none();
+        let sources = all
+            .iter()
+            .filter(|other| is_primary && other.example.is_some());
+        let sources = sources.map(|other| self.revision_summary(view, other));
+        answer["sourceServiceRevisions"] = sources.collect();
+        let finished = answer.get("finishedAt").cloned();
+        let changed = seconds(one.changed_at);
+        answer["updatedAt"] = match &finished {
+            Some(finished) if finished.as_f64() > changed.as_f64() => finished.clone(),
+            _ => changed,
+        };
+        set_if(&mut answer, "stoppedAt", finished.filter(|_| !is_primary));
+        answer["deploymentConfiguration"] = configuration();
+        // Neither is there: a deployment goes on until another one replaces it.
+        answer["deploymentCircuitBreaker"] =
+            json!({"status": "DISABLED", "failureCount": 0, "threshold": 0});
+        answer["alarms"] =
+            json!({"status": "DISABLED", "alarmNames": [], "triggeredAlarmNames": []});
+        answer
+    }
+
+    fn revision_json(&self, view: &View<'_>, one: &Deployment<'_>) -> Value {
+        let (context, name) = (view.context, &self.service.settings.name);
+        json!({
+            "serviceRevisionArn": self.revision_arn(view, one),
+            "serviceArn": context.service_arn(name),
+            "clusterArn": context.cluster_arn(),
+            "taskDefinition": context.definition_arn(one.family, one.revision),
+            "launchType": "EC2",
+            "loadBalancers": [],
+            "serviceRegistries": [],
+            "containerImages": self.images(view, one),
+            "guardDutyEnabled": false,
+            "createdAt": seconds(one.created_at),
+        })
+    }
+
+    /// With the bytes that each stands for, where a task has found out.
+    fn images(&self, view: &View<'_>, one: &Deployment<'_>) -> Vec<Value> {
+        let definition = view.board.definition(one.key.0);
+        let containers = definition.map_or(&[][..], |known| &known.containers);
+        let digest_of = |name: &str| match one.example {
+            None => self.service.pins?.images.get(name).copied(),
+            Some(example) => {
+                let mut made = example.containers.iter();
+                made.find(|made| *made.name == *name)?.image
+            }
+        };
+        let images = containers.iter().map(|container| {
+            let mut image = json!({"containerName": container.name, "image": container.image});
+            let digest = digest_of(&container.name).map(|digest| digest.to_string());
+            set_if(&mut image, "imageDigest", digest);
+            image
+        });
+        images.collect()
     }
 }
 

@@ -1,17 +1,23 @@
 //! Reads the requests of the operations that have no type of their own in the core, page by page.
 
 use super::{context::ApiContext, error::ApiError};
-use holdfast_core::spec::{
-    SpecError, SpecErrors,
-    error::Faults,
-    read::{Choice, Fields, Range, TEXT},
-    service::cluster_name,
+use holdfast_core::{
+    spec::{
+        SpecError, SpecErrors, ecs_fields,
+        error::Faults,
+        read::{Choice, Fields, Range, TEXT},
+        service::cluster_name,
+    },
+    time::Wall,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// How many answers one page holds where the client does not say, and at most.
 pub(crate) const PAGE_MAX: u32 = 100;
+
+/// How much of a wrong time an error shows.
+const SHOWN_CHARS_MAX: usize = 64;
 
 const MAX_RESULTS: Range = Range {
     min: 1,
@@ -37,6 +43,13 @@ pub(crate) struct Page {
     /// Only what comes behind this key: it stays right whatever comes and goes in between.
     pub(crate) after: Option<String>,
     pub(crate) max: usize,
+}
+
+/// A span of time without its ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TimeSpan {
+    after: Option<Wall>,
+    before: Option<Wall>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +124,29 @@ impl<'a> Request<'a> {
         self.fields.choice(name, choice).map_err(ApiError::invalid)
     }
 
+    pub(crate) fn choices(
+        &self,
+        name: &str,
+        choice: &Choice,
+    ) -> Result<Vec<&'static str>, ApiError> {
+        self.fields.choices(name, choice).map_err(ApiError::invalid)
+    }
+
+    /// A span of time; all of it where the field is left out.
+    pub(crate) fn span(&self, name: &str) -> Result<TimeSpan, ApiError> {
+        let read = || -> Result<TimeSpan, SpecErrors> {
+            let Some(fields) = self.fields.object(name)? else {
+                return Ok(TimeSpan::default());
+            };
+            let mut faults = Faults::default();
+            fields.check(ecs_fields::CREATED_AT, ecs_fields::CREATED_AT, &mut faults);
+            let after = faults.keep(moment(&fields, "after"));
+            let before = faults.keep(moment(&fields, "before"));
+            faults.finish(TimeSpan { after, before })
+        };
+        read().map_err(ApiError::invalid)
+    }
+
     /// As [`Request::texts`]; `None` where the list is absent or empty.
     pub(crate) fn texts_if_any(
         &self,
@@ -182,6 +218,31 @@ impl Page {
         }
         (page, None)
     }
+}
+
+impl TimeSpan {
+    pub(crate) fn contains(self, at: Wall) -> bool {
+        self.after.is_none_or(|after| at > after) && self.before.is_none_or(|before| at < before)
+    }
+}
+
+/// A timestamp as ECS's clients write it, with or without a fraction.
+fn moment(fields: &Fields<'_>, name: &str) -> Result<Option<Wall>, SpecError> {
+    let Some(value) = fields.get(name) else {
+        return Ok(None);
+    };
+    let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0);
+    let seconds = seconds.ok_or_else(|| {
+        let got = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        SpecError::Malformed {
+            path: fields.path(name),
+            got: got.chars().take(SHOWN_CHARS_MAX).collect(),
+            wanted: "a number of seconds since 1970",
+        }
+    })?;
+    Ok(Some(Wall((seconds * 1_000.0).round() as u64)))
 }
 
 /// An answer with one list, and the token for the next page where there is one.

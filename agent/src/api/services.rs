@@ -2,7 +2,7 @@
 
 use super::{
     Plan,
-    deployments::Deployments,
+    deployments::{Deployments, configuration},
     error::ApiError,
     request::{Request, Sort, listed, missing},
     service_events::{EVENTS_MAX, History},
@@ -224,9 +224,11 @@ fn with_events(view: &View<'_>, service: &Service<'_>, events_max: usize) -> Val
         "launchType": "EC2",
         "schedulingStrategy": "REPLICA",
         "deploymentController": {"type": "ECS"},
-        "deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
+        "deploymentConfiguration": configuration(),
         "taskDefinition": context.definition_arn(&revision.family, revision.revision),
         "deployments": deployments.json(view),
+        "currentServiceDeployment": deployments.current(view),
+        "currentServiceRevisions": deployments.revisions(view),
         "events": history.with(view, &deployments),
         "createdAt": seconds(service.settings.created_at),
         "loadBalancers": [],

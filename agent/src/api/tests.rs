@@ -15,3 +15,4 @@ mod ours;
 mod runs;
 pub(crate) mod schedules;
 mod service_events;
+mod service_deployments;

@@ -172,6 +172,25 @@ pub const LIST_SERVICES: &[&str] = &[
     "resourceManagementType",
 ];
 
+/// The input of `ListServiceDeployments`.
+pub const LIST_SERVICE_DEPLOYMENTS: &[&str] = &[
+    "service",
+    "cluster",
+    "status",
+    "createdAt",
+    "nextToken",
+    "maxResults",
+];
+
+/// The shape `CreatedAt`.
+pub const CREATED_AT: &[&str] = &["before", "after"];
+
+/// The input of `DescribeServiceDeployments`.
+pub const DESCRIBE_SERVICE_DEPLOYMENTS: &[&str] = &["serviceDeploymentArns"];
+
+/// The input of `DescribeServiceRevisions`.
+pub const DESCRIBE_SERVICE_REVISIONS: &[&str] = &["serviceRevisionArns"];
+
 /// The input of `ListTasks`.
 pub const LIST_TASKS: &[&str] = &[
     "cluster",

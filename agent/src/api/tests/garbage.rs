@@ -47,8 +47,31 @@ fn known(operation: Operation) -> (Value, &'static [&'static str]) {
             f::DESCRIBE_CLUSTERS,
         ),
         O::ListClusters => (json!({"maxResults": 1}), f::LIST_CLUSTERS),
-        other => of_definitions(other).unwrap_or_else(|| of_tasks(other)),
+        other => of_deployments(other)
+            .or_else(|| of_definitions(other))
+            .unwrap_or_else(|| of_tasks(other)),
     }
+}
+
+fn of_deployments(operation: Operation) -> Option<(Value, &'static [&'static str])> {
+    use Operation as O;
+    use ecs_fields as f;
+    let arn = |kind: &str| format!("arn:aws:ecs:eu-central-1:000000000000:{kind}/shop/web/1");
+    Some(match operation {
+        O::ListServiceDeployments => (
+            json!({"service": "web", "status": ["IN_PROGRESS"], "createdAt": {"after": 1.5}}),
+            f::LIST_SERVICE_DEPLOYMENTS,
+        ),
+        O::DescribeServiceDeployments => (
+            json!({"serviceDeploymentArns": [arn("service-deployment")]}),
+            f::DESCRIBE_SERVICE_DEPLOYMENTS,
+        ),
+        O::DescribeServiceRevisions => (
+            json!({"serviceRevisionArns": [arn("service-revision")]}),
+            f::DESCRIBE_SERVICE_REVISIONS,
+        ),
+        _ => return None,
+    })
 }
 
 fn of_definitions(operation: Operation) -> Option<(Value, &'static [&'static str])> {
