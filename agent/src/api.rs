@@ -9,6 +9,7 @@ pub(crate) mod request;
 pub(crate) mod view;
 pub(crate) mod definitions;
 pub(crate) mod clusters;
+pub(crate) mod settings;
 pub(crate) mod tasks;
 pub(crate) mod runs;
 pub(crate) mod schedules;
@@ -86,6 +87,7 @@ pub(crate) enum Reach {
 operations! {
     CreateCluster Hosts;
     CreateService Write;
+    DeleteAccountSetting Hosts;
     DeleteCluster Hosts;
     DeleteService Write;
     DeleteTaskDefinitions Write;
@@ -99,6 +101,7 @@ operations! {
     DescribeTaskDefinition Read;
     DescribeTasks Read;
     GetTaskProtection Read;
+    ListAccountSettings Read;
     ListClusters Read;
     ListContainerInstances Read;
     ListServiceDeployments Read;
@@ -107,11 +110,15 @@ operations! {
     ListTaskDefinitionFamilies Read;
     ListTaskDefinitions Read;
     ListTasks Read;
+    PutAccountSetting Hosts;
+    PutAccountSettingDefault Hosts;
     RegisterTaskDefinition Write;
     RunTask Write;
     StopTask Write;
     TagResource Write;
     UntagResource Write;
+    UpdateCluster Hosts;
+    UpdateClusterSettings Hosts;
     UpdateContainerInstancesState Hosts;
     UpdateService Write;
     UpdateTaskProtection Write;
@@ -149,6 +156,14 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::DeleteCluster => clusters::delete(view, body).map(Plan::Answer),
         Operation::DescribeClusters => clusters::describe(view, body).map(Plan::Answer),
         Operation::ListClusters => clusters::list(view, body).map(Plan::Answer),
+        Operation::UpdateCluster => settings::update_cluster(view, body).map(Plan::Answer),
+        Operation::UpdateClusterSettings => {
+            settings::update_cluster_settings(view, body).map(Plan::Answer)
+        }
+        Operation::ListAccountSettings => settings::list(view, body).map(Plan::Answer),
+        Operation::PutAccountSetting => settings::put(view, body).map(Plan::Answer),
+        Operation::PutAccountSettingDefault => settings::put_default(view, body).map(Plan::Answer),
+        Operation::DeleteAccountSetting => settings::delete(view, body).map(Plan::Answer),
         Operation::CreateService => services::plan_create(view, body),
         Operation::UpdateService => services::plan_update(view, body),
         Operation::DeleteService => services::plan_delete(view, body),

@@ -82,7 +82,7 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
     Ok(json!({"clusters": clusters, "failures": failures}))
 }
 
-fn cluster_json(view: &View<'_>, with_statistics: bool) -> Value {
+pub(crate) fn cluster_json(view: &View<'_>, with_statistics: bool) -> Value {
     let is = |wanted: fn(&TaskReport) -> bool| {
         let tasks = view.board.tasks();
         let tasks = tasks.filter(|(host, _, report)| wanted(report) && !view.is_down(*host));

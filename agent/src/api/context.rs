@@ -77,6 +77,11 @@ impl ApiContext {
         self.arn(&format!("container/{}/{task}/{uuid}", self.cluster))
     }
 
+    /// Whoever owns the account.
+    pub(crate) fn root_arn(&self) -> String {
+        format!("arn:aws:iam::{}:root", self.account)
+    }
+
     fn arn(&self, resource: &str) -> String {
         format!("arn:aws:ecs:{}:{}:{resource}", self.region, self.account)
     }

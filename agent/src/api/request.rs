@@ -132,6 +132,13 @@ impl<'a> Request<'a> {
         self.fields.choices(name, choice).map_err(ApiError::invalid)
     }
 
+    /// The objects of a list.
+    pub(crate) fn objects(&self, name: &str) -> Result<Vec<Fields<'a>>, ApiError> {
+        let mut faults = Faults::default();
+        let objects = self.fields.objects(name, &mut faults);
+        faults.finish(objects).map_err(ApiError::invalid)
+    }
+
     /// A span of time; all of it where the field is left out.
     pub(crate) fn span(&self, name: &str) -> Result<TimeSpan, ApiError> {
         let read = || -> Result<TimeSpan, SpecErrors> {

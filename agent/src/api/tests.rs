@@ -16,3 +16,4 @@ mod runs;
 pub(crate) mod schedules;
 mod service_events;
 mod service_deployments;
+mod settings;
