@@ -10,10 +10,13 @@ pub(crate) mod scope;
 pub(crate) mod view;
 pub(crate) mod definitions;
 pub(crate) mod clusters;
+pub(crate) mod settings;
 pub(crate) mod tasks;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod services;
+pub(crate) mod deployments;
+pub(crate) mod service_events;
 pub(crate) mod tags;
 pub(crate) mod attributes;
 pub(crate) mod hosts;
@@ -109,6 +112,7 @@ pub(crate) enum Reach {
 operations! {
     CreateCluster Hosts;
     CreateService Write;
+    DeleteAccountSetting Hosts;
     DeleteAttributes Hosts;
     DeleteCluster Hosts;
     DeleteService Write;
@@ -117,18 +121,24 @@ operations! {
     DeregisterTaskDefinition Write;
     DescribeClusters Read;
     DescribeContainerInstances Read;
+    DescribeServiceDeployments Read;
+    DescribeServiceRevisions Read;
     DescribeServices Read;
     DescribeTaskDefinition Read;
     DescribeTasks Read;
     GetTaskProtection Read;
+    ListAccountSettings Read;
     ListAttributes Read;
     ListClusters Read;
     ListContainerInstances Read;
+    ListServiceDeployments Read;
     ListServices Read;
     ListTagsForResource Read;
     ListTaskDefinitionFamilies Read;
     ListTaskDefinitions Read;
     ListTasks Read;
+    PutAccountSetting Hosts;
+    PutAccountSettingDefault Hosts;
     PutAttributes Hosts;
     RegisterTaskDefinition Write;
     RunTask Write;
@@ -136,6 +146,8 @@ operations! {
     StopTask Write;
     TagResource Write;
     UntagResource Write;
+    UpdateCluster Hosts;
+    UpdateClusterSettings Hosts;
     UpdateContainerInstancesState Hosts;
     UpdateService Write;
     UpdateTaskProtection Write;
@@ -178,6 +190,14 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::DeleteCluster => clusters::plan_delete(view, body),
         Operation::DescribeClusters => clusters::describe(view, body).map(Plan::Answer),
         Operation::ListClusters => clusters::list(view, body).map(Plan::Answer),
+        Operation::UpdateCluster => settings::update_cluster(view, body).map(Plan::Answer),
+        Operation::UpdateClusterSettings => {
+            settings::update_cluster_settings(view, body).map(Plan::Answer)
+        }
+        Operation::ListAccountSettings => settings::list(view, body).map(Plan::Answer),
+        Operation::PutAccountSetting => settings::put(view, body).map(Plan::Answer),
+        Operation::PutAccountSettingDefault => settings::put_default(view, body).map(Plan::Answer),
+        Operation::DeleteAccountSetting => settings::delete(view, body).map(Plan::Answer),
         Operation::CreateService => services::plan_create(view, body),
         Operation::UpdateService => services::plan_update(view, body),
         Operation::DeleteService => services::plan_delete(view, body),
@@ -201,6 +221,13 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
         Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
         Operation::ListServices => services::list(view, body).map(Plan::Answer),
+        Operation::ListServiceDeployments => deployments::list(view, body).map(Plan::Answer),
+        Operation::DescribeServiceDeployments => {
+            deployments::describe(view, body).map(Plan::Answer)
+        }
+        Operation::DescribeServiceRevisions => {
+            deployments::describe_revisions(view, body).map(Plan::Answer)
+        }
         Operation::DescribeTasks => tasks::describe(view, body).map(Plan::Answer),
         Operation::ListTasks => tasks::list(view, body).map(Plan::Answer),
         Operation::DescribeContainerInstances => hosts::describe(view, body).map(Plan::Answer),

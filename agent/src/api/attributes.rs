@@ -109,7 +109,7 @@ fn read(body: &Value) -> Result<Vec<Given>, ApiError> {
     let known = ecs_fields::PUT_ATTRIBUTES;
     let request = Request::read(body, known, known)?;
     let mut faults = Faults::default();
-    let objects = request.objects("attributes", &mut faults);
+    let objects = request.objects("attributes")?;
     let one = |fields: &Fields<'_>, faults: &mut Faults| {
         fields.check(ecs_fields::ATTRIBUTE, ecs_fields::ATTRIBUTE, faults);
         faults.keep(fields.choice("targetType", &TARGET_TYPE));

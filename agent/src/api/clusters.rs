@@ -4,8 +4,8 @@ use super::{
     Plan,
     error::ApiError,
     request::{PAGE_MAX, Request, Sort, listed, missing},
-    tags,
-    tags::tagged,
+    settings,
+    tags::{self, tagged},
     view::View,
 };
 use crate::gossip::now_wall_ms;
@@ -49,7 +49,7 @@ struct Tasks {
 pub(crate) fn plan_create(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let served = &["clusterName", "tags", "settings"];
     let request = Request::read(body, served, ecs_fields::CREATE_CLUSTER)?;
-    request.cluster_settings()?;
+    settings::check_all(&request.objects("settings")?)?;
     let tags = parse_tags_of(body)?;
     let name = request.text("clusterName")?;
     let name = name.map(|name| cluster_name(&name)).transpose();

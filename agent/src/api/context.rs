@@ -16,6 +16,10 @@ use std::{borrow::Cow, str::FromStr};
 /// Clusters that a refusal names.
 const SHOWN_MAX: usize = 10;
 
+/// Kinds of ARNs of what a service has.
+pub(crate) const SERVICE_DEPLOYMENT: &str = "service-deployment";
+pub(crate) const SERVICE_REVISION: &str = "service-revision";
+
 /// Region and account are only for ARNs: public detectors parse them. They are made, but not
 /// compared: two hosts of one cluster may be configured differently, and the ids decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +115,22 @@ impl ApiContext {
         self.arn(&format!("container-instance/{}/{host}", self.name()))
     }
 
+    /// Of a service's deployment, by its number.
+    pub(crate) fn service_deployment_arn(&self, service: &str, number: &str) -> String {
+        self.service_part_arn(SERVICE_DEPLOYMENT, service, number)
+    }
+
+    /// Of what a deployment of a service deploys, by the deployment's number.
+    pub(crate) fn service_revision_arn(&self, service: &str, number: &str) -> String {
+        self.service_part_arn(SERVICE_REVISION, service, number)
+    }
+
+    fn service_part_arn(&self, kind: &str, service: &str, number: &str) -> String {
+        let (cluster, name) = split(service);
+        let cluster = cluster.unwrap_or(&self.cluster);
+        self.arn(&format!("{kind}/{cluster}/{name}/{number}"))
+    }
+
     /// Derived from task and name, so that every agent answers the same.
     pub(crate) fn container_arn(&self, task: TaskId, name: &str) -> String {
         let high = mix(task.word() ^ hash_bytes(name.as_bytes()));
@@ -124,6 +144,11 @@ impl ApiContext {
         ]
         .join("-");
         self.arn(&format!("container/{}/{task}/{uuid}", self.name()))
+    }
+
+    /// Whoever owns the account.
+    pub(crate) fn root_arn(&self) -> String {
+        format!("arn:aws:iam::{}:root", self.account)
     }
 
     fn arn(&self, resource: &str) -> String {
@@ -142,6 +167,14 @@ impl ApiContext {
         };
         let is_asked = cluster == self.name() || !self.is_named;
         is_asked.then(|| qualified(self.namespace_of(cluster), name))
+    }
+
+    /// What the board calls the service, and the number, in an ARN of such a kind.
+    pub(crate) fn service_part<'a>(&self, kind: &str, given: &'a str) -> Option<(String, &'a str)> {
+        let (service, number) = arn_resource(given, kind)?.rsplit_once('/')?;
+        let (cluster, name) = service.split_once('/')?;
+        let is_asked = cluster == self.name() || !self.is_named;
+        is_asked.then(|| (qualified(self.namespace_of(cluster), name), number))
     }
 
     /// `None` for the agents' own cluster, which names without one are of.

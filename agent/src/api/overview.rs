@@ -6,6 +6,7 @@ use super::{
     hosts,
     introspection::rfc3339,
     request::{Page, Sort, key_of_token, listed},
+    service_events::EVENTS_MAX,
     services,
     tasks::{self, Desired, TaskFilter},
     view::{View, seconds},
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 
 /// Answers on one page of a `/v1` list: a page is made between two steps, so it must be quick.
 const PAGE_MAX: usize = 500;
+/// Of each service of a list, for the same reason.
+const EVENTS_LISTED_MAX: usize = 5;
 
 /// The query of a `/v1` request; every key at most once.
 pub(crate) type Query = BTreeMap<String, String>;
@@ -51,7 +54,7 @@ pub(crate) fn services(view: &View<'_>, query: &Query) -> Result<Value, ApiError
     let (found, token) = page(query)?.cut(Sort::Ascending, found);
     let found = found
         .iter()
-        .map(|service| services::extended_json(view, service))
+        .map(|service| services::extended_json(view, service, EVENTS_LISTED_MAX))
         .collect();
     Ok(listed("services", (found, token)))
 }
@@ -61,7 +64,7 @@ pub(crate) fn service(view: &View<'_>, name: &str) -> Result<Value, ApiError> {
     let name = view.context.service_name(name);
     let name = &*name.unwrap_or_default();
     if let Some(service) = view.board.service_named(name) {
-        return Ok(json!({"service": services::extended_json(view, &service)}));
+        return Ok(json!({"service": services::extended_json(view, &service, EVENTS_MAX)}));
     }
     match services::named_json(view, name) {
         Some(service) => Ok(json!({"service": service})),

@@ -1,17 +1,23 @@
 //! Reads the requests of the operations that have no type of their own in the core, page by page.
 
 use super::error::ApiError;
-use holdfast_core::spec::{
-    SpecError, SpecErrors,
-    error::Faults,
-    read::{Choice, Fields, Range, TEXT},
-    service::cluster_name,
+use holdfast_core::{
+    spec::{
+        SpecError, SpecErrors, ecs_fields,
+        error::Faults,
+        read::{Choice, Fields, Range, TEXT},
+        service::cluster_name,
+    },
+    time::Wall,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// How many answers one page holds where the client does not say, and at most.
 pub(crate) const PAGE_MAX: u32 = 100;
+
+/// How much of a wrong time an error shows.
+const SHOWN_CHARS_MAX: usize = 64;
 
 const MAX_RESULTS: Range = Range {
     min: 1,
@@ -23,18 +29,6 @@ const INCLUDE: Choice = Choice {
     served: &["TAGS"],
     refused: &["CONTAINER_INSTANCE_HEALTH"],
     wanted: "\"TAGS\"",
-};
-
-const CLUSTER_SETTING: Choice = Choice {
-    served: &["containerInsights"],
-    refused: &[],
-    wanted: "\"containerInsights\"",
-};
-
-const CLUSTER_SETTING_VALUE: Choice = Choice {
-    served: &["disabled"],
-    refused: &["enabled", "enhanced"],
-    wanted: "\"disabled\": there are no insights; metrics are Prometheus'",
 };
 
 /// A request of which all fields were checked before any is read.
@@ -49,6 +43,13 @@ pub(crate) struct Page {
     /// Only what comes behind this key: it stays right whatever comes and goes in between.
     pub(crate) after: Option<String>,
     pub(crate) max: usize,
+}
+
+/// A span of time without its ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TimeSpan {
+    after: Option<Wall>,
+    before: Option<Wall>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,22 +85,6 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    pub(crate) fn objects(&self, name: &str, faults: &mut Faults) -> Vec<Fields<'a>> {
-        self.fields.objects(name, faults)
-    }
-
-    /// ECS's settings of a cluster, which are taken where they say what is so: nothing of it would
-    /// change anything here.
-    pub(crate) fn cluster_settings(&self) -> Result<(), ApiError> {
-        let mut faults = Faults::default();
-        for fields in self.objects("settings", &mut faults) {
-            fields.check(&["name", "value"], &["name", "value"], &mut faults);
-            faults.keep(fields.choice("name", &CLUSTER_SETTING));
-            faults.keep(fields.choice("value", &CLUSTER_SETTING_VALUE));
-        }
-        faults.finish(()).map_err(ApiError::invalid)
-    }
-
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ApiError> {
         self.fields.text(name, &TEXT).map_err(ApiError::invalid)
     }
@@ -130,6 +115,36 @@ impl<'a> Request<'a> {
         choice: &Choice,
     ) -> Result<Option<&'static str>, ApiError> {
         self.fields.choice(name, choice).map_err(ApiError::invalid)
+    }
+
+    pub(crate) fn choices(
+        &self,
+        name: &str,
+        choice: &Choice,
+    ) -> Result<Vec<&'static str>, ApiError> {
+        self.fields.choices(name, choice).map_err(ApiError::invalid)
+    }
+
+    /// The objects of a list.
+    pub(crate) fn objects(&self, name: &str) -> Result<Vec<Fields<'a>>, ApiError> {
+        let mut faults = Faults::default();
+        let objects = self.fields.objects(name, &mut faults);
+        faults.finish(objects).map_err(ApiError::invalid)
+    }
+
+    /// A span of time; all of it where the field is left out.
+    pub(crate) fn span(&self, name: &str) -> Result<TimeSpan, ApiError> {
+        let read = || -> Result<TimeSpan, SpecErrors> {
+            let Some(fields) = self.fields.object(name)? else {
+                return Ok(TimeSpan::default());
+            };
+            let mut faults = Faults::default();
+            fields.check(ecs_fields::CREATED_AT, ecs_fields::CREATED_AT, &mut faults);
+            let after = faults.keep(moment(&fields, "after"));
+            let before = faults.keep(moment(&fields, "before"));
+            faults.finish(TimeSpan { after, before })
+        };
+        read().map_err(ApiError::invalid)
     }
 
     /// As [`Request::texts`]; `None` where the list is absent or empty.
@@ -203,6 +218,31 @@ impl Page {
         }
         (page, None)
     }
+}
+
+impl TimeSpan {
+    pub(crate) fn contains(self, at: Wall) -> bool {
+        self.after.is_none_or(|after| at > after) && self.before.is_none_or(|before| at < before)
+    }
+}
+
+/// A timestamp as ECS's clients write it, with or without a fraction.
+fn moment(fields: &Fields<'_>, name: &str) -> Result<Option<Wall>, SpecError> {
+    let Some(value) = fields.get(name) else {
+        return Ok(None);
+    };
+    let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0);
+    let seconds = seconds.ok_or_else(|| {
+        let got = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        SpecError::Malformed {
+            path: fields.path(name),
+            got: got.chars().take(SHOWN_CHARS_MAX).collect(),
+            wanted: "a number of seconds since 1970",
+        }
+    })?;
+    Ok(Some(Wall((seconds * 1_000.0).round() as u64)))
 }
 
 /// An answer with one list, and the token for the next page where there is one.

@@ -1,6 +1,9 @@
 //! Which cluster a request is about: for keys that may not have all of them.
 
-use super::{Operation, context::ApiContext};
+use super::{
+    Operation,
+    context::{ApiContext, SERVICE_DEPLOYMENT, SERVICE_REVISION},
+};
 use holdfast_core::spec::service::{arn_resource, cluster_name};
 use serde_json::Value;
 
@@ -23,6 +26,9 @@ pub(crate) fn about(context: &ApiContext, operation: Operation, body: &Value) ->
     match operation {
         Operation::CreateCluster => named("clusterName"),
         Operation::CreateService
+        | Operation::ListServiceDeployments
+        | Operation::UpdateCluster
+        | Operation::UpdateClusterSettings
         | Operation::DeleteCluster
         | Operation::DeleteService
         | Operation::DescribeServices
@@ -45,15 +51,26 @@ pub(crate) fn about(context: &ApiContext, operation: Operation, body: &Value) ->
         Operation::ListTagsForResource | Operation::TagResource | Operation::UntagResource => {
             of_resource(context, body["resourceArn"].as_str().unwrap_or_default())
         }
-        Operation::DeleteTaskDefinitions
+        Operation::DescribeServiceDeployments => of_first(context, body, "serviceDeploymentArns"),
+        Operation::DescribeServiceRevisions => of_first(context, body, "serviceRevisionArns"),
+        Operation::DeleteAccountSetting
+        | Operation::DeleteTaskDefinitions
         | Operation::DeregisterTaskDefinition
         | Operation::DescribeClusters
         | Operation::DescribeTaskDefinition
+        | Operation::ListAccountSettings
         | Operation::ListClusters
         | Operation::ListTaskDefinitionFamilies
         | Operation::ListTaskDefinitions
+        | Operation::PutAccountSetting
+        | Operation::PutAccountSettingDefault
         | Operation::RegisterTaskDefinition => About::Shared,
     }
+}
+
+/// What the first of several ARNs is of: the others of other clusters are MISSING.
+fn of_first(context: &ApiContext, body: &Value, field: &str) -> About {
+    of_resource(context, body[field][0].as_str().unwrap_or_default())
 }
 
 /// What an ARN is of; a name alone is a service's.
@@ -65,7 +82,7 @@ fn of_resource(context: &ApiContext, given: &str) -> About {
         return About::Hosts;
     }
     let of_cluster = arn_resource(given, "cluster");
-    let inside = ["service", "task"]
+    let inside = ["service", "task", SERVICE_DEPLOYMENT, SERVICE_REVISION]
         .iter()
         .find_map(|kind| arn_resource(given, kind));
     let inside = inside

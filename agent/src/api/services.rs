@@ -2,36 +2,33 @@
 
 use super::{
     Plan,
+    deployments::{Deployments, configuration},
     error::ApiError,
     request::{Request, Sort, listed, missing},
+    service_events::{EVENTS_MAX, History},
     tags::{tagged, tags},
-    tasks::{LAUNCH_TYPE, deployment_id},
+    tasks::LAUNCH_TYPE,
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
     cluster::{
         board::Service,
-        body::{Key, TaskReport},
+        body::TaskReport,
         namespace::{qualified, split},
     },
     command::{Command, ServiceChange},
-    ids::{Digest, HostId, ServiceId, SlotIndex, TaskId},
+    ids::{HostId, ServiceId, SlotIndex, TaskId},
     limits,
-    rng::hash_bytes,
     spec::{
         ecs_fields, options::ServiceOptions, parse_create_service, parse_update_service,
         read::Choice,
     },
     task::status::TaskStatus,
-    time::Wall,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// ECS's own default for `ListServices`, unlike that of the other lists.
 const LIST_MAX_DEFAULT: u32 = 10;
-
-const EVENTS_MAX: usize = 100;
 
 const STRATEGY: Choice = Choice {
     served: &["REPLICA", "DAEMON"],
@@ -172,7 +169,11 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// What truly runs or is about to, on hosts that are there: a duplicate is counted too.
-    fn count(&mut self, view: &View<'_>, (host, task, report): (HostId, TaskId, &TaskReport)) {
+    pub(crate) fn count(
+        &mut self,
+        view: &View<'_>,
+        (host, task, report): (HostId, TaskId, &TaskReport),
+    ) {
         if !view.is_confirmed(host, task) {
             return;
         }
@@ -199,10 +200,20 @@ pub(crate) fn counts(view: &View<'_>, service: ServiceId) -> Counts {
 
 /// A service as ECS describes it.
 pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
+    with_events(view, service, EVENTS_MAX)
+}
+
+fn with_events(view: &View<'_>, service: &Service<'_>, events_max: usize) -> Value {
     let name = &service.settings.name;
     let context = &*view.context.of(Some(name));
     let revision = service.revision;
-    let counts = counts(view, service.id);
+    let mut deployments = Deployments::of(*service);
+    let mut history = History::of(service.id, split(name).1, events_max);
+    for seen in view.board.tasks_of(service.id) {
+        deployments.note(view, seen);
+        history.note(view, seen);
+    }
+    let counts = deployments.counts();
     let options = service.settings.options;
     json!({
         "serviceArn": context.service_arn(name),
@@ -215,10 +226,12 @@ pub(crate) fn service_json(view: &View<'_>, service: &Service<'_>) -> Value {
         "launchType": "EC2",
         "schedulingStrategy": "REPLICA",
         "deploymentController": {"type": "ECS"},
-        "deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
+        "deploymentConfiguration": configuration(),
         "taskDefinition": context.definition_arn(&revision.family, revision.revision),
-        "deployments": deployments(view, service),
-        "events": events(view, service),
+        "deployments": deployments.json(view),
+        "currentServiceDeployment": deployments.current(view),
+        "currentServiceRevisions": deployments.revisions(view),
+        "events": history.with(view, &deployments),
         "createdAt": seconds(service.settings.created_at),
         "loadBalancers": [],
         "serviceRegistries": [],
@@ -241,112 +254,6 @@ const fn rebalancing(options: ServiceOptions) -> &'static str {
     }
 }
 
-/// The PRIMARY one, and an ACTIVE one for each other definition that still has tasks: ECS's
-/// waiters take a service for stable when there is exactly one.
-fn deployments(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
-    let mut others: BTreeMap<(Digest, u32), (&TaskReport, Counts)> = BTreeMap::new();
-    let (mut primary, mut behind) = (Counts::default(), false);
-    for (host, task, report) in view.board.tasks_of(service.id) {
-        if service.is_deployed(report) {
-            behind |= report.last.is_live() && service.is_behind(report);
-            primary.count(view, (host, task, report));
-        } else if report.last.is_live() && !view.is_down(host) {
-            let (_, counts) = others
-                .entry((report.definition, report.renewals))
-                .or_insert((report, Counts::default()));
-            counts.count(view, (host, task, report));
-        }
-    }
-    let done = others.is_empty() && primary.running == service.desired && !behind;
-    let mut deployments = vec![primary_json(view, service, primary, done)];
-    deployments.extend(others.into_iter().map(|(deployment, (report, counts))| {
-        json!({
-            "id": deployment_id(service.id, deployment),
-            "status": "ACTIVE",
-            "taskDefinition": view.context.definition_arn(&report.family, report.revision),
-            "desiredCount": 0,
-            "runningCount": counts.running,
-            "pendingCount": counts.pending,
-            "failedTasks": 0,
-            "createdAt": seconds(report.created_at),
-            "updatedAt": seconds(report.created_at),
-            "launchType": "EC2",
-        })
-    }));
-    deployments
-}
-
-fn primary_json(view: &View<'_>, service: &Service<'_>, counts: Counts, done: bool) -> Value {
-    let revision = service.revision;
-    let slots = view
-        .board
-        .slots(service.id)
-        .filter(|(index, ..)| *index < service.desired);
-    let failed = slots.fold(0_u32, |sum, (_, _, slot)| sum.saturating_add(slot.failures));
-    let created =
-        written_at(view, &Key::ServiceRevision(service.id)).unwrap_or(service.settings.created_at);
-    let changed = written_at(view, &Key::ServiceCount(service.id)).unwrap_or(created);
-    let id = deployment_id(service.id, (revision.definition, revision.renewals));
-    let (rollout, reason) = match done {
-        true => ("COMPLETED", format!("ECS deployment {id} completed.")),
-        false => ("IN_PROGRESS", format!("ECS deployment {id} in progress.")),
-    };
-    json!({
-        "id": id,
-        "status": "PRIMARY",
-        "taskDefinition": view.context.definition_arn(&revision.family, revision.revision),
-        "desiredCount": service.desired,
-        "runningCount": counts.running,
-        "pendingCount": counts.pending,
-        "failedTasks": failed,
-        "createdAt": seconds(created),
-        "updatedAt": seconds(created.max(changed)),
-        "launchType": "EC2",
-        "rolloutState": rollout,
-        "rolloutStateReason": reason,
-    })
-}
-
-/// Why slots have no host, in ECS's words; slots that share a reason share an event.
-fn events(view: &View<'_>, service: &Service<'_>) -> Vec<Value> {
-    let mut reasons: BTreeMap<&str, (u32, Wall)> = BTreeMap::new();
-    for (index, _, slot) in view.board.slots(service.id) {
-        if slot.host.is_some() || index >= service.desired {
-            continue;
-        }
-        let at = written_at(view, &Key::Slot(service.id, index)).unwrap_or_default();
-        let (slots, latest) = reasons.entry(&slot.reason).or_default();
-        *slots += 1;
-        *latest = at.max(*latest);
-    }
-    let mut events: Vec<_> = reasons.into_iter().collect();
-    events.sort_by_key(|(_, (_, at))| std::cmp::Reverse(*at));
-    let name = split(&service.settings.name).1;
-    events
-        .into_iter()
-        .take(EVENTS_MAX)
-        .map(|(reason, (slots, at))| {
-            let tasks = match slots {
-                1 => "a task".to_owned(),
-                many => format!("{many} tasks"),
-            };
-            let id = hash_bytes(format!("{} {reason} {}", service.id, at.0).as_bytes());
-            json!({
-                "id": format!("{id:016x}"),
-                "createdAt": seconds(at),
-                "message":
-                    format!("(service {name}) was unable to place {tasks} because {reason}"),
-            })
-        })
-        .collect()
-}
-
-fn written_at(view: &View<'_>, key: &Key) -> Option<Wall> {
-    view.board
-        .record(key)
-        .map(|record| record.version.stamp.wall)
-}
-
 /// A deleted service as its tasks remember it: they stay on the board for an hour after they
 /// stopped, and ECS's waiters give up at once on what is MISSING.
 fn gone(view: &View<'_>, name: &str) -> Option<Value> {
@@ -357,11 +264,14 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
         .filter(|(slot, _)| *slot.service_name == *name && view.board.is_service_gone(slot.service))
         .map(|(slot, report)| (slot.service, report))
         .max_by_key(|(_, report)| report.created_at)?;
-    let counts = counts(view, service);
-    let live = view
-        .board
-        .tasks_of(service)
-        .any(|(host, _, report)| report.last.is_live() && !view.is_down(host));
+    let (mut counts, mut live) = (Counts::default(), false);
+    let mut history = History::of(service, split(name).1, EVENTS_MAX);
+    for seen in view.board.tasks_of(service) {
+        let (host, _, report) = seen;
+        live |= report.last.is_live() && !view.is_down(host);
+        counts.count(view, seen);
+        history.note(view, seen);
+    }
     let context = &*view.context.of(Some(name));
     Some(json!({
         "serviceArn": context.service_arn(name),
@@ -375,7 +285,7 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
         "schedulingStrategy": "REPLICA",
         "taskDefinition": context.definition_arn(&last.family, last.revision),
         "deployments": [],
-        "events": [],
+        "events": history.json(),
         "loadBalancers": [],
         "serviceRegistries": [],
         "placementConstraints": [],
@@ -384,8 +294,8 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
 }
 
 /// What ECS has no word for, under a key of our own: only `/v1` answers have it.
-pub(crate) fn extended_json(view: &View<'_>, service: &Service<'_>) -> Value {
-    let mut answer = service_json(view, service);
+pub(crate) fn extended_json(view: &View<'_>, service: &Service<'_>, events_max: usize) -> Value {
+    let mut answer = with_events(view, service, events_max);
     let unplaced: Vec<SlotIndex> = view
         .board
         .slots(service.id)

@@ -351,12 +351,20 @@ fn started_by(view: &View<'_>, report: &TaskReport) -> Option<String> {
     Some(deployment_id(slot.service, deployment))
 }
 
-/// Derived, so that every agent gives the deployment the same id.
-pub(crate) fn deployment_id(service: ServiceId, (definition, renewals): (Digest, u32)) -> String {
+/// As ECS calls the deployment where it is one of a service's.
+pub(crate) fn deployment_id(service: ServiceId, deployment: (Digest, u32)) -> String {
+    format!("ecs-svc/{}", deployment_number(service, deployment))
+}
+
+/// Derived, so that every agent gives the deployment the same one.
+pub(crate) fn deployment_number(
+    service: ServiceId,
+    (definition, renewals): (Digest, u32),
+) -> String {
     let digest = definition.0.iter().fold(u64::from(renewals), |word, byte| {
         mix(word ^ u64::from(*byte))
     });
-    format!("ecs-svc/{:019}", mix(service.word() ^ digest) >> 1)
+    format!("{:019}", mix(service.word() ^ digest) >> 1)
 }
 
 /// Grows with each change of a task, as in ECS, though not by one: clients compare the numbers to

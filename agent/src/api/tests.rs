@@ -14,3 +14,6 @@ mod options;
 mod ours;
 mod runs;
 pub(crate) mod schedules;
+mod service_events;
+mod service_deployments;
+mod settings;

@@ -3,7 +3,10 @@
 use super::context::ApiContext;
 use holdfast_core::{
     agent::Agent,
-    cluster::{board::Board, body::TaskReport},
+    cluster::{
+        board::Board,
+        body::{Key, TaskReport},
+    },
     event::HostStanding,
     ids::{HostId, ServiceId, TaskId},
     schedule::keeper::Move,
@@ -62,6 +65,12 @@ impl View<'_> {
     /// down, nor before it has looked, since it began this life, at what of its tasks still runs.
     pub(crate) fn is_confirmed(&self, host: HostId, task: TaskId) -> bool {
         !self.is_down(host) && self.board.is_fresh(host, task)
+    }
+
+    /// When what is on the board under this key was written.
+    pub(crate) fn written_at(&self, key: &Key) -> Option<Wall> {
+        let record = self.board.record(key);
+        record.map(|record| record.version.stamp.wall)
     }
 
     /// What the task's definition says of one of its containers, where it is on the board.

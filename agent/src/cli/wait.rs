@@ -5,6 +5,7 @@ use super::{
     failure::Failure,
     output::{at, list_at, number_at},
 };
+use crate::api::service_events::NOT_PLACED;
 use serde_json::Value;
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -82,7 +83,10 @@ pub(super) fn line(service: &Value) -> String {
     if old > 0 {
         line.push_str(&format!(", {old} of an older revision"));
     }
-    if let Some(event) = list_at(service, "/events").first() {
+    // Of what happens, what holds it up; the rest is in the numbers.
+    let mut told = list_at(service, "/events").iter();
+    let not_placed = told.find(|event| at(event, "/message").contains(NOT_PLACED));
+    if let Some(event) = not_placed {
         line.push_str(&format!("; {}", at(event, "/message")));
     }
     line

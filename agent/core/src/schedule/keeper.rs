@@ -48,6 +48,7 @@ const MINORITY: &str = "waits until more than half of the hosts that count are o
 /// Why a slot stays where it is, and as it is.
 const PROTECTED: &str = "its task is protected from being stopped";
 
+pub use held::FAILED_CHECKS;
 pub use moves::{Move, better};
 
 /// A slot record to be written, at this generation.

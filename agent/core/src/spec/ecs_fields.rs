@@ -156,6 +156,39 @@ pub const DESCRIBE_CLUSTERS: &[&str] = &["clusters", "include"];
 /// The input of `ListClusters`.
 pub const LIST_CLUSTERS: &[&str] = &["nextToken", "maxResults"];
 
+/// The input of `UpdateCluster`.
+pub const UPDATE_CLUSTER: &[&str] = &[
+    "cluster",
+    "settings",
+    "configuration",
+    "serviceConnectDefaults",
+];
+
+/// The input of `UpdateClusterSettings`.
+pub const UPDATE_CLUSTER_SETTINGS: &[&str] = &["cluster", "settings"];
+
+/// The shape `ClusterSetting`.
+pub const CLUSTER_SETTING: &[&str] = &["name", "value"];
+
+/// The input of `ListAccountSettings`.
+pub const LIST_ACCOUNT_SETTINGS: &[&str] = &[
+    "name",
+    "value",
+    "principalArn",
+    "effectiveSettings",
+    "nextToken",
+    "maxResults",
+];
+
+/// The input of `PutAccountSetting`.
+pub const PUT_ACCOUNT_SETTING: &[&str] = &["name", "value", "principalArn"];
+
+/// The input of `PutAccountSettingDefault`.
+pub const PUT_ACCOUNT_SETTING_DEFAULT: &[&str] = &["name", "value"];
+
+/// The input of `DeleteAccountSetting`.
+pub const DELETE_ACCOUNT_SETTING: &[&str] = &["name", "principalArn"];
+
 /// The input of `DeleteService`.
 pub const DELETE_SERVICE: &[&str] = &["cluster", "service", "force"];
 
@@ -171,6 +204,25 @@ pub const LIST_SERVICES: &[&str] = &[
     "schedulingStrategy",
     "resourceManagementType",
 ];
+
+/// The input of `ListServiceDeployments`.
+pub const LIST_SERVICE_DEPLOYMENTS: &[&str] = &[
+    "service",
+    "cluster",
+    "status",
+    "createdAt",
+    "nextToken",
+    "maxResults",
+];
+
+/// The shape `CreatedAt`.
+pub const CREATED_AT: &[&str] = &["before", "after"];
+
+/// The input of `DescribeServiceDeployments`.
+pub const DESCRIBE_SERVICE_DEPLOYMENTS: &[&str] = &["serviceDeploymentArns"];
+
+/// The input of `DescribeServiceRevisions`.
+pub const DESCRIBE_SERVICE_REVISIONS: &[&str] = &["serviceRevisionArns"];
 
 /// The input of `ListTasks`.
 pub const LIST_TASKS: &[&str] = &[

@@ -47,8 +47,54 @@ fn known(operation: Operation) -> (Value, &'static [&'static str]) {
             f::DESCRIBE_CLUSTERS,
         ),
         O::ListClusters => (json!({"maxResults": 1}), f::LIST_CLUSTERS),
-        other => of_definitions(other).unwrap_or_else(|| of_tasks(other)),
+        other => of_settings(other)
+            .or_else(|| of_deployments(other))
+            .or_else(|| of_definitions(other))
+            .unwrap_or_else(|| of_tasks(other)),
     }
+}
+
+fn of_settings(operation: Operation) -> Option<(Value, &'static [&'static str])> {
+    use Operation as O;
+    use ecs_fields as f;
+    let setting = json!({"name": "taskLongArnFormat", "value": "enabled"});
+    let settings = json!([{"name": "containerInsights", "value": "disabled"}]);
+    Some(match operation {
+        O::ListAccountSettings => (json!({"maxResults": 3}), f::LIST_ACCOUNT_SETTINGS),
+        O::PutAccountSetting => (setting, f::PUT_ACCOUNT_SETTING),
+        O::PutAccountSettingDefault => (setting, f::PUT_ACCOUNT_SETTING_DEFAULT),
+        O::DeleteAccountSetting => (json!({"name": "awsvpcTrunking"}), f::DELETE_ACCOUNT_SETTING),
+        O::UpdateCluster => (
+            json!({"cluster": "shop", "settings": settings}),
+            f::UPDATE_CLUSTER,
+        ),
+        O::UpdateClusterSettings => (
+            json!({"cluster": "shop", "settings": settings}),
+            f::UPDATE_CLUSTER_SETTINGS,
+        ),
+        _ => return None,
+    })
+}
+
+fn of_deployments(operation: Operation) -> Option<(Value, &'static [&'static str])> {
+    use Operation as O;
+    use ecs_fields as f;
+    let arn = |kind: &str| format!("arn:aws:ecs:eu-central-1:000000000000:{kind}/shop/web/1");
+    Some(match operation {
+        O::ListServiceDeployments => (
+            json!({"service": "web", "status": ["IN_PROGRESS"], "createdAt": {"after": 1.5}}),
+            f::LIST_SERVICE_DEPLOYMENTS,
+        ),
+        O::DescribeServiceDeployments => (
+            json!({"serviceDeploymentArns": [arn("service-deployment")]}),
+            f::DESCRIBE_SERVICE_DEPLOYMENTS,
+        ),
+        O::DescribeServiceRevisions => (
+            json!({"serviceRevisionArns": [arn("service-revision")]}),
+            f::DESCRIBE_SERVICE_REVISIONS,
+        ),
+        _ => return None,
+    })
 }
 
 fn of_definitions(operation: Operation) -> Option<(Value, &'static [&'static str])> {

@@ -34,6 +34,8 @@ const SLOTS_FOLLOW_WITHIN: Span = Span::from_secs(1);
 /// How long an unplaceable slot waits before it is looked at again without anything having changed.
 const LOOK_AGAIN: Span = Span::from_secs(5);
 
+/// How the reason begins for which a task that failed its health checks is replaced, and stops.
+pub const FAILED_CHECKS: &str = "its task failed container health checks";
 /// Between looks at unhealthy tasks of which too many are being replaced.
 const UNHEALTHY_PAUSE: Span = Span::from_ms(500);
 
@@ -568,13 +570,10 @@ fn failed_checks(report: &TaskReport) -> String {
     let unhealthy = |c: &&ContainerReport| c.health == Health::Unhealthy;
     match report.containers.iter().find(unhealthy) {
         Some(failed) if failed.reason.is_empty() => {
-            format!("its task failed container health checks ({})", failed.name)
+            format!("{FAILED_CHECKS} ({})", failed.name)
         }
-        Some(failed) => format!(
-            "its task failed container health checks ({}: {})",
-            failed.name, failed.reason
-        ),
-        None => "its task failed container health checks".to_owned(),
+        Some(failed) => format!("{FAILED_CHECKS} ({}: {})", failed.name, failed.reason),
+        None => FAILED_CHECKS.to_owned(),
     }
 }
 
