@@ -30,7 +30,7 @@ mod amid;
 use crate::{
     cluster::{
         board::Board,
-        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Standing, Verdict},
+        body::{Body, Capacity, HostReport, HostStatus, Key, RuntimeStatus, Verdict},
         clock::Clock,
         keys::KeyReport,
         membership::{Finding, Membership, Turn},
@@ -40,7 +40,6 @@ use crate::{
         repair,
     },
     effect::{Effect, Effects, Send},
-    event::HostStanding,
     host::ledger::Ledger,
     ids::{GpuId, HostId, Incarnation, ServiceId, TaskId},
     input::Input,
@@ -563,21 +562,6 @@ impl Agent {
             self.config.host,
             self.board.host(self.config.host).map(|(_, report)| report),
         )
-    }
-
-    /// What this agent's board says of a host at the moment.
-    pub fn standing(&self, host: HostId) -> HostStanding {
-        let Some((_, report)) = self.board.host(host) else {
-            return HostStanding::Down;
-        };
-        let seen = match (self.board.judged(host), report.status) {
-            (Some(Standing::Down), _) => HostStanding::Down,
-            (_, HostStatus::Restarting) => HostStanding::Restarting,
-            (Some(Standing::Suspect), _) => HostStanding::Suspect,
-            (Some(Standing::Impaired), _) => HostStanding::Impaired,
-            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
-        };
-        self.board.standing(host, seen)
     }
 
     /// This agent, as a keeper, is not about to move a slot only for balance.

@@ -41,7 +41,7 @@ const SETTINGS: [Setting; 7] = [
     Setting {
         name: CONTAINER_INSIGHTS,
         value: "disabled",
-        since: "nothing is sent to CloudWatch (each agent has metrics for Prometheus)",
+        since: "nothing is sent to CloudWatch",
     },
     Setting {
         name: "containerInstanceLongArnFormat",

@@ -1,4 +1,4 @@
-//! Who may use the API over TCP: keys from a file that root alone reads, and what each may do where.
+//! Who may use the API over TCP: keys from a file that root alone reads, and what each may do.
 
 use super::sigv4::{SKEW_MAX_MS, Signature};
 use crate::{
@@ -87,9 +87,10 @@ pub(crate) enum KeysError {
     #[error("api_keys_file {path} has more than {} bytes", KEY_FILE_BYTES_MAX)]
     Long { path: PathBuf },
     #[error(
-        "api_keys_file {path}, line {line}: a line is ID SECRET ROLE [CLUSTER,...]: {} to {} letters \
-         and digits, {} to {} letters, digits and +/=_-, one of read, deploy, admin, and the names \
-         of the clusters that it is for, where it is not for all; `holdfast ecs key` makes one",
+        "api_keys_file {path}, line {line}: a line is ID SECRET ROLE [CLUSTER,...]: {} to {} \
+         letters and digits, {} to {} letters, digits and +/=_-, one of read, deploy, admin, and \
+         the names of the clusters that it is for, where it is not for all; `holdfast ecs key` \
+         makes one",
         ID_BYTES.start(), ID_BYTES.end(), SECRET_BYTES.start(), SECRET_BYTES.end()
     )]
     Line { path: PathBuf, line: usize },

@@ -42,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "spec",
             "cluster::body",
             "cluster::schedule",
+            "cluster::tag",
             "cluster::values",
         ],
     ),

@@ -75,11 +75,6 @@ impl Agent {
             Command::DeleteCluster(name) => self.delete_cluster(now, name, fx),
             Command::StopRun { run, reason } => self.stop_run(now, run, &reason, fx),
             Command::RemoveRun { run, force } => self.remove_run(now, run, force, fx),
-            Command::SetSchedule { name, schedule } => self.set_schedule(now, (name, schedule), fx),
-            Command::SwitchSchedule { name, enabled } => {
-                self.switch_schedule(now, (name, enabled), fx)
-            }
-            Command::RemoveSchedule(name) => self.remove_schedule(now, name, fx),
             Command::StopTask { task, reason } => self.stop_task(now, task, reason, fx),
             Command::ProtectTasks { tasks, minutes } => {
                 Ok(self.order_protection(now, tasks, minutes, fx))
@@ -95,6 +90,24 @@ impl Agent {
             Command::PullImage { host, image } => {
                 return self.have_pulled(now, id, (host, image), fx).map(|()| None);
             }
+            other => self.carry_out_kept(now, other, fx),
+        };
+        done.map(Some)
+    }
+
+    /// What the cluster keeps: schedules, keys and values.
+    fn carry_out_kept(
+        &mut self,
+        now: Now,
+        command: Command,
+        fx: &mut Effects,
+    ) -> Result<Outcome, Refusal> {
+        match command {
+            Command::SetSchedule { name, schedule } => self.set_schedule(now, (name, schedule), fx),
+            Command::SwitchSchedule { name, enabled } => {
+                self.switch_schedule(now, (name, enabled), fx)
+            }
+            Command::RemoveSchedule(name) => self.remove_schedule(now, name, fx),
             Command::InstallKey { key, secret } => self.install_key(now, (key, secret), fx),
             Command::UseKey { key, force } => self.use_key(now, key, force, fx),
             Command::RemoveKey { key, force } => self.remove_key(now, key, force, fx),
@@ -102,8 +115,8 @@ impl Agent {
                 self.set_value(now, (value, by, restart), fx)
             }
             Command::RemoveValue { name, force } => self.remove_value(now, (name, force), fx),
-        };
-        done.map(Some)
+            other => unreachable!("{other:?} is of something else"),
+        }
     }
 
     /// Whoever must go, must go, whatever it knows; and what is to be here needs no others.

@@ -6,12 +6,13 @@
 use super::Agent;
 use crate::{
     cluster::{
-        body::{Availability, Body, Directive, HostStatus, Key},
+        body::{Availability, Body, Directive, HostStatus, Key, Standing},
         message::{Message, Via},
         record::Version,
     },
     command::{Outcome, Refusal},
     effect::{Effect, Effects, Send},
+    event::HostStanding,
     ids::{HostId, Incarnation, TaskId},
     limits, rng,
     time::{Now, Span},
@@ -19,6 +20,21 @@ use crate::{
 use std::{collections::BTreeSet, net::SocketAddr};
 
 impl Agent {
+    /// What this agent's board says of a host at the moment.
+    pub fn standing(&self, host: HostId) -> HostStanding {
+        let Some((_, report)) = self.board.host(host) else {
+            return HostStanding::Down;
+        };
+        let seen = match (self.board.judged(host), report.status) {
+            (Some(Standing::Down), _) => HostStanding::Down,
+            (_, HostStatus::Restarting) => HostStanding::Restarting,
+            (Some(Standing::Suspect), _) => HostStanding::Suspect,
+            (Some(Standing::Impaired), _) => HostStanding::Impaired,
+            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
+        };
+        self.board.standing(host, seen)
+    }
+
     pub(super) fn direct(
         &mut self,
         now: Now,

@@ -185,6 +185,13 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
         Key::KeyInUse => Body::KeyInUse(KeyInUse {
             key: KeyId([rng.below(3) as u8; 4]),
         }),
+        other => generated_word(other, rng, name),
+    }
+}
+
+/// What people said of something by its name.
+fn generated_word(key: &Key, rng: &mut Rng, name: String) -> Body {
+    match key {
         Key::Secret(_) => Body::Secret(sealed_secret(rng)),
         Key::Config(_) => Body::Config(ConfigText {
             text: Opaque::from(name.into_bytes()),
@@ -206,6 +213,7 @@ fn generated_body(key: &Key, rng: &mut Rng) -> Body {
             }],
         }),
         Key::Unknown { .. } => Body::Unknown(vec![rng.below(256) as u8; 3]),
+        other => unreachable!("{other} is no word of people"),
     }
 }
 

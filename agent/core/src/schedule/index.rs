@@ -230,13 +230,7 @@ impl Index {
                 }
                 self.on_service(board, *service, touched);
             }
-            Key::Run(run) => {
-                match new.body {
-                    Some(_) => self.keepers.add_service(*run),
-                    None => self.keepers.remove_service(*run),
-                }
-                self.on_service(board, *run, touched);
-            }
+            Key::Run(run) => self.on_run(board, *run, new.body.is_some(), touched),
             // It may be of a task of a run that has not begun.
             Key::StopOrder(task) => touched.slots.extend(board.run_of_task(*task)),
             Key::Slot(service, index) => {
@@ -279,6 +273,14 @@ impl Index {
             | Key::Tag(..)
             | Key::Unknown { .. } => {}
         }
+    }
+
+    fn on_run(&mut self, board: &Board, run: ServiceId, is_there: bool, touched: &mut Touched) {
+        match is_there {
+            true => self.keepers.add_service(run),
+            false => self.keepers.remove_service(run),
+        }
+        self.on_service(board, run, touched);
     }
 
     fn on_settings(&mut self, service: ServiceId, settings: Option<&Body>) {

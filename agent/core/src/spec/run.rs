@@ -67,7 +67,7 @@ pub const REMOVE_TAG: &str = "holdfast:remove";
 const RESERVED: Reserved = Reserved {
     served: &[RETRIES_TAG, TIMEOUT_TAG, ON_LOST_TAG, REMOVE_TAG],
     wanted: "\"holdfast:retries\", \"holdfast:timeout\", \"holdfast:on-lost\" or \
-             \"holdfast:remove\", or begin neither with \"holdfast:\" nor \"aws:\"",
+             \"holdfast:remove\", or begin with neither of \"holdfast:\" and \"aws:\"",
 };
 
 const COUNT: Range = Range {

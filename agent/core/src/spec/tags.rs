@@ -53,13 +53,13 @@ const OF_AWS: &str = "aws:";
 
 const OF_SERVICES: Reserved = Reserved {
     served: &[REPLACE_AFTER_TAG, PARTITION_TAG, HAND_OVER_TAG],
-    wanted: "\"holdfast:replace-after\", \"holdfast:partition\" or \"holdfast:hand-over\", or begin \
-             neither with \"holdfast:\" nor \"aws:\"",
+    wanted: "\"holdfast:replace-after\", \"holdfast:partition\" or \"holdfast:hand-over\", or \
+             begin with neither of \"holdfast:\" and \"aws:\"",
 };
 
 const OF_OTHERS: Reserved = Reserved {
     served: &[],
-    wanted: "a text that begins neither with \"holdfast:\" nor \"aws:\"",
+    wanted: "a text that begins with neither of \"holdfast:\" and \"aws:\"",
 };
 
 const RESOURCE_WANTED: &str = "an ARN, or a service's name";

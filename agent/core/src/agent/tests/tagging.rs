@@ -20,7 +20,7 @@ use crate::{
     },
     time::{Span, Wall},
 };
-use expect_test::expect;
+use expect_test::expect_file;
 use std::sync::Arc;
 
 fn definition() -> TaskDefinition {
@@ -197,8 +197,7 @@ fn whoever_is_overruled_by_one_that_did_not_know_is_told() {
         said(key(), Body::Tag(Tag { value, over }), (0, counter))
     };
     let told = clashes(&tell(&mut agent, vec![theirs("blue", None, 1_000)]));
-    expect![[r#"the tag "team" of the cluster "shop": the value "red" that it was given here does not hold: it was given "blue" at peer meanwhile, which had not heard of it"#]]
-    .assert_eq(&told.join("\n"));
+    expect_file!["clash_of_tags.txt"].assert_eq(&told.join("\n"));
     // Who knew what he replaced, or says the same, is no cause for talk.
     set(&mut agent, &subject, &[("team", "red")]).expect("it is taken");
     let again = agent
@@ -235,8 +234,7 @@ fn a_definition_that_gets_another_number_keeps_its_tags_and_its_owner_is_told() 
         &mut agent,
         vec![said(key, Body::Label(label), (epoch, 0))],
     ));
-    expect!["the task definition web:1: what was registered under that number here is web:2 from now on: the number was given at peer before; what runs of it goes on"]
-    .assert_eq(&told.join("\n"));
+    expect_file!["clash_of_numbers.txt"].assert_eq(&told.join("\n"));
     assert_eq!(of(&agent, &Subject::Definition(digest, 2)), "team=red");
     assert_eq!(of(&agent, &Subject::Definition(digest, 1)), "");
     assert_eq!(of(&agent, &Subject::Definition(Digest([7; 32]), 1)), "");
@@ -264,6 +262,5 @@ fn whoever_created_a_service_under_a_name_that_was_taken_is_told() {
     // It is the other one that yields.
     assert_eq!(clashes(&tell(&mut agent, theirs(8, later))), [""; 0]);
     let told = clashes(&tell(&mut agent, theirs(9, earlier)));
-    expect![[r#"the service "web": the one that was created here is taken away again, and its tasks stop: one of that name was created earlier at peer, which had not heard of it"#]]
-    .assert_eq(&told.join("\n"));
+    expect_file!["clash_of_names.txt"].assert_eq(&told.join("\n"));
 }

@@ -310,9 +310,8 @@ fn a_chosen_host_is_the_only_one_that_is_looked_at() {
     };
     assert_eq!(place(3, 1), Ok(host_id(3)));
     let refusals = [place(3, u32::MAX), place(9, 1)].map(Result::unwrap_err);
-    expect![[r#"
-        no host can run it: only one was chosen: of 1 host 1 refused by memory (needs 4294967295 MiB, most free 8192)
-        no host can run it: the one that was chosen is not there"#]].assert_eq(&refusals.join("\n"));
+    assert!(refusals[0].contains("only one was chosen: of 1 host 1 refused by memory"));
+    assert!(refusals[1].ends_with("the one that was chosen is not there"));
 }
 
 fn wanted<'a>(needs: &'a Resources, failed: &'a BTreeMap<HostId, u32>) -> Wanted<'a> {
