@@ -60,10 +60,8 @@ impl Board {
         if self.namespace(name).is_some() || planted!(ForgetsFullClusters) {
             return self.namespace(name).is_some();
         }
-        self.services_in(Some(name)).next().is_some()
-            || self
-                .runs()
-                .any(|(_, run)| cluster_of(&run.settings.name) == Some(name))
+        let mut runs = self.runs_of_clusters();
+        self.services_in(Some(name)).next().is_some() || runs.any(|cluster| cluster == name)
     }
 
     /// All but the agents' own.
@@ -76,10 +74,17 @@ impl Board {
             });
         let made = made.filter(|(_, is_there)| *is_there).map(|(name, _)| name);
         let services = self.service_names().filter_map(|name| split(name).0);
-        let runs = self
-            .runs()
-            .filter_map(|(_, run)| cluster_of(&run.settings.name));
-        made.chain(services).chain(runs).collect()
+        made.chain(services)
+            .chain(self.runs_of_clusters())
+            .collect()
+    }
+
+    /// The cluster of each run that goes on, but for those of the agents' own.
+    fn runs_of_clusters(&self) -> impl Iterator<Item = &str> {
+        self.runs().filter_map(|(id, run)| {
+            let cluster = cluster_of(&run.settings.name)?;
+            self.run_ended_at(id).is_none().then_some(cluster)
+        })
     }
 
     /// The services of one cluster, in order of their names.
