@@ -86,7 +86,11 @@ def services():
     tasks = [task for name in names for task in pages("list_tasks", "taskArns", serviceName=name)]
     assert len(tasks) == 2, tasks
     wait("tasks_running", tasks=tasks)
-    ask("describe_services", services=names + ["nobody"], include=["TAGS"])
+    told = ask("describe_services", services=names + ["nobody"], include=["TAGS"])["services"][0]
+    sentences = " ".join(event["message"] for event in told["events"])
+    assert "(service api) has started 1 tasks: (task " in sentences, sentences
+    assert "(service api) has reached a steady state." in sentences, sentences
+    history(told)
     ask("describe_tasks", tasks=tasks, include=["TAGS"])
     refused("InvalidParameterException", "create_service", serviceName="api", taskDefinition="api", desiredCount=1)
     refused("InvalidParameterException", "delete_service", service="api")
@@ -97,6 +101,28 @@ def services():
     wait("tasks_stopped", tasks=tasks)
     refused("ServiceNotActiveException", "update_service", service="api", desiredCount=1)
     refused("ServiceNotFoundException", "update_service", service="nobody", desiredCount=1)
+
+
+def history(service):
+    deployments = ask("list_service_deployments", service="api", status=["SUCCESSFUL"])
+    arns = [one["serviceDeploymentArn"] for one in deployments["serviceDeployments"]]
+    assert arns == [service["currentServiceDeployment"]], arns
+    told = ask("describe_service_deployments", serviceDeploymentArns=arns)["serviceDeployments"]
+    revision = told[0]["targetServiceRevision"]["arn"]
+    told = ask("describe_service_revisions", serviceRevisionArns=[revision])["serviceRevisions"]
+    assert told[0]["containerImages"][0]["image"] == IMAGE, told
+
+
+def settings():
+    told = pages("list_account_settings", "settings", effectiveSettings=True)
+    assert {"taskLongArnFormat": "enabled"}.items() <= {one["name"]: one["value"] for one in told}.items()
+    ask("put_account_setting", name="containerInsights", value="disabled")
+    refused("InvalidParameterException", "put_account_setting", name="containerInsights", value="enabled")
+    ask("delete_account_setting", name="containerInsights")
+    own = ask("describe_clusters")["clusters"][0]["clusterName"]
+    off = [{"name": "containerInsights", "value": "disabled"}]
+    ask("update_cluster_settings", cluster=own, settings=off)
+    ask("update_cluster", cluster=own, settings=off)
 
 
 def definitions():
@@ -204,7 +230,7 @@ def access():
     refused("InvalidSignatureException", "list_clusters", by=guesser)
 
 
-for story in (definitions, services, clusters, words, others, access):
+for story in (definitions, services, clusters, words, settings, others, access):
     story()
     print(f"{story.__name__}: well")
 assert not FAULTS, "\n".join(sorted(set(FAULTS)))
