@@ -8,7 +8,10 @@ use holdfast_core::{
     },
     ids::{HostId, TaskId},
     rng::{hash_bytes, mix},
-    spec::service::{arn_resource, cluster_name},
+    spec::{
+        read::NAME,
+        service::{arn_resource, cluster_name},
+    },
 };
 use serde_json::Value;
 use std::{borrow::Cow, str::FromStr};
@@ -162,19 +165,25 @@ impl ApiContext {
             true => arn_resource(given, "service")?,
             false => given,
         };
-        let Some((cluster, name)) = resource.split_once('/') else {
-            return Some(qualified(self.namespace.as_deref(), resource));
-        };
+        match resource.split_once('/') {
+            None => Some(qualified(self.namespace.as_deref(), resource)),
+            Some((cluster, name)) => self.named_in(cluster, name),
+        }
+    }
+
+    /// What the board calls it, where something of that cluster may be meant. A name with a slash
+    /// would be another cluster's.
+    fn named_in(&self, cluster: &str, name: &str) -> Option<String> {
         let is_asked = cluster == self.name() || !self.is_named;
-        is_asked.then(|| qualified(self.namespace_of(cluster), name))
+        let is_one = is_asked && (NAME.holds)(name) && (NAME.holds)(cluster);
+        is_one.then(|| qualified(self.namespace_of(cluster), name))
     }
 
     /// What the board calls the service, and the number, in an ARN of such a kind.
     pub(crate) fn service_part<'a>(&self, kind: &str, given: &'a str) -> Option<(String, &'a str)> {
         let (service, number) = arn_resource(given, kind)?.rsplit_once('/')?;
         let (cluster, name) = service.split_once('/')?;
-        let is_asked = cluster == self.name() || !self.is_named;
-        is_asked.then(|| (qualified(self.namespace_of(cluster), name), number))
+        Some((self.named_in(cluster, name)?, number))
     }
 
     /// `None` for the agents' own cluster, which names without one are of.

@@ -161,7 +161,9 @@ fn container_json(
     let fact: &Fact = facts.get(&*container.name).unwrap_or(&nothing);
     let defined = view.defined(report, &container.name);
     let mut labels = fact.labels.clone();
-    let arn = view.context.task_arn(task);
+    let slot = report.slot.as_ref().map(|slot| &*slot.service_name);
+    let context = &*view.context.of(slot);
+    let arn = context.task_arn(task);
     labels.insert("com.amazonaws.ecs.task-arn".to_owned(), arn);
     let mut answer = json!({
         "DockerId": container.runtime_id.map_or_else(String::new, |id| id.to_string()),
@@ -194,7 +196,7 @@ fn container_json(
     let health = is_checked.then(|| health(container, fact));
     set_if(&mut answer, "Health", health);
     if version == Version::V4 {
-        let arn = view.context.container_arn(task, &container.name);
+        let arn = context.container_arn(task, &container.name);
         answer["ContainerARN"] = json!(arn);
         let log = defined.and_then(|c| c.log.as_ref());
         set_if(&mut answer, "LogDriver", log.map(|log| log.driver.as_str()));

@@ -114,7 +114,7 @@ fn tasks(view: &View<'_>, request: &Request<'_>, max: usize) -> Result<Vec<TaskI
     given.iter().map(task).collect()
 }
 
-fn arn(view: &View<'_>, task: TaskId) -> String {
+pub(crate) fn arn(view: &View<'_>, task: TaskId) -> String {
     let slot = view
         .board
         .task(task)

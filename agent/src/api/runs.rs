@@ -83,8 +83,14 @@ fn host_to_start_on(view: &View<'_>, given: &str) -> Result<Result<HostId, Value
     Ok(Err(json!({"arn": arn, "reason": reason})))
 }
 
+/// In the cluster that is asked for, also where the request itself does not name it.
 fn order(view: &View<'_>, wanted: RunTask) -> Result<RunOrder, ApiError> {
-    run_order(view.board, wanted).map_err(|err| match err {
+    let wanted = RunTask {
+        cluster: Some(view.context.name().to_owned()),
+        ..wanted
+    };
+    run_order((view.board, &view.context.cluster), wanted).map_err(|err| match err {
+        NoOrder::NoSuchCluster(_) => ApiError::ClusterNotFound(err.to_string()),
         NoOrder::NoSuchDefinition(_) => ApiError::NoSuchDefinition(err.to_string()),
         NoOrder::Invalid(errors) => ApiError::invalid(errors),
     })

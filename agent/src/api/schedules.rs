@@ -269,9 +269,8 @@ fn run_input(view: &View<'_>, fields: &Fields<'_>) -> Result<String, Vec<String>
 /// Whether it could begin now.
 fn check_run(view: &View<'_>, given: &Value) -> Result<(), String> {
     let wanted = parse_run_task(given).map_err(|err| err.to_string())?;
-    let cluster = view.context.scoped(view.board, &given["cluster"]);
-    cluster.map_err(|err| err.to_string())?;
-    let order = run_order(view.board, wanted).map_err(|err| err.to_string())?;
+    let order =
+        run_order((view.board, &view.context.cluster), wanted).map_err(|err| err.to_string())?;
     match view.board.resolve(&order.definition) {
         Some(found) if view.board.is_active(&found) => Ok(()),
         Some(_) => Err(Refusal::DefinitionInactive(order.definition.to_string()).to_string()),

@@ -50,11 +50,12 @@ pub(crate) fn plan_create(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
 
 pub(crate) fn plan_update(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let wanted = parse_update_service(body).map_err(ApiError::invalid)?;
-    let cluster = wanted.cluster.as_deref();
-    let cluster = cluster.map_or(view.context.namespace.as_deref(), |cluster| {
-        view.context.namespace_of(cluster)
-    });
-    let service = qualified(cluster, &wanted.service);
+    let given = match &wanted.cluster {
+        Some(cluster) => format!("{cluster}/{}", wanted.service),
+        None => wanted.service.clone(),
+    };
+    let service = view.context.service_name(&given);
+    let service = service.ok_or_else(|| no_such(view, &given))?;
     find_active(view, &service)?;
     let command = Command::UpdateService {
         service,

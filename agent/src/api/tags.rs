@@ -26,7 +26,6 @@ use holdfast_core::{
     },
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 const WANTED: &str = "the ARN of a service, a task, a task definition, a cluster or a container \
                       instance";
@@ -85,10 +84,6 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
     let subject = subject(view, &given)?;
     let tags = match subject {
         Subject::Service(_) => tags(view, &service(view, &given)?),
-        Subject::Task(task) => match view.board.task(task) {
-            Some((_, report)) => of_task(view, task, report),
-            None => of(view, &Subject::Task(task)),
-        },
         other => of(view, &other),
     };
     Ok(json!({"tags": tags}))
@@ -155,12 +150,12 @@ fn subject(view: &View<'_>, given: &str) -> Result<Subject, ApiError> {
             Err(_) => Err(not_found("container instance")),
         };
     }
-    let task = meant(view, given)?.filter(|task| is_known(view, *task));
-    task.map(Subject::Task).ok_or_else(|| not_found("resource"))
-}
-
-fn is_known(view: &View<'_>, task: TaskId) -> bool {
-    view.board.task(task).is_some() || view.board.run_of_task(task).is_some()
+    let task = meant(view, given)?.ok_or_else(|| not_found("resource"))?;
+    match view.board.task(task) {
+        Some((_, report)) => Ok(subject_of(view, task, report)),
+        None if view.board.run_of_task(task).is_some() => Ok(Subject::Task(task)),
+        None => Err(not_found("resource")),
+    }
 }
 
 fn service<'v>(view: &'v View<'_>, given: &str) -> Result<Service<'v>, ApiError> {
@@ -178,17 +173,17 @@ fn told((key, value): (&str, &str)) -> Value {
     json!({"key": key, "value": value})
 }
 
-/// Its own, and those that it was begun with.
 pub(crate) fn of_task(view: &View<'_>, task: TaskId, report: &TaskReport) -> Vec<Value> {
-    let run = report.slot.as_ref().map(|slot| slot.service);
-    let run = run.filter(|id| view.board.run(*id).is_some());
-    let (of_run, own) = (run.map(Subject::Service), Subject::Task(task));
-    let mut tags: BTreeMap<&str, &str> = BTreeMap::new();
-    if let Some(of_run) = &of_run {
-        tags.extend(view.board.tags(of_run));
-    }
-    tags.extend(view.board.tags(&own));
-    tags.into_iter().map(told).collect()
+    of(view, &subject_of(view, task, report))
+}
+
+/// Of a run's task, what was promised first: whatever is begun in its place has its tags.
+fn subject_of(view: &View<'_>, task: TaskId, report: &TaskReport) -> Subject {
+    let first = report.slot.as_ref().and_then(|slot| {
+        let run = view.board.run(slot.service)?;
+        run.tasks.get(usize::try_from(slot.index).ok()?).copied()
+    });
+    Subject::Task(first.unwrap_or(task))
 }
 
 /// The tags of a service: of options, what was left as it is by default has none.

@@ -5,6 +5,7 @@ use crate::{
     cluster::{
         board::Board,
         body::{Body, Key, ServiceRevision, ServiceSettings, StopOrder},
+        namespace::cluster_of,
         run::Run,
     },
     command::{Outcome, Refusal, RunOrder},
@@ -24,6 +25,8 @@ pub enum NoOrder {
          are"
     )]
     NoSuchDefinition(DefinitionRef),
+    #[error("Cluster not found: there is no cluster {0:?}")]
+    NoSuchCluster(String),
     #[error(transparent)]
     Invalid(#[from] SpecErrors),
 }
@@ -31,8 +34,15 @@ pub enum NoOrder {
 /// What a `RunTask` input means where the board is as it is now.
 ///
 /// # Errors
-/// If its definition is not there, or its overrides do not make a valid one of it.
-pub fn run_order(board: &Board, wanted: RunTask) -> Result<RunOrder, NoOrder> {
+/// If its cluster or its definition is not there, or its overrides do not make a valid one of it.
+pub fn run_order(
+    (board, own_cluster): (&Board, &str),
+    wanted: RunTask,
+) -> Result<RunOrder, NoOrder> {
+    let cluster = wanted.cluster.filter(|name| name != own_cluster);
+    if let Some(unknown) = cluster.as_ref().filter(|name| !board.has_cluster(name)) {
+        return Err(NoOrder::NoSuchCluster(unknown.clone()));
+    }
     let mut definition = wanted.definition;
     let mut overridden = None;
     if let Some(overrides) = &wanted.overrides {
@@ -56,8 +66,7 @@ pub fn run_order(board: &Board, wanted: RunTask) -> Result<RunOrder, NoOrder> {
         options: wanted.options,
         group: wanted.group.unwrap_or_default(),
         started_by: wanted.started_by.unwrap_or_default(),
-        // The agents' own has no record.
-        cluster: wanted.cluster.filter(|name| board.has_cluster(name)),
+        cluster,
         hosts: Vec::new(),
         client_token: wanted.client_token.unwrap_or_default(),
     })
@@ -71,7 +80,12 @@ impl Agent {
         fx: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let token = &order.client_token;
-        let same = |run: &Run| !token.is_empty() && run.settings.client_token == *token;
+        let same = |run: &Run| {
+            let cluster = cluster_of(&run.settings.name);
+            !token.is_empty()
+                && run.settings.client_token == *token
+                && cluster == order.cluster.as_deref()
+        };
         if let Some((id, _)) = self.board.runs().find(|(_, run)| same(run)) {
             return Ok(Outcome::RunBegun(id));
         }

@@ -27,26 +27,34 @@ impl Agent {
         (set, unset): (Vec<(String, String)>, Vec<String>),
         fx: &mut Effects,
     ) -> Result<Option<Outcome>, Refusal> {
+        let before = self.board.root();
         let done = self.carry_out(now, id, command, fx)?;
-        let subject = match &done {
+        // What is there already, as whoever repeats a request finds it, is left as it is.
+        let is_new = self.board.root() != before;
+        let subjects = match &done {
+            Some(Outcome::Updated(id)) => vec![Subject::Service(*id)],
+            _ if !is_new => Vec::new(),
             Some(Outcome::Registered {
                 revision,
                 definition,
                 ..
-            }) => Subject::Definition(*definition, *revision),
-            Some(Outcome::Created(id) | Outcome::Updated(id) | Outcome::RunBegun(id)) => {
-                Subject::Service(*id)
+            }) => vec![Subject::Definition(*definition, *revision)],
+            Some(Outcome::Created(id)) => vec![Subject::Service(*id)],
+            Some(Outcome::RunBegun(id)) => {
+                let tasks = self.board.run(*id).map(|run| run.tasks.clone());
+                let tasks = tasks.unwrap_or_default().into_iter();
+                tasks.map(Subject::Task).collect()
             }
-            Some(Outcome::ClusterMade(name)) => Subject::Cluster(name.clone()),
+            Some(Outcome::ClusterMade(name)) => vec![Subject::Cluster(name.clone())],
             // Nothing was made that tags could be put on.
-            _ => return Ok(done),
+            _ => Vec::new(),
         };
-        let change = Tagging {
+        let changes = subjects.into_iter().map(|subject| Tagging {
             subject,
-            set,
-            unset,
-        };
-        self.tag(now, vec![change], fx)?;
+            set: set.clone(),
+            unset: unset.clone(),
+        });
+        self.tag(now, changes.collect(), fx)?;
         Ok(done)
     }
 
@@ -99,10 +107,16 @@ impl Agent {
         };
         let key = Key::Tag(subject.clone(), name);
         let known = self.board.record(&key);
-        let over = known.map(|record| record.version.stamp);
-        match known.and_then(|record| record.body.as_ref()) {
-            Some(Body::Tag(tag)) if tag.value == value => {}
-            _ => {
+        let stamp = known.map(|record| record.version.stamp);
+        let is_ours = stamp.is_some_and(|stamp| stamp.author == self.config.host);
+        let (over, stays) = match known.and_then(|record| record.body.as_ref()) {
+            Some(Body::Tag(tag)) if is_ours => (tag.over, tag.value == value),
+            Some(Body::Tag(tag)) => (stamp, tag.value == value),
+            _ => (stamp, false),
+        };
+        match stays {
+            true => {}
+            false => {
                 let body = Body::Tag(Tag { value, over });
                 self.write(now, key, 0, Some(body), fx);
             }
@@ -191,6 +205,9 @@ impl Agent {
 
     /// To be called now and then: takes tags off what is gone. Each host does it for its own.
     pub(super) fn clear_up_tags(&mut self, now: Now, fx: &mut Effects) {
+        if !self.joining.is_done() {
+            return;
+        }
         let me = self.config.host;
         let gone = self.board.tag_records().filter(|(record, subject)| {
             let age_ms = now.wall.ms_since(record.version.stamp.wall);
@@ -210,6 +227,36 @@ impl Agent {
         hosts.find(|host| self.board.is_up(*host)) == Some(self.config.host)
     }
 
+    /// A tag comes late to a revision that has got another number since: it goes after it.
+    fn follow_number(&mut self, now: Now, new: &Record, fx: &mut Effects) {
+        let (Key::Tag(Subject::Definition(digest, number), _), Some(_)) = (&new.key, &new.body)
+        else {
+            return;
+        };
+        let (digest, number) = (*digest, *number);
+        let to = self.board.definition(digest).and_then(|definition| {
+            let family = &definition.family;
+            let is_it = |number| {
+                let label = self.board.label(family, number);
+                label.is_some_and(|label| label.definition == digest)
+            };
+            if self.board.label(family, number).is_none() || is_it(number) {
+                return None;
+            }
+            // Whoever gave the number moves what comes.
+            let is_ours = |revision: u32| {
+                let family = family.clone();
+                let label = self.board.record(&Key::Label { family, revision });
+                label.is_some_and(|label| label.version.stamp.author == self.config.host)
+            };
+            let mut later = number..=self.board.last_revision(family)?;
+            later.find(|number| is_it(*number) && is_ours(*number))
+        });
+        if let Some(to) = to {
+            self.move_tags(now, digest, (number, to), fx);
+        }
+    }
+
     /// Another's word on the same thing stands in the place of ours, and did not know of it.
     pub(super) fn on_tag(
         &mut self,
@@ -217,6 +264,7 @@ impl Agent {
         (old, new): (Option<&Record>, &Record),
         fx: &mut Effects,
     ) {
+        self.follow_number(now, new, fx);
         let lost = old.filter(|old| self.is_lost(old, new));
         let (Some(lost), Some(Body::Tag(tag)), Key::Tag(subject, name)) =
             (lost, &new.body, &new.key)

@@ -311,7 +311,8 @@ impl Agent {
     ) -> Result<Run, String> {
         let input: Value = serde_json::from_str(&schedule.run).map_err(|err| err.to_string())?;
         let wanted = parse_run_task(&input).map_err(|err| err.to_string())?;
-        let mut order = run_order(&self.board, wanted).map_err(|err| err.to_string())?;
+        let mut order = run_order((&self.board, &self.config.cluster), wanted)
+            .map_err(|err| err.to_string())?;
         order.started_by = format!("{SCHEDULE_PREFIX}{name}");
         // What was begun twice elsewhere would not be one run any more.
         order.client_token = String::new();

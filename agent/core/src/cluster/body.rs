@@ -367,6 +367,22 @@ pub struct Placement {
     pub task: TaskId,
 }
 
+const TAG: u8 = 23;
+
+impl Key {
+    /// What a tag is on may be something that only a later version puts tags on: it is kept, then.
+    pub fn from_wire(kind: u8, bytes: &[u8]) -> Result<Self, postcard::Error> {
+        let unknown = || Self::Unknown {
+            kind,
+            key: bytes.to_vec(),
+        };
+        match Self::read_wire(kind, bytes) {
+            Err(_) if kind == TAG => Ok(unknown()),
+            read => read,
+        }
+    }
+}
+
 /// As on the wire.
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -470,7 +486,7 @@ macro_rules! kinds {
                 }
             }
 
-            pub fn from_wire(kind: u8, bytes: &[u8]) -> Result<Self, postcard::Error> {
+            fn read_wire(kind: u8, bytes: &[u8]) -> Result<Self, postcard::Error> {
                 match kind {
                     $($number => postcard::from_bytes::<$read>(bytes).map($make),)*
                     _ => Ok(Self::Unknown { kind, key: bytes.to_vec() }),

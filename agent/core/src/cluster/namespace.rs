@@ -73,7 +73,8 @@ impl Board {
                 _ => None,
             });
         let made = made.filter(|(_, is_there)| *is_there).map(|(name, _)| name);
-        let services = self.service_names().filter_map(|name| split(name).0);
+        let services = self.services();
+        let services = services.filter_map(|service| split(&service.settings.name).0);
         made.chain(services)
             .chain(self.runs_of_clusters())
             .collect()

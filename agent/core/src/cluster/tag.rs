@@ -32,7 +32,8 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
     pub value: String,
-    /// What its author knew, and replaced. Who wrote something else meanwhile was not heard of.
+    /// What its author knew of others and replaced, by this word or an earlier one of its own. Who
+    /// wrote something else since was not heard of.
     pub over: Option<Stamp>,
 }
 
@@ -45,9 +46,9 @@ pub struct Tagging {
 }
 
 impl Tag {
-    /// It stands in the place of something else than its author knew of.
+    /// It stands in the place of something later than its author knew of.
     pub fn passes_over(&self, replaced: &Record) -> bool {
-        self.over != Some(replaced.version.stamp)
+        self.over.is_none_or(|over| over < replaced.version.stamp)
     }
 }
 
@@ -116,7 +117,9 @@ impl Board {
                 let is_known = self.task(*id).is_some() || self.run_of_task(*id).is_some();
                 !is_known && age_ms > limits::STOPPED_TASK_KEPT_MS
             }
-            Subject::Cluster(name) => is_buried(&Key::Cluster(name.clone())),
+            Subject::Cluster(name) => {
+                is_buried(&Key::Cluster(name.clone())) && !self.has_cluster(name)
+            }
             Subject::Host(id) | Subject::Attributes(id) => is_buried(&Key::Host(*id)),
         }
     }

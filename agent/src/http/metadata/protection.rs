@@ -62,8 +62,8 @@ pub(super) async fn answer(
     match done {
         Ok(value) => answer::json(StatusCode::OK, &value),
         Err(refused) => {
-            let arn = endpoint.app.context.task_arn(task);
-            told(refused, Some(arn))
+            let arn = answer::look(&endpoint.app, move |view, _| protection::arn(view, task));
+            told(refused, arn.await.ok())
         }
     }
 }

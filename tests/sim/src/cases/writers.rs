@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
         caught_by: "is tagged",
     },
     Case {
-        number: 48,
+        number: 49,
         name: "a cluster deleted on one side, and filled on the other",
         agents: 6,
         story: clusters,

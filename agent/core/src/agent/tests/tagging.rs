@@ -8,13 +8,14 @@ use crate::{
         record::{Record, Stamp, Version},
         tag::{Subject, Tag, Tagging},
     },
-    command::{Command, Outcome, Refusal},
+    command::{Command, Outcome, Refusal, RunOrder},
     effect::Effect,
     event::Happening,
     ids::{Digest, ServiceId},
     limits,
     spec::{
         options::ServiceOptions,
+        run::RunOptions,
         service::DefinitionRef,
         task_definition::{Container, TaskDefinition},
     },
@@ -263,4 +264,115 @@ fn whoever_created_a_service_under_a_name_that_was_taken_is_told() {
     assert_eq!(clashes(&tell(&mut agent, theirs(8, later))), [""; 0]);
     let told = clashes(&tell(&mut agent, theirs(9, earlier)));
     expect_file!["clash_of_names.txt"].assert_eq(&told.join("\n"));
+}
+
+#[test]
+fn the_same_token_in_two_clusters_begins_two_runs() {
+    let mut agent = agent();
+    command(&mut agent, Command::RegisterTaskDefinition(definition())).expect("it is taken");
+    let mut run = |cluster: Option<&str>| {
+        let order = RunOrder {
+            definition: DefinitionRef {
+                family: "web".to_owned(),
+                revision: None,
+            },
+            overridden: None,
+            overrides: String::new(),
+            count: 1,
+            options: RunOptions::default(),
+            group: String::new(),
+            started_by: String::new(),
+            cluster: cluster.map(str::to_owned),
+            hosts: Vec::new(),
+            client_token: "once".to_owned(),
+        };
+        match command(&mut agent, Command::RunTask(Box::new(order))) {
+            Ok(Outcome::RunBegun(id)) => id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (own, staged) = (run(None), run(Some("staging")));
+    assert_ne!(own, staged);
+    assert_eq!((run(None), run(Some("staging"))), (own, staged));
+}
+
+#[test]
+fn who_says_the_same_again_in_other_words_has_not_been_deaf() {
+    let mut agent = agent();
+    let subject = Subject::Host(agent.config().host);
+    set(&mut agent, &subject, &[("team", "red")]).expect("it is taken");
+    let key = || Key::Tag(subject.clone(), "team".to_owned());
+    let ours = agent
+        .board()
+        .record(&key())
+        .expect("it is there")
+        .version
+        .stamp;
+    // Of two words of another host that knew ours, only the later one comes.
+    let value = "green".to_owned();
+    let between = Stamp {
+        counter: ours.counter + 1,
+        author: PEER,
+        ..ours
+    };
+    for over in [ours, between] {
+        let body = Body::Tag(Tag {
+            value: value.clone(),
+            over: Some(over),
+        });
+        let told = tell(&mut agent, vec![said(key(), body, (0, 1_000))]);
+        assert_eq!(clashes(&told), [""; 0]);
+    }
+    // Our own words, one after the other, still say what we knew of the other's.
+    set(&mut agent, &subject, &[("team", "blue")]).expect("it is taken");
+    let theirs = agent.board().record(&key()).map(|record| &record.body);
+    let Some(Some(Body::Tag(first))) = theirs else {
+        panic!("{theirs:?}");
+    };
+    let over = first.over;
+    set(&mut agent, &subject, &[("team", "white")]).expect("it is taken");
+    let again = agent.board().record(&key()).map(|record| &record.body);
+    assert!(
+        matches!(again, Some(Some(Body::Tag(second))) if second.over == over),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn what_is_there_already_keeps_its_tags_when_it_is_made_again() {
+    let mut agent = agent();
+    let make = || Command::MakeCluster("staging".to_owned());
+    tagged(&mut agent, make(), &[("team", "red")]);
+    tagged(&mut agent, make(), &[("team", "blue"), ("a", "b")]);
+    assert_eq!(
+        of(&agent, &Subject::Cluster("staging".to_owned())),
+        "team=red"
+    );
+}
+
+#[test]
+fn a_tag_that_comes_late_goes_after_its_definition() {
+    let mut agent = agent();
+    let digest = definition().digest();
+    command(&mut agent, Command::RegisterTaskDefinition(definition())).expect("it is taken");
+    let label = Label {
+        definition: Digest([7; 32]),
+        registered_at: Wall(NOW.wall.0 - 1_000),
+        standing: LabelStanding::Active,
+    };
+    let key = Key::Label {
+        family: "web".to_owned(),
+        revision: 1,
+    };
+    let epoch = u64::MAX - label.registered_at.0;
+    tell(&mut agent, vec![said(key, Body::Label(label), (epoch, 0))]);
+    let tag = Body::Tag(Tag {
+        value: "red".to_owned(),
+        over: None,
+    });
+    let on = |number| Subject::Definition(digest, number);
+    let late = said(Key::Tag(on(1), "team".to_owned()), tag, (0, 1_000));
+    tell(&mut agent, vec![late]);
+    assert_eq!(of(&agent, &on(2)), "team=red");
+    assert_eq!(of(&agent, &on(1)), "");
 }

@@ -3,6 +3,7 @@
 use super::{
     Keeper, Open, PROTECTED, RETURN_TAKES, Ruling,
     round::{Next, Round, label},
+    runs::never_begun,
 };
 use crate::{
     cluster::{
@@ -455,6 +456,9 @@ impl Keeper {
             reason: "first placement".to_owned(),
         };
         let placed = self.place(round, view, next);
+        if let Some(ruling) = never_begun(round, view, (old, &placed)) {
+            return Some(ruling);
+        }
         Some(match old {
             Some(slot) if placed.host.is_none() => wait_with_one(view, slot, placed.reason),
             _ => Ruling::HandOver(placed),

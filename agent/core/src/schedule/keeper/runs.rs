@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        body::{Slot, TaskReport},
+        body::{HostStatus, Slot, TaskReport},
         run::{End, Ended, Run},
     },
     ids::Generation,
@@ -132,5 +132,33 @@ fn ended(slot: &Slot, end: End, reason: String) -> Ruling {
         end: Some(Box::new(end)),
         reason,
         ..slot.clone()
+    })
+}
+
+/// The one host that a task of a run was to run on is gone for good, and nothing of it was begun.
+pub(super) fn never_begun(
+    round: &Round<'_>,
+    view: &SlotView<'_>,
+    (old, placed): (Option<&Slot>, &Slot),
+) -> Option<Ruling> {
+    let chosen = view.service.run?.host_of(view.index)?;
+    let left = view.board.status(chosen) == Some(HostStatus::Left);
+    let is_gone = left || view.board.is_host_forgotten(chosen);
+    if placed.host.is_some() || !is_gone {
+        return None;
+    }
+    let end = End {
+        at: round.now.wall,
+        how: Ended::Lost,
+        exit_code: None,
+    };
+    let reason = "the host that was chosen for it has gone".to_owned();
+    Some(match old {
+        Some(slot) => ended(slot, end, reason),
+        None => Ruling::HandOver(Slot {
+            end: Some(Box::new(end)),
+            reason,
+            ..placed.clone()
+        }),
     })
 }

@@ -10,7 +10,7 @@ use crate::{
         body::{Body, Key, ServiceSettings, StopOrder, TaskReport},
         run::{Ended, Run, title},
     },
-    ids::TaskId,
+    ids::{HostId, TaskId},
     schedule::{
         copy::{Fate, fate},
         keeper::{Decision, Keeper},
@@ -24,8 +24,8 @@ use crate::{
 };
 use expect_test::expect;
 
-/// Three hosts, and a run of one task that has begun on one of them.
-fn begun(options: RunOptions) -> (Scene, Keeper, Decision) {
+/// Three hosts, and a run of one task, on a host that was chosen or on any.
+fn asked(options: RunOptions, hosts: Vec<HostId>) -> Scene {
     let mut scene = Scene::default();
     for host in 1..=3 {
         scene.host(host);
@@ -48,9 +48,15 @@ fn begun(options: RunOptions) -> (Scene, Keeper, Decision) {
         group: String::new(),
         started_by: String::new(),
         overrides: String::new(),
-        hosts: Vec::new(),
+        hosts,
     };
     scene.put(Key::Run(SERVICE), 0, Some(Body::Run(run)));
+    scene
+}
+
+/// The run has begun.
+fn begun(options: RunOptions) -> (Scene, Keeper, Decision) {
+    let mut scene = asked(options, Vec::new());
     let mut keeper = Keeper::default();
     let decisions = plan(&mut keeper, &scene, 0);
     let [first] = &decisions[..] else {
@@ -258,4 +264,31 @@ fn a_task_is_neither_moved_nor_replaced_and_can_be_called_off_before_it_begins()
 fn a_run_is_called_one() {
     assert_eq!(title(&Run::name(None, SERVICE)), "(run 0000000000000000)");
     assert_eq!(title("web"), "(service web)");
+}
+
+#[test]
+fn a_task_for_a_chosen_host_goes_nowhere_else_and_ends_with_that_host() {
+    let mut scene = asked(RETRIED, vec![host_id(3)]);
+    let mut keeper = Keeper::default();
+    assert_eq!(plan(&mut keeper, &scene, 0)[0].slot.host, Some(host_id(3)));
+    let mut scene_without = asked(RETRIED, vec![host_id(9)]);
+    let mut keeper = Keeper::default();
+    let waits = next(&mut scene_without, &mut keeper, 0);
+    assert!(
+        waits.contains("open: no host can run it: the one that was chosen"),
+        "{waits}"
+    );
+    scene_without.put(Key::Host(host_id(9)), 9, None);
+    let ended = next(&mut scene_without, &mut keeper, 6_000);
+    assert!(
+        ended.ends_with("LOST: the host that was chosen for it has gone"),
+        "{ended}"
+    );
+    // Also where nothing was decided before.
+    scene.put(Key::Host(host_id(3)), 9, None);
+    let ended = next(&mut scene, &mut Keeper::default(), 0);
+    assert!(
+        ended.ends_with("LOST: the host that was chosen for it has gone"),
+        "{ended}"
+    );
 }
