@@ -1,7 +1,7 @@
 //! The Amazon ECS operations over one agent's view: pure, so that they are tested without a server.
 //!
 //! A request is planned ([`plan`]) into an answer or a command; what a command did is told by
-//! [`answer`]. Both run at the driver, between two steps.
+//! [`answer`]. Both run beside the driver, on what the agent saw between two steps.
 
 pub(crate) mod context;
 pub(crate) mod error;

@@ -2,7 +2,7 @@
 
 use super::context::ApiContext;
 use holdfast_core::{
-    agent::Agent,
+    agent::Picture,
     cluster::{
         board::Board,
         body::{Key, TaskReport},
@@ -29,21 +29,21 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// Looks at `agent` between two steps.
+    /// Looks at what an agent saw.
     pub(crate) fn look<T>(
-        agent: &Agent,
+        picture: &Picture,
         context: &ApiContext,
         answer: impl FnOnce(&View<'_>) -> T,
     ) -> T {
         let view = View {
-            board: agent.board(),
+            board: picture.board(),
             context,
-            me: agent.config().host,
-            caught_up: agent.is_caught_up(),
-            standing: &|host| agent.standing(host),
-            keeper: &|service| agent.keeper_of(service),
+            me: picture.me(),
+            caught_up: picture.is_caught_up(),
+            standing: &|host| picture.standing(host),
+            keeper: &|service| picture.keeper_of(service),
             better_placed: &|service| {
-                agent.better_placed(Wall(crate::gossip::now_wall_ms()), service)
+                picture.better_placed(Wall(crate::gossip::now_wall_ms()), service)
             },
         };
         answer(&view)

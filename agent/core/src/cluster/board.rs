@@ -375,6 +375,21 @@ impl Board {
         }
     }
 
+    /// What is to be said of the host by this board alone.
+    pub fn standing_now(&self, host: HostId) -> HostStanding {
+        let Some((_, report)) = self.host(host) else {
+            return HostStanding::Down;
+        };
+        let seen = match (self.judged(host), report.status) {
+            (Some(Standing::Down), _) => HostStanding::Down,
+            (_, HostStatus::Restarting) => HostStanding::Restarting,
+            (Some(Standing::Suspect), _) => HostStanding::Suspect,
+            (Some(Standing::Impaired), _) => HostStanding::Impaired,
+            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
+        };
+        self.standing(host, seen)
+    }
+
     /// Hosts whose records were removed, and the version of the tombstone.
     pub fn forgotten_hosts(&self) -> impl Iterator<Item = (HostId, Version)> {
         let range = Key::Host(HostId(0))..=Key::Host(HostId(u128::MAX));
