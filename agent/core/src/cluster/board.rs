@@ -56,6 +56,16 @@ pub struct Board {
     run_definitions: OrdMap<Digest, OrdSet<ServiceId>>,
 }
 
+/// What a host said of a task of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskSaid<'a> {
+    pub host: HostId,
+    pub task: TaskId,
+    /// In which it said so.
+    pub life: Incarnation,
+    pub report: &'a TaskReport,
+}
+
 /// What merging one record did.
 #[derive(Clone, Debug)]
 pub enum Merge {
@@ -488,6 +498,20 @@ impl Board {
         service: ServiceId,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
         self.slot_task_range(service, 0, SlotIndex::MAX)
+    }
+
+    /// As `tasks_of`, with all that tells whether it may be believed.
+    pub fn tasks_said_of(&self, service: ServiceId) -> impl Iterator<Item = TaskSaid<'_>> {
+        let range = TasksOf::Begin(service, 0)..TasksOf::End(service, SlotIndex::MAX);
+        self.slot_tasks.range(range).filter_map(|BySlot(record)| {
+            let (host, task, report) = entry::report(record)?;
+            Some(TaskSaid {
+                host,
+                task,
+                life: record.version.epoch,
+                report,
+            })
+        })
     }
 
     /// All reported tasks of a slot.

@@ -300,6 +300,7 @@ pub(crate) fn with_view<T>(board: &Board, look: impl FnOnce(&View<'_>) -> T) -> 
         standing: &|_| HostStanding::Up,
         keeper: &|_| Some(A),
         better_placed: &|_| None,
+        seen: &Default::default(),
     };
     look(&view)
 }
