@@ -120,7 +120,11 @@ const fn is_gone(standing: HostStanding) -> bool {
 
 /// ECS's timestamps: seconds since 1970, with a fraction.
 pub(crate) fn seconds(wall: Wall) -> Value {
-    json!(wall.0 as f64 / 1_000.0)
+    json!(in_seconds(wall))
+}
+
+pub(crate) fn in_seconds(wall: Wall) -> f64 {
+    wall.0 as f64 / 1_000.0
 }
 
 /// Sets a field that ECS leaves out where there is nothing to say.

@@ -27,11 +27,14 @@ pub(super) fn typed(status: StatusCode, kind: &'static str, value: &Value) -> Re
     lined(status, kind, line_of(value))
 }
 
-/// One line, so that it ends well on a terminal.
 pub(super) fn line_of(value: &Value) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).expect("a value can be written down");
-    line.push(b'\n');
-    line
+    ended(serde_json::to_vec(value).expect("a value can be written down"))
+}
+
+/// One line, so that it ends well on a terminal.
+pub(super) fn ended(mut json: Vec<u8>) -> Vec<u8> {
+    json.push(b'\n');
+    json
 }
 
 pub(super) fn lined(status: StatusCode, kind: &'static str, line: Vec<u8>) -> Response {

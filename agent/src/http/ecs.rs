@@ -253,15 +253,19 @@ enum Planned {
 impl Planned {
     fn of(plan: Plan, shown: Shown) -> Self {
         match plan {
-            Plan::Answer(mut value) => {
-                if shown == Shown::Redacted {
-                    definitions::redact(&mut value);
-                }
-                Self::Answer {
-                    line: answer::line_of(&value),
-                    lacks: lacks(&value),
-                }
+            Plan::Answer(value) => Self::answer(value, shown),
+            Plan::Written {
+                json,
+                tells_secrets: true,
+                ..
+            } if shown == Shown::Redacted => {
+                let value = serde_json::from_slice(&json).expect("we wrote it down");
+                Self::answer(value, shown)
             }
+            Plan::Written { json, lacks, .. } => Self::Answer {
+                line: answer::ended(json),
+                lacks,
+            },
             Plan::Write {
                 command,
                 prepared,
@@ -271,6 +275,18 @@ impl Planned {
                 prepared,
                 failures,
             },
+        }
+    }
+}
+
+impl Planned {
+    fn answer(mut value: Value, shown: Shown) -> Self {
+        if shown == Shown::Redacted {
+            definitions::redact(&mut value);
+        }
+        Self::Answer {
+            line: answer::line_of(&value),
+            lacks: lacks(&value),
         }
     }
 }
