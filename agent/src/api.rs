@@ -1,7 +1,7 @@
 //! The Amazon ECS operations over one agent's view: pure, so that they are tested without a server.
 //!
 //! A request is planned ([`plan`]) into an answer or a command; what a command did is told by
-//! [`answer`]. Both run at the driver, between two steps.
+//! [`answer`]. Both run beside the driver, on what the agent saw between two steps.
 
 pub(crate) mod context;
 pub(crate) mod error;
@@ -12,6 +12,7 @@ pub(crate) mod definitions;
 pub(crate) mod clusters;
 pub(crate) mod settings;
 pub(crate) mod tasks;
+pub(crate) mod task_shape;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod services;
@@ -51,6 +52,14 @@ pub(crate) const TARGET: &str = "AmazonEC2ContainerServiceV20141113";
 #[derive(Debug)]
 pub(crate) enum Plan {
     Answer(Value),
+    /// An answer that was written down as it was made.
+    Written {
+        json: Vec<u8>,
+        /// Something that was asked for is not known.
+        lacks: bool,
+        /// It tells what only those may read who may deploy.
+        tells_secrets: bool,
+    },
     Write {
         command: Command,
         /// The answer, where what it describes is gone once the command is carried out.
@@ -228,7 +237,7 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
         Operation::DescribeServiceRevisions => {
             deployments::describe_revisions(view, body).map(Plan::Answer)
         }
-        Operation::DescribeTasks => tasks::describe(view, body).map(Plan::Answer),
+        Operation::DescribeTasks => tasks::describe(view, body),
         Operation::ListTasks => tasks::list(view, body).map(Plan::Answer),
         Operation::DescribeContainerInstances => hosts::describe(view, body).map(Plan::Answer),
         Operation::ListContainerInstances => hosts::list(view, body).map(Plan::Answer),

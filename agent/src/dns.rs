@@ -5,6 +5,7 @@
 
 mod name;
 mod zone;
+mod records;
 mod answer;
 mod serve;
 #[cfg(test)]

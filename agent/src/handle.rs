@@ -4,7 +4,7 @@ mod events;
 
 use crate::directory::Directory;
 use holdfast_core::{
-    agent::Agent,
+    agent::{Agent, Picture},
     command::{Command, Outcome, Refusal},
     time::Wall,
 };
@@ -101,6 +101,11 @@ impl Handle {
             directory: Arc::default(),
         };
         (handle, taken)
+    }
+
+    /// What the agent sees between two steps: all that was answered before is in it.
+    pub(crate) async fn picture(&self) -> Result<Picture, Stopping> {
+        self.read(Agent::picture).await
     }
 
     /// Runs `read` at the driver, between two steps. It holds up the agent as long as it takes, so

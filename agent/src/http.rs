@@ -30,6 +30,7 @@ mod tasks;
 mod v1;
 mod stream;
 mod answer;
+mod readers;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,7 @@ use crate::{
     runtime::{facts::Facts, images::Images},
     vault::Vault,
 };
+use readers::Readers;
 use std::{
     fs, io,
     net::SocketAddr,
@@ -77,6 +79,7 @@ pub(crate) struct App {
     /// The members of this group may deploy, as root may.
     deploy_group: Arc<str>,
     streams: Arc<Semaphore>,
+    readers: Readers,
     recordings: Recordings,
     images: Images,
     reach: Reach,
@@ -146,6 +149,7 @@ impl App {
             context: Arc::new(context),
             deploy_group: deploy_group.into(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            readers: Readers::default(),
             recordings,
             reach: Reach {
                 containers: images.containers(),

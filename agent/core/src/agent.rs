@@ -26,6 +26,7 @@ mod runs;
 mod tagging;
 mod ticks;
 mod amid;
+mod picture;
 
 use crate::{
     cluster::{
@@ -46,7 +47,7 @@ use crate::{
     rng::{Rng, mix},
     schedule::{
         index::{Index, Touched},
-        keeper::{Keeper, Move, better},
+        keeper::Keeper,
         lease::Lease,
     },
     task::{roster::Roster, runtime::RuntimeCommand, status::TaskStatus},
@@ -65,6 +66,7 @@ use ticks::Clockwork;
 
 pub use crate::timings::Timings;
 pub use amid::Amid;
+pub use picture::Picture;
 pub use runs::{NoOrder, run_order};
 
 /// Between looks for what has become too old to keep.
@@ -567,12 +569,6 @@ impl Agent {
     /// This agent, as a keeper, is not about to move a slot only for balance.
     pub fn is_balanced(&self) -> bool {
         self.keeper.is_balanced()
-    }
-
-    /// The move that would even out a service most, if any is worth it.
-    pub fn better_placed(&self, now: Wall, service: ServiceId) -> Option<Move> {
-        let service = self.board.service(service)?;
-        better(now, &self.board, &self.index, service)
     }
 
     /// Who decides for a service, as this agent sees it.

@@ -14,7 +14,7 @@ use holdfast_core::{
     },
 };
 use serde_json::Value;
-use std::{borrow::Cow, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 /// Clusters that a refusal names.
 const SHOWN_MAX: usize = 10;
@@ -94,28 +94,28 @@ impl ApiContext {
     }
 
     pub(crate) fn cluster_arn_of(&self, name: &str) -> String {
-        self.arn(&format!("cluster/{name}"))
+        self.arn(format_args!("cluster/{name}"))
     }
 
     /// Of a service as the board calls it.
     pub(crate) fn service_arn(&self, name: &str) -> String {
         let (cluster, name) = split(name);
-        self.arn(&format!(
+        self.arn(format_args!(
             "service/{}/{name}",
             cluster.unwrap_or(&self.cluster)
         ))
     }
 
     pub(crate) fn task_arn(&self, task: TaskId) -> String {
-        self.arn(&format!("task/{}/{task}", self.name()))
+        self.arn(format_args!("task/{}/{task}", self.name()))
     }
 
     pub(crate) fn definition_arn(&self, family: &str, revision: u32) -> String {
-        self.arn(&format!("task-definition/{family}:{revision}"))
+        self.arn(format_args!("task-definition/{family}:{revision}"))
     }
 
     pub(crate) fn host_arn(&self, host: HostId) -> String {
-        self.arn(&format!("container-instance/{}/{host}", self.name()))
+        self.arn(format_args!("container-instance/{}/{host}", self.name()))
     }
 
     /// Of a service's deployment, by its number.
@@ -131,7 +131,7 @@ impl ApiContext {
     fn service_part_arn(&self, kind: &str, service: &str, number: &str) -> String {
         let (cluster, name) = split(service);
         let cluster = cluster.unwrap_or(&self.cluster);
-        self.arn(&format!("{kind}/{cluster}/{name}/{number}"))
+        self.arn(format_args!("{kind}/{cluster}/{name}/{number}"))
     }
 
     /// Derived from task and name, so that every agent answers the same.
@@ -146,7 +146,7 @@ impl ApiContext {
             &hex[20..],
         ]
         .join("-");
-        self.arn(&format!("container/{}/{task}/{uuid}", self.name()))
+        self.arn(format_args!("container/{}/{task}/{uuid}", self.name()))
     }
 
     /// Whoever owns the account.
@@ -154,7 +154,7 @@ impl ApiContext {
         format!("arn:aws:iam::{}:root", self.account)
     }
 
-    fn arn(&self, resource: &str) -> String {
+    fn arn(&self, resource: fmt::Arguments<'_>) -> String {
         format!("arn:aws:ecs:{}:{}:{resource}", self.region, self.account)
     }
 

@@ -10,10 +10,10 @@ use super::{
 };
 use holdfast_core::{
     cluster::{
-        board::Service,
+        board::{Service, TaskSaid},
         body::{Key, TaskReport},
     },
-    ids::{Digest, HostId, SlotIndex, TaskId},
+    ids::{Digest, SlotIndex},
     spec::{ecs_fields, read::Choice},
     time::Wall,
 };
@@ -210,19 +210,19 @@ impl<'v> Deployments<'v> {
     /// Looks at each of its tasks.
     fn look(view: &'v View<'_>, service: Service<'v>) -> Self {
         let mut deployments = Self::of(service);
-        for seen in view.board.tasks_of(service.id) {
-            deployments.note(view, seen);
+        for said in view.board.tasks_said_of(service.id) {
+            deployments.note(view, said);
         }
         deployments
     }
 
-    pub(crate) fn note(&mut self, view: &View<'_>, seen: (HostId, TaskId, &'v TaskReport)) {
-        let (host, _, report) = seen;
+    pub(crate) fn note(&mut self, view: &View<'_>, said: TaskSaid<'v>) {
+        let TaskSaid { host, report, .. } = said;
         let is_primary = self.service.is_deployed(report);
         self.times.note(report, is_primary);
         if is_primary {
             self.behind |= report.last.is_live() && self.service.is_behind(report);
-            self.primary.count(view, seen);
+            self.primary.count(view, said);
         } else if report.last.is_live() && !view.is_down(host) {
             let key = (report.definition, report.renewals);
             let other = self.others.entry(key).or_insert(Other {
@@ -231,7 +231,7 @@ impl<'v> Deployments<'v> {
                 counts: Counts::default(),
             });
             other.created_at = other.created_at.min(report.created_at);
-            other.counts.count(view, seen);
+            other.counts.count(view, said);
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     overview::{Query, check_query, page},
     request::{Request, Sort, listed, missing},
     tags::tagged,
-    tasks::task_json,
+    task_shape::TaskShape,
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
@@ -256,10 +256,6 @@ pub(crate) fn of<'v>(view: &View<'v>, report: &TaskReport) -> Option<&'v Run> {
     view.board.run(report.slot.as_ref()?.service)
 }
 
-pub(crate) fn overrides(view: &View<'_>, report: &TaskReport) -> Option<Value> {
-    serde_json::from_str(&of(view, report)?.overrides).ok()
-}
-
 /// ECS's `group`.
 pub(crate) fn group(run: &Run) -> String {
     match run.group.as_str() {
@@ -268,25 +264,29 @@ pub(crate) fn group(run: &Run) -> String {
     }
 }
 
-/// A task by its id, whether its host has said anything of it yet or not.
-pub(crate) fn named_json(view: &View<'_>, task: TaskId) -> Option<Value> {
+/// A task by its id, whether its host has said anything of it yet or not, as it is told; of one
+/// that is promised, the host that is to begin it, as far as there is one.
+pub(crate) fn named<'v>(
+    view: &View<'v>,
+    task: TaskId,
+) -> Option<(Option<HostId>, Cow<'v, TaskReport>)> {
     if let Some((host, report)) = view.board.task(task) {
-        return Some(task_json(view, host, task, report));
+        return Some((Some(host), as_told(view, report)));
     }
     let (id, index) = view.board.run_of_task(task)?;
-    Some(promised_json(view, task, &promised(view, (id, index))?))
+    let report = promised(view, (id, index))?;
+    Some((promised_host(view, &report), Cow::Owned(report)))
 }
 
-/// A task that is promised and not begun, as its host would say it.
-pub(crate) fn promised_json(view: &View<'_>, task: TaskId, report: &TaskReport) -> Value {
-    let slot = report.slot.as_ref();
-    let slot = slot.and_then(|label| view.board.slot(label.service, label.index));
-    let host = slot.and_then(|(_, slot)| slot.host);
-    let mut json = task_json(view, host.unwrap_or_default(), task, report);
-    if let (None, Some(fields)) = (host, json.as_object_mut()) {
-        fields.remove("containerInstanceArn");
-    }
-    json
+pub(crate) fn named_json(view: &View<'_>, task: TaskId) -> Option<Value> {
+    let (host, report) = named(view, task)?;
+    Some(TaskShape::of(view, (host, task), &report).json())
+}
+
+fn promised_host(view: &View<'_>, report: &TaskReport) -> Option<HostId> {
+    let label = report.slot.as_ref()?;
+    let (_, slot) = view.board.slot(label.service, label.index)?;
+    slot.host
 }
 
 /// Tasks that runs have promised and no host has begun.

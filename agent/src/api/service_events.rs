@@ -7,8 +7,8 @@ use super::{
     view::{View, seconds},
 };
 use holdfast_core::{
-    cluster::body::{Key, TaskReport},
-    ids::{HostId, ServiceId, TaskId},
+    cluster::{board::TaskSaid, body::Key},
+    ids::{ServiceId, TaskId},
     rng::{hash_bytes, mix},
     schedule::keeper::FAILED_CHECKS,
     task::status::{Health, StopCode, TaskStatus},
@@ -80,11 +80,10 @@ impl<'v> History<'v> {
         }
     }
 
-    pub(crate) fn note(
-        &mut self,
-        view: &View<'_>,
-        (host, task, report): (HostId, TaskId, &'v TaskReport),
-    ) {
+    pub(crate) fn note(&mut self, view: &View<'_>, said: TaskSaid<'v>) {
+        let TaskSaid {
+            host, task, report, ..
+        } = said;
         // What its host refused was never begun.
         if !report.refused {
             self.add(report.created_at, What::Started, task);

@@ -12,12 +12,11 @@ use super::{
 };
 use holdfast_core::{
     cluster::{
-        board::Service,
-        body::TaskReport,
+        board::{Service, TaskSaid},
         namespace::{qualified, split},
     },
     command::{Command, ServiceChange},
-    ids::{HostId, ServiceId, SlotIndex, TaskId},
+    ids::{ServiceId, SlotIndex},
     limits,
     spec::{
         ecs_fields, options::ServiceOptions, parse_create_service, parse_update_service,
@@ -170,15 +169,11 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// What truly runs or is about to, on hosts that are there: a duplicate is counted too.
-    pub(crate) fn count(
-        &mut self,
-        view: &View<'_>,
-        (host, task, report): (HostId, TaskId, &TaskReport),
-    ) {
-        if !view.is_confirmed(host, task) {
+    pub(crate) fn count(&mut self, view: &View<'_>, said: TaskSaid<'_>) {
+        if !view.is_confirmed_of(said.host, said.life) {
             return;
         }
-        match report.last {
+        match said.report.last {
             TaskStatus::Running => self.running += 1,
             TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {
                 self.pending += 1;
@@ -193,8 +188,8 @@ impl Counts {
 
 pub(crate) fn counts(view: &View<'_>, service: ServiceId) -> Counts {
     let mut counts = Counts::default();
-    for (host, task, report) in view.board.tasks_of(service) {
-        counts.count(view, (host, task, report));
+    for said in view.board.tasks_said_of(service) {
+        counts.count(view, said);
     }
     counts
 }
@@ -210,9 +205,9 @@ fn with_events(view: &View<'_>, service: &Service<'_>, events_max: usize) -> Val
     let revision = service.revision;
     let mut deployments = Deployments::of(*service);
     let mut history = History::of(service.id, split(name).1, events_max);
-    for seen in view.board.tasks_of(service.id) {
-        deployments.note(view, seen);
-        history.note(view, seen);
+    for said in view.board.tasks_said_of(service.id) {
+        deployments.note(view, said);
+        history.note(view, said);
     }
     let counts = deployments.counts();
     let options = service.settings.options;
@@ -267,11 +262,10 @@ fn gone(view: &View<'_>, name: &str) -> Option<Value> {
         .max_by_key(|(_, report)| report.created_at)?;
     let (mut counts, mut live) = (Counts::default(), false);
     let mut history = History::of(service, split(name).1, EVENTS_MAX);
-    for seen in view.board.tasks_of(service) {
-        let (host, _, report) = seen;
-        live |= report.last.is_live() && !view.is_down(host);
-        counts.count(view, seen);
-        history.note(view, seen);
+    for said in view.board.tasks_said_of(service) {
+        live |= said.report.last.is_live() && !view.is_down(said.host);
+        counts.count(view, said);
+        history.note(view, said);
     }
     let context = &*view.context.of(Some(name));
     Some(json!({

@@ -2,27 +2,27 @@
 
 use super::{
     Plan,
-    context::ApiContext,
     error::ApiError,
     protection,
     request::{PAGE_MAX, Request, Sort, listed, missing},
-    runs, tags,
+    runs,
+    task_shape::{self, TaskShape},
     view::{View, seconds, set_if},
 };
 use holdfast_core::{
     cluster::{
-        body::{ContainerReport, ContainerStatus, Key, TaskReport},
-        namespace::{cluster_of, split},
-        run::NAME_PREFIX,
+        body::{ContainerStatus, TaskReport},
+        namespace::cluster_of,
     },
     command::{Command, Refusal},
     ids::{Digest, HostId, ServiceId, TaskId},
     limits,
     rng::mix,
-    spec::{ecs_fields, read::Choice, service::arn_resource, task_definition::TaskDefinition},
-    task::status::{StopCode, TaskStatus},
+    spec::{ecs_fields, read::Choice, service::arn_resource},
+    task::status::TaskStatus,
     time::Wall,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 const DESIRED_STATUS: Choice = Choice {
@@ -64,23 +64,42 @@ pub(crate) fn stop_ordered(view: &View<'_>, task: TaskId) -> Result<Value, ApiEr
     Ok(json!({"task": task}))
 }
 
-pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
+/// DescribeTasks' answer.
+#[derive(Serialize)]
+struct Described<'s> {
+    failures: Vec<Value>,
+    tasks: Vec<TaskShape<'s>>,
+}
+
+pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::DESCRIBE_TASKS;
     let request = Request::read(body, known, known)?;
     let wanted = "the ids or ARNs of 1 to 100 tasks";
     let given = request.texts("tasks", wanted, limits::DESCRIBE_TASKS_MAX)?;
-    let (mut tasks, mut failures) = (Vec::new(), Vec::new());
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
     for text in &given {
         let id = meant(view, text)?;
-        match id.and_then(|id| runs::named_json(view, id)) {
-            Some(task) => tasks.push(task),
+        match id.and_then(|id| Some((id, runs::named(view, id)?))) {
+            Some(task) => found.push(task),
             None => {
                 let arn = id.map_or_else(|| text.clone(), |id| view.context.task_arn(id));
                 failures.push(missing(&arn));
             }
         }
     }
-    Ok(json!({"tasks": tasks, "failures": failures}))
+    let lacks = !failures.is_empty();
+    let tasks = found.iter().map(|(id, (host, report))| {
+        let of = (*host, *id);
+        TaskShape::of(view, of, report)
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let tells_secrets = tasks.iter().any(TaskShape::tells_secrets);
+    let described = Described { failures, tasks };
+    Ok(Plan::Written {
+        json: serde_json::to_vec(&described).expect("it can be written down"),
+        lacks,
+        tells_secrets,
+    })
 }
 
 /// The task that is meant by an id or an ARN: one of the cluster that is asked for, or that the ARN
@@ -155,6 +174,10 @@ impl TaskFilter {
     }
 }
 
+fn started_by(view: &View<'_>, report: &TaskReport) -> Option<String> {
+    task_shape::started_by(runs::of(view, report), report)
+}
+
 /// The tasks that match, with keys that order them as the board does.
 pub(crate) fn matching<'v>(
     view: &'v View<'_>,
@@ -216,104 +239,8 @@ pub(crate) fn list(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
 
 /// A task as ECS describes it.
 pub(crate) fn task_json(view: &View<'_>, host: HostId, id: TaskId, report: &TaskReport) -> Value {
-    let report = &*runs::as_told(view, report);
-    let slot = report.slot.as_ref().map(|slot| &*slot.service_name);
-    let context = &*view.context.of(slot);
-    let definition = view.board.definition(report.definition);
-    let needs = definition.map(TaskDefinition::needs).unwrap_or_default();
-    let stopping = desired_of(view, id, report) == Desired::Stopped;
-    let names = report.containers.iter().map(|c| json!({"name": c.name}));
-    let no_overrides = json!({"containerOverrides": names.collect::<Vec<_>>()});
-    let containers: Vec<_> = report
-        .containers
-        .iter()
-        .map(|container| container_json(view, (context, id), report, container))
-        .collect();
-    let mut task = json!({
-        "attachments": [],
-        "attributes": [],
-        "clusterArn": context.cluster_arn(),
-        "connectivity": if view.is_down(host) { "DISCONNECTED" } else { "CONNECTED" },
-        "containerInstanceArn": context.host_arn(host),
-        "containers": containers,
-        "cpu": needs.cpu.to_string(),
-        "createdAt": seconds(report.created_at),
-        "desiredStatus": if stopping { "STOPPED" } else { "RUNNING" },
-        "enableExecuteCommand": false,
-        "group": group(view, report),
-        "healthStatus": report.health.as_str(),
-        "lastStatus": report.last.as_str(),
-        "launchType": "EC2",
-        "memory": needs.memory_mib.to_string(),
-        "overrides": runs::overrides(view, report).unwrap_or(no_overrides),
-        "tags": tags::of_task(view, id, report),
-        "taskArn": context.task_arn(id),
-        "taskDefinitionArn": context.definition_arn(&report.family, report.revision),
-        "version": version_on_board(view, host, id, report),
-    });
-    let (_, on) = view.board.host(host).unzip();
-    let zone = on.and_then(|on| on.zone.as_deref());
-    set_if(&mut task, "availabilityZone", zone);
-    set_if(&mut task, "startedBy", started_by(view, report));
-    set_if(&mut task, "startedAt", report.started_at.map(seconds));
-    set_if(&mut task, "stoppingAt", report.stopping_at.map(seconds));
-    set_if(&mut task, "stoppedAt", report.stopped_at.map(seconds));
-    // A person's order counts from the moment that it is on the board, before its host reports it.
-    let ordered = view.board.stop_order(id);
-    let code = report
-        .stop_code
-        .or(ordered.map(|_| StopCode::UserInitiated));
-    set_if(&mut task, "stopCode", code.map(StopCode::as_str));
-    let reason = Some(&*report.stopped_reason).filter(|reason| !reason.is_empty());
-    set_if(&mut task, "stoppedReason", reason.or(ordered));
-    task
-}
-
-fn container_json(
-    view: &View<'_>,
-    (context, task): (&ApiContext, TaskId),
-    report: &TaskReport,
-    container: &ContainerReport,
-) -> Value {
-    let bindings: Vec<_> = container
-        .ports
-        .iter()
-        .map(|port| {
-            json!({
-                "bindIP": "0.0.0.0",
-                "containerPort": port.container_port,
-                "hostPort": port.host_port,
-                "protocol": port.protocol.to_string(),
-            })
-        })
-        .collect();
-    let mut answer = json!({
-        "containerArn": context.container_arn(task, &container.name),
-        "taskArn": context.task_arn(task),
-        "name": container.name,
-        "lastStatus": container_status(container.status),
-        "healthStatus": container.health.as_str(),
-        "networkBindings": bindings,
-        "networkInterfaces": [],
-    });
-    let defined = view.defined(report, &container.name);
-    set_if(&mut answer, "image", defined.map(|c| c.image.as_str()));
-    let digest = container.image.map(|image| image.to_string());
-    set_if(&mut answer, "imageDigest", digest);
-    set_if(&mut answer, "cpu", defined.map(|c| c.cpu.to_string()));
-    let limit = defined.map(|c| c.memory_mib).filter(|mib| *mib != 0);
-    set_if(&mut answer, "memory", limit.map(|mib| mib.to_string()));
-    let reserved = defined.and_then(|c| c.memory_reservation_mib);
-    let reserved = reserved.map(|mib| mib.to_string());
-    set_if(&mut answer, "memoryReservation", reserved);
-    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let runtime_id = container.runtime_id.map(|id| id.to_string());
-    set_if(&mut answer, "runtimeId", runtime_id);
-    let gpus = Some(&container.gpus).filter(|gpus| !gpus.is_empty());
-    set_if(&mut answer, "gpuIds", gpus.map(|gpus| json!(gpus)));
-    set_if(&mut answer, "exitCode", container.exit_code);
-    set_if(&mut answer, "reason", text(&container.reason));
-    answer
+    let report = runs::as_told(view, report);
+    TaskShape::of(view, (Some(host), id), &report).json()
 }
 
 pub(crate) const fn container_status(status: ContainerStatus) -> &'static str {
@@ -324,31 +251,12 @@ pub(crate) const fn container_status(status: ContainerStatus) -> &'static str {
     }
 }
 
-fn desired_of(view: &View<'_>, task: TaskId, report: &TaskReport) -> Desired {
+pub(crate) fn desired_of(view: &View<'_>, task: TaskId, report: &TaskReport) -> Desired {
     let wanted = report.desired < TaskStatus::Deactivating && report.last.is_live();
     if wanted && view.board.stop_order(task).is_none() {
         return Desired::Running;
     }
     Desired::Stopped
-}
-
-fn group(view: &View<'_>, report: &TaskReport) -> String {
-    match &report.slot {
-        Some(_) if let Some(run) = runs::of(view, report) => runs::group(run),
-        Some(slot) => format!("service:{}", split(&slot.service_name).1),
-        None => format!("family:{}", report.family),
-    }
-}
-
-/// The deployment that started the task, or what its run was told.
-fn started_by(view: &View<'_>, report: &TaskReport) -> Option<String> {
-    let slot = report.slot.as_ref()?;
-    if slot.service_name.starts_with(NAME_PREFIX) {
-        let by = runs::of(view, report).map(|run| run.started_by.clone());
-        return by.filter(|by| !by.is_empty());
-    }
-    let deployment = (report.definition, report.renewals);
-    Some(deployment_id(slot.service, deployment))
 }
 
 /// As ECS calls the deployment where it is one of a service's.
@@ -372,12 +280,6 @@ pub(crate) fn deployment_number(
 pub(crate) fn version(report: &TaskReport, last: TaskStatus, said: Wall) -> u64 {
     let age_ms = said.ms_since(report.created_at);
     age_ms * STATUSES + last as u64 + 1
-}
-
-fn version_on_board(view: &View<'_>, host: HostId, id: TaskId, report: &TaskReport) -> u64 {
-    let record = view.board.record(&Key::Task(host, id));
-    let said = record.map_or(report.created_at, |record| record.version.stamp.wall);
-    version(report, report.last, said)
 }
 
 /// What a task can be, from PROVISIONING to STOPPED.

@@ -2,6 +2,7 @@
 
 pub(crate) mod board;
 mod clusters;
+mod counts;
 mod definitions;
 mod garbage;
 mod discovery;

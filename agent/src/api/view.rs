@@ -2,19 +2,19 @@
 
 use super::context::ApiContext;
 use holdfast_core::{
-    agent::Agent,
+    agent::Picture,
     cluster::{
         board::Board,
         body::{Key, TaskReport},
     },
     event::HostStanding,
-    ids::{HostId, ServiceId, TaskId},
+    ids::{HostId, Incarnation, ServiceId, TaskId},
     schedule::keeper::Move,
     spec::task_definition::Container,
     time::Wall,
 };
 use serde_json::{Value, json};
-use std::fmt;
+use std::{cell::RefCell, collections::BTreeMap, fmt};
 
 /// The parts of an `Agent` that answers need, so that tests can make one by hand.
 pub(crate) struct View<'a> {
@@ -26,45 +26,71 @@ pub(crate) struct View<'a> {
     pub(crate) keeper: &'a dyn Fn(ServiceId) -> Option<HostId>,
     /// The next move that would spread a service more evenly.
     pub(crate) better_placed: &'a dyn Fn(ServiceId) -> Option<Move>,
+    pub(crate) seen: &'a Seen,
+}
+
+/// Hosts that were looked up: each is once, however many tasks it has.
+pub(crate) type Seen = RefCell<BTreeMap<HostId, SeenHost>>;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeenHost {
+    standing: HostStanding,
+    /// What it says in this life may be taken for the truth; `None` while nothing may.
+    life: Option<Incarnation>,
 }
 
 impl View<'_> {
-    /// Looks at `agent` between two steps.
+    /// Looks at what an agent saw.
     pub(crate) fn look<T>(
-        agent: &Agent,
+        picture: &Picture,
         context: &ApiContext,
         answer: impl FnOnce(&View<'_>) -> T,
     ) -> T {
         let view = View {
-            board: agent.board(),
+            board: picture.board(),
             context,
-            me: agent.config().host,
-            caught_up: agent.is_caught_up(),
-            standing: &|host| agent.standing(host),
-            keeper: &|service| agent.keeper_of(service),
+            me: picture.me(),
+            caught_up: picture.is_caught_up(),
+            standing: &|host| picture.standing(host),
+            keeper: &|service| picture.keeper_of(service),
             better_placed: &|service| {
-                agent.better_placed(Wall(crate::gossip::now_wall_ms()), service)
+                picture.better_placed(Wall(crate::gossip::now_wall_ms()), service)
             },
+            seen: &Seen::default(),
         };
         answer(&view)
     }
 
     /// What is on the board counts as much as what this agent sees by itself.
     pub(crate) fn standing_of(&self, host: HostId) -> HostStanding {
-        self.board.standing(host, (self.standing)(host))
+        self.seen(host).standing
+    }
+
+    fn seen(&self, host: HostId) -> SeenHost {
+        let find = || {
+            let standing = self.board.standing(host, (self.standing)(host));
+            let is_up = !is_gone(standing) && self.board.is_up(host);
+            let life = self.board.host(host).filter(|_| is_up);
+            let life = life.map(|(life, _)| life);
+            SeenHost { standing, life }
+        };
+        *self.seen.borrow_mut().entry(host).or_insert_with(find)
     }
 
     pub(crate) fn is_down(&self, host: HostId) -> bool {
-        matches!(
-            self.standing_of(host),
-            HostStanding::Down | HostStanding::Left
-        )
+        is_gone(self.standing_of(host))
     }
 
     /// Whether what the host said of the task last may be taken for the truth: not while it is
     /// down, nor before it has looked, since it began this life, at what of its tasks still runs.
     pub(crate) fn is_confirmed(&self, host: HostId, task: TaskId) -> bool {
-        !self.is_down(host) && self.board.is_fresh(host, task)
+        let said = self.board.record(&Key::Task(host, task));
+        said.is_some_and(|said| self.is_confirmed_of(host, said.version.epoch))
+    }
+
+    /// As `is_confirmed`, of a task of which the host said something in this life.
+    pub(crate) fn is_confirmed_of(&self, host: HostId, life: Incarnation) -> bool {
+        self.seen(host).life.is_some_and(|now| life >= now)
     }
 
     /// When what is on the board under this key was written.
@@ -88,9 +114,17 @@ impl View<'_> {
     }
 }
 
+const fn is_gone(standing: HostStanding) -> bool {
+    matches!(standing, HostStanding::Down | HostStanding::Left)
+}
+
 /// ECS's timestamps: seconds since 1970, with a fraction.
 pub(crate) fn seconds(wall: Wall) -> Value {
-    json!(wall.0 as f64 / 1_000.0)
+    json!(in_seconds(wall))
+}
+
+pub(crate) fn in_seconds(wall: Wall) -> f64 {
+    wall.0 as f64 / 1_000.0
 }
 
 /// Sets a field that ECS leaves out where there is nothing to say.

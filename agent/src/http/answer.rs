@@ -17,18 +17,40 @@ use tokio::time::timeout;
 /// An agent that takes longer for a look at its own memory is not well.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
+const JSON: &str = "application/json";
+
 pub(super) fn json(status: StatusCode, value: &Value) -> Response {
-    typed(status, "application/json", value)
+    typed(status, JSON, value)
+}
+
+pub(super) fn typed(status: StatusCode, kind: &'static str, value: &Value) -> Response {
+    lined(status, kind, line_of(value))
+}
+
+pub(super) fn line_of(value: &Value) -> Vec<u8> {
+    ended(serde_json::to_vec(value).expect("a value can be written down"))
 }
 
 /// One line, so that it ends well on a terminal.
-pub(super) fn typed(status: StatusCode, kind: &'static str, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(format!("{value}\n")));
+pub(super) fn ended(mut json: Vec<u8>) -> Vec<u8> {
+    json.push(b'\n');
+    json
+}
+
+pub(super) fn lined(status: StatusCode, kind: &'static str, line: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(line));
     *response.status_mut() = status;
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// As `reply`, of what may be long: the agent goes on while it is written down.
+pub(super) async fn reply_at_length(app: &App, made: Result<Value, ApiError>) -> Response {
+    let turn = app.readers.turn().await;
+    let written = turn.spend(move || reply(made)).await;
+    written.unwrap_or_else(|err| error(&err))
 }
 
 /// What was made, or why not.
@@ -60,18 +82,21 @@ pub(super) async fn no_such_path(uri: Uri) -> Response {
     error(&ApiError::NotFound(text))
 }
 
-/// Makes an answer from the agent's view between two steps.
+/// Makes an answer from what the agent sees between two steps, while it goes on: to describe ten
+/// thousand tasks takes longer than it may be held up.
 pub(super) async fn look<T: Send + 'static>(
     app: &App,
     answer: impl FnOnce(&View<'_>, &DaemonStatus) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     let context: Arc<ApiContext> = Arc::clone(&app.context);
-    let status = app.handle.status();
-    let read = app
-        .handle
-        .read(move |agent| View::look(agent, &context, |view| answer(view, &status)));
-    match timeout(LOOK_TIMEOUT, read).await {
-        Ok(answer) => Ok(answer?),
+    let made = async {
+        let turn = app.readers.turn().await;
+        let (picture, status) = (app.handle.picture().await?, app.handle.status());
+        turn.spend(move || View::look(&picture, &context, |view| answer(view, &status)))
+            .await
+    };
+    match timeout(LOOK_TIMEOUT, made).await {
+        Ok(answer) => answer,
         Err(_) => Err(ApiError::Server(format!(
             "the agent has not answered within {} s; look at its log with `journalctl -u holdfast`",
             LOOK_TIMEOUT.as_secs()

@@ -39,7 +39,7 @@ async fn operation(
     request: Request,
 ) -> Response {
     match carry_out(&app, caller, request).await {
-        Ok(value) => answer::typed(StatusCode::OK, KIND, &value),
+        Ok(line) => answer::lined(StatusCode::OK, KIND, line),
         Err(err) => answer::typed(answer::status_of(&err), KIND, &err.json()),
     }
 }
@@ -102,7 +102,8 @@ impl Call {
     }
 }
 
-async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value, ApiError> {
+/// The answer as it is written down.
+async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Vec<u8>, ApiError> {
     let (parts, body) = request.into_parts();
     let (asker, operation, bytes) = match caller {
         Caller::Signer => return carry_out_signed(app, &parts, body).await,
@@ -111,7 +112,10 @@ async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value,
             let operation = operation_of(&parts.headers)?;
             let body = value_of(&bytes_of(&parts.headers, body).await?)?;
             return match home::family_of(operation, &body) {
-                Some(_) => tried(app, &Call::of(operation, body)).await.result,
+                Some(_) => {
+                    let call = Call::of(operation, body);
+                    tried(app, &call, Shown::All).await.result
+                }
                 None => Err(ApiError::AccessDenied(format!(
                     "agents do not ask each other for {}",
                     operation.as_str()
@@ -131,7 +135,7 @@ async fn carry_out(app: &App, caller: Caller, request: Request) -> Result<Value,
     finish(app, asker, (call, bytes)).await
 }
 
-async fn carry_out_signed(app: &App, parts: &Parts, body: Body) -> Result<Value, ApiError> {
+async fn carry_out_signed(app: &App, parts: &Parts, body: Body) -> Result<Vec<u8>, ApiError> {
     let (signer, operation, bytes) = signed(app, parts, body).await?;
     let body = value_of(&bytes)?;
     let about = scope::about(&app.context, operation, &body);
@@ -156,7 +160,11 @@ async fn carry_out_signed(app: &App, parts: &Parts, body: Body) -> Result<Value,
     finish(app, asker, (call, bytes)).await
 }
 
-async fn finish(app: &App, asker: Asker, (call, bytes): (Call, Bytes)) -> Result<Value, ApiError> {
+async fn finish(
+    app: &App,
+    asker: Asker,
+    (call, bytes): (Call, Bytes),
+) -> Result<Vec<u8>, ApiError> {
     if call.operation.reach() == Reach::Read {
         return done(app, &asker, (&call, &bytes)).await;
     }
@@ -170,24 +178,26 @@ async fn finish(app: &App, asker: Asker, (call, bytes): (Call, Bytes)) -> Result
     })
 }
 
-async fn done(app: &App, asker: &Asker, (call, bytes): (&Call, &Bytes)) -> Result<Value, ApiError> {
-    let mut done = match home::ask(app, call.operation, (bytes, &call.body)).await {
-        Ok(Some(done)) => done,
-        Ok(None) => heard(app, call).await,
-        Err(err) => Err(err),
-    };
-    if call.operation.reach() != Reach::Read {
-        record(call, asker, done.as_ref().err()).await;
-    }
+async fn done(
+    app: &App,
+    asker: &Asker,
+    (call, bytes): (&Call, &Bytes),
+) -> Result<Vec<u8>, ApiError> {
     let secret = matches!(
         call.operation,
         Operation::DescribeTaskDefinition | Operation::DescribeTasks
     );
-    if let Ok(value) = &mut done
-        && secret
-        && !asker.may_deploy(app).await
-    {
-        definitions::redact(value);
+    let shown = match secret && !asker.may_deploy(app).await {
+        true => Shown::Redacted,
+        false => Shown::All,
+    };
+    let done = match home::ask(app, call.operation, (bytes, &call.body)).await {
+        Ok(Some(done)) => done.map(|value| answer::line_of(&value)),
+        Ok(None) => heard(app, call, shown).await,
+        Err(err) => Err(err),
+    };
+    if call.operation.reach() != Reach::Read {
+        record(call, asker, done.as_ref().err()).await;
     }
     done
 }
@@ -195,15 +205,12 @@ async fn done(app: &App, asker: &Asker, (call, bytes): (&Call, &Bytes)) -> Resul
 /// Does it; if what it is about is not known here, again if the board changes within a moment, as
 /// what was just made at another agent is on its way: ECS's waiters give up at once on what is
 /// MISSING.
-async fn heard(app: &App, call: &Call) -> Result<Value, ApiError> {
+async fn heard(app: &App, call: &Call, shown: Shown) -> Result<Vec<u8>, ApiError> {
     let mut hearing = Hearing::new(app, HEARSAY_MAX);
     loop {
-        let tried = tried(app, call).await;
+        let tried = tried(app, call, shown).await;
         let lacks = match &tried.result {
-            Ok(answer) => {
-                let failures = answer["failures"].as_array();
-                failures.is_some_and(|failures| failures.iter().any(is_missing))
-            }
+            Ok(_) => tried.lacks,
             Err(err) => err.may_be_on_its_way(),
         };
         // What was done in part would be another change.
@@ -213,49 +220,119 @@ async fn heard(app: &App, call: &Call) -> Result<Value, ApiError> {
     }
 }
 
-fn is_missing(failure: &Value) -> bool {
-    failure["reason"] == "MISSING"
+/// Whether an answer tells what only those may read who may deploy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    All,
+    Redacted,
 }
 
 /// One try at an operation.
 struct Tried {
-    result: Result<Value, ApiError>,
+    /// The answer as it is written down.
+    result: Result<Vec<u8>, ApiError>,
+    /// Something that was asked for is not known.
+    lacks: bool,
     /// Something was changed, whatever is said of it.
     is_done: bool,
 }
 
-async fn tried(app: &App, call: &Call) -> Tried {
+/// As [`Plan`], with the answer written down where it was made: it may be long.
+enum Planned {
+    Answer {
+        line: Vec<u8>,
+        lacks: bool,
+    },
+    Write {
+        command: Command,
+        prepared: Option<Value>,
+        failures: Vec<Value>,
+    },
+}
+
+impl Planned {
+    fn of(plan: Plan, shown: Shown) -> Self {
+        match plan {
+            Plan::Answer(value) => Self::answer(value, shown),
+            Plan::Written {
+                json,
+                tells_secrets: true,
+                ..
+            } if shown == Shown::Redacted => {
+                let value = serde_json::from_slice(&json).expect("we wrote it down");
+                Self::answer(value, shown)
+            }
+            Plan::Written { json, lacks, .. } => Self::Answer {
+                line: answer::ended(json),
+                lacks,
+            },
+            Plan::Write {
+                command,
+                prepared,
+                failures,
+            } => Self::Write {
+                command,
+                prepared,
+                failures,
+            },
+        }
+    }
+}
+
+impl Planned {
+    fn answer(mut value: Value, shown: Shown) -> Self {
+        if shown == Shown::Redacted {
+            definitions::redact(&mut value);
+        }
+        Self::Answer {
+            line: answer::line_of(&value),
+            lacks: lacks(&value),
+        }
+    }
+}
+
+fn lacks(answer: &Value) -> bool {
+    let failures = answer["failures"].as_array();
+    failures.is_some_and(|all| all.iter().any(|failure| failure["reason"] == "MISSING"))
+}
+
+async fn tried(app: &App, call: &Call, shown: Shown) -> Tried {
     let given = call.clone();
-    let planned = answer::look(app, move |view, _| given.plan(view)).await;
-    let undone = |result| Tried {
+    let planned = answer::look(app, move |view, _| {
+        let plan = given.plan(view)?;
+        Ok(Planned::of(plan, shown))
+    });
+    let undone = |result, lacks| Tried {
         result,
+        lacks,
         is_done: false,
     };
-    let (command, prepared, failures) = match planned.and_then(|plan| plan) {
-        Ok(Plan::Answer(value)) => return undone(Ok(value)),
-        Ok(Plan::Write {
+    let (command, prepared, failures) = match planned.await.and_then(|plan| plan) {
+        Ok(Planned::Answer { line, lacks }) => return undone(Ok(line), lacks),
+        Ok(Planned::Write {
             command,
             prepared,
             failures,
         }) => (command, prepared, failures),
-        Err(err) => return undone(Err(err)),
+        Err(err) => return undone(Err(err), false),
     };
     let outcome = match confirmed(app, command).await {
         Ok(outcome) => outcome,
-        Err(err) => return undone(Err(err)),
+        Err(err) => return undone(Err(err), false),
     };
-    let mut result = match prepared {
+    let mut told = match prepared {
         Some(value) => Ok(value),
         None => {
             let told = answer::look(app, move |view, _| api::answer(view, &outcome));
             told.await.and_then(|told| told)
         }
     };
-    if let (Ok(value), false) = (&mut result, failures.is_empty()) {
+    if let (Ok(value), false) = (&mut told, failures.is_empty()) {
         value["failures"] = json!(failures);
     }
     Tried {
-        result,
+        result: told.map(|value| answer::line_of(&value)),
+        lacks: false,
         is_done: true,
     }
 }

@@ -195,11 +195,9 @@ impl Reader {
             return Ok(Some((kind, value)));
         }
         let context = Arc::clone(&self.app.context);
-        let shown = self
-            .app
-            .handle
-            .read(move |agent| View::look(agent, &context, |view| ecs_json(view, &event)));
-        let value = shown.await?;
+        // So short that it is not worth a thread.
+        let picture = self.app.handle.picture().await?;
+        let value = View::look(&picture, &context, |view| ecs_json(view, &event));
         Ok(value.map(|value| ("ecs".to_owned(), value)))
     }
 }

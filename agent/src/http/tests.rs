@@ -3,11 +3,12 @@
 mod discovery;
 mod images;
 mod keys;
+mod readers;
 mod schedules;
 mod values;
 
 use super::{
-    Address, App, BindError, Servers, bind_introspection, bind_local,
+    Address, App, BindError, Servers, answer, bind_introspection, bind_local,
     caller::Caller,
     client::{SendError, send},
     serve_introspection,

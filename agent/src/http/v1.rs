@@ -100,7 +100,8 @@ async fn tasks(State(app): State<App>, asked: Asked) -> Response {
     );
     let one = match (arn, docker_id) {
         (None, None) => {
-            return answer::reply(answer::look(&app, |view, _| introspection::tasks(view)).await);
+            let made = answer::look(&app, |view, _| introspection::tasks(view)).await;
+            return answer::reply_at_length(&app, made).await;
         }
         (Some(_), Some(_)) => Ok(Err(NoTask::Ambiguous)),
         (Some(arn), None) => {
@@ -131,66 +132,90 @@ async fn status(State(app): State<App>) -> Response {
 }
 
 async fn hosts(State(app): State<App>, asked: Asked) -> Response {
-    with_query(asked, async |query| {
+    with_query(&app, asked, async |query| {
         answer::look(&app, move |view, _| overview::hosts(view, &query)).await?
     })
     .await
 }
 
 async fn host(State(app): State<App>, Path(host): Path<String>) -> Response {
-    flat(answer::look(&app, move |view, _| overview::host(view, &host)).await)
+    flat(
+        &app,
+        answer::look(&app, move |view, _| overview::host(view, &host)).await,
+    )
+    .await
 }
 
 async fn services(State(app): State<App>, asked: Asked) -> Response {
-    with_query(asked, async |query| {
+    with_query(&app, asked, async |query| {
         answer::look(&app, move |view, _| overview::services(view, &query)).await?
     })
     .await
 }
 
 async fn service(State(app): State<App>, Path(name): Path<String>) -> Response {
-    flat(answer::look(&app, move |view, _| overview::service(view, &name)).await)
+    flat(
+        &app,
+        answer::look(&app, move |view, _| overview::service(view, &name)).await,
+    )
+    .await
 }
 
 async fn service_why(State(app): State<App>, Path(name): Path<String>) -> Response {
-    flat(answer::look(&app, move |view, _| why::why(view, &name)).await)
+    flat(
+        &app,
+        answer::look(&app, move |view, _| why::why(view, &name)).await,
+    )
+    .await
 }
 
 async fn service_rebalance(State(app): State<App>, Path(name): Path<String>) -> Response {
-    flat(answer::look(&app, move |view, _| why::rebalance(view, &name)).await)
+    flat(
+        &app,
+        answer::look(&app, move |view, _| why::rebalance(view, &name)).await,
+    )
+    .await
 }
 
 async fn cluster_tasks(State(app): State<App>, asked: Asked) -> Response {
-    with_query(asked, async |query| {
+    with_query(&app, asked, async |query| {
         answer::look(&app, move |view, _| overview::cluster_tasks(view, &query)).await?
     })
     .await
 }
 
 async fn runs(State(app): State<App>, asked: Asked) -> Response {
-    with_query(asked, async |query| {
+    with_query(&app, asked, async |query| {
         answer::look(&app, move |view, _| runs::runs(view, &query)).await?
     })
     .await
 }
 
 async fn run(State(app): State<App>, Path(run): Path<String>) -> Response {
-    flat(answer::look(&app, move |view, _| runs::run(view, &run)).await)
+    flat(
+        &app,
+        answer::look(&app, move |view, _| runs::run(view, &run)).await,
+    )
+    .await
 }
 
 async fn schedules(State(app): State<App>, asked: Asked) -> Response {
-    with_query(asked, async |query| {
+    with_query(&app, asked, async |query| {
         answer::look(&app, move |view, _| schedules::schedules(view, &query)).await?
     })
     .await
 }
 
 async fn schedule(State(app): State<App>, Path(name): Path<String>) -> Response {
-    flat(answer::look(&app, move |view, _| schedules::schedule(view, &name)).await)
+    flat(
+        &app,
+        answer::look(&app, move |view, _| schedules::schedule(view, &name)).await,
+    )
+    .await
 }
 
 async fn definitions(State(app): State<App>, asked: Asked) -> Response {
-    with_query(asked, async |query| {
+    with_query(&app, asked, async |query| {
         answer::look(&app, move |view, _| overview::definitions(view, &query)).await?
     })
     .await
@@ -201,7 +226,7 @@ async fn keys(State(app): State<App>) -> Response {
 }
 
 async fn images(State(app): State<App>, asked: Asked) -> Response {
-    with_query(asked, async |query| {
+    with_query(&app, asked, async |query| {
         overview::check_query(&query, &[])?;
         let listed = app.images.list().await;
         Ok(images::images(&listed.map_err(ApiError::Server)?))
@@ -228,11 +253,12 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn with_query(
+    app: &App,
     asked: Asked,
     make: impl AsyncFnOnce(Query) -> Result<Value, ApiError>,
 ) -> Response {
     match parsed(asked) {
-        Ok(query) => answer::reply(make(query).await),
+        Ok(query) => answer::reply_at_length(app, make(query).await).await,
         Err(err) => answer::error(&err),
     }
 }
@@ -256,6 +282,6 @@ fn found(value: Value) -> Response {
     answer::json(StatusCode::OK, &value)
 }
 
-fn flat(made: Result<Result<Value, ApiError>, ApiError>) -> Response {
-    answer::reply(made.and_then(|made| made))
+async fn flat(app: &App, made: Result<Result<Value, ApiError>, ApiError>) -> Response {
+    answer::reply_at_length(app, made.and_then(|made| made)).await
 }

@@ -6,7 +6,7 @@
 use super::Agent;
 use crate::{
     cluster::{
-        body::{Availability, Body, Directive, HostStatus, Key, Standing},
+        body::{Availability, Body, Directive, HostStatus, Key},
         message::{Message, Via},
         record::Version,
     },
@@ -22,17 +22,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 impl Agent {
     /// What this agent's board says of a host at the moment.
     pub fn standing(&self, host: HostId) -> HostStanding {
-        let Some((_, report)) = self.board.host(host) else {
-            return HostStanding::Down;
-        };
-        let seen = match (self.board.judged(host), report.status) {
-            (Some(Standing::Down), _) => HostStanding::Down,
-            (_, HostStatus::Restarting) => HostStanding::Restarting,
-            (Some(Standing::Suspect), _) => HostStanding::Suspect,
-            (Some(Standing::Impaired), _) => HostStanding::Impaired,
-            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
-        };
-        self.board.standing(host, seen)
+        self.board.standing_now(host)
     }
 
     pub(super) fn direct(

@@ -56,6 +56,16 @@ pub struct Board {
     run_definitions: OrdMap<Digest, OrdSet<ServiceId>>,
 }
 
+/// What a host said of a task of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskSaid<'a> {
+    pub host: HostId,
+    pub task: TaskId,
+    /// In which it said so.
+    pub life: Incarnation,
+    pub report: &'a TaskReport,
+}
+
 /// What merging one record did.
 #[derive(Clone, Debug)]
 pub enum Merge {
@@ -375,6 +385,21 @@ impl Board {
         }
     }
 
+    /// What is to be said of the host by this board alone.
+    pub fn standing_now(&self, host: HostId) -> HostStanding {
+        let Some((_, report)) = self.host(host) else {
+            return HostStanding::Down;
+        };
+        let seen = match (self.judged(host), report.status) {
+            (Some(Standing::Down), _) => HostStanding::Down,
+            (_, HostStatus::Restarting) => HostStanding::Restarting,
+            (Some(Standing::Suspect), _) => HostStanding::Suspect,
+            (Some(Standing::Impaired), _) => HostStanding::Impaired,
+            (Some(Standing::Cleared) | None, _) => HostStanding::Up,
+        };
+        self.standing(host, seen)
+    }
+
     /// Hosts whose records were removed, and the version of the tombstone.
     pub fn forgotten_hosts(&self) -> impl Iterator<Item = (HostId, Version)> {
         let range = Key::Host(HostId(0))..=Key::Host(HostId(u128::MAX));
@@ -473,6 +498,20 @@ impl Board {
         service: ServiceId,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
         self.slot_task_range(service, 0, SlotIndex::MAX)
+    }
+
+    /// As `tasks_of`, with all that tells whether it may be believed.
+    pub fn tasks_said_of(&self, service: ServiceId) -> impl Iterator<Item = TaskSaid<'_>> {
+        let range = TasksOf::Begin(service, 0)..TasksOf::End(service, SlotIndex::MAX);
+        self.slot_tasks.range(range).filter_map(|BySlot(record)| {
+            let (host, task, report) = entry::report(record)?;
+            Some(TaskSaid {
+                host,
+                task,
+                life: record.version.epoch,
+                report,
+            })
+        })
     }
 
     /// All reported tasks of a slot.

@@ -75,6 +75,10 @@ impl Touched {
 
 // Reading.
 impl Index {
+    pub const fn keepers(&self) -> &Keepers {
+        &self.keepers
+    }
+
     pub fn keeper_of(&self, service: ServiceId) -> Option<HostId> {
         self.keepers.of(service)
     }

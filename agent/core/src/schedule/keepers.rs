@@ -9,7 +9,7 @@ use crate::{
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// How fit a host is to keep services: one that is about to leave only if there is no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,10 +21,11 @@ pub enum Fitness {
 /// A candidate for one service; the greatest is its keeper.
 type Candidate = (Fitness, u64, HostId);
 
+/// A clone costs nothing and shares all that is equal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Keepers {
     hosts: OrdMap<HostId, Fitness>,
-    services: BTreeMap<ServiceId, Option<Candidate>>,
+    services: OrdMap<ServiceId, Option<Candidate>>,
 }
 
 impl Keepers {
@@ -83,19 +84,22 @@ impl Keepers {
         if before == fitness {
             return;
         }
-        let mut services = std::mem::take(&mut self.services);
-        for (service, keeper) in &mut services {
-            let was = keeper.map(|(_, _, keeper)| keeper);
-            if was == Some(host) {
-                *keeper = self.find(*service);
-            } else if let Some(fitness) = fitness {
-                *keeper = (*keeper).max(Some(candidate(*service, host, fitness)));
-            }
-            if keeper.map(|(_, _, keeper)| keeper) != was {
-                changed.insert(*service);
+        let called = |keeper: &Option<Candidate>| keeper.map(|(_, _, keeper)| keeper);
+        let others = self.services.iter().filter_map(|(service, was)| {
+            let now = if called(was) == Some(host) {
+                self.find(*service)
+            } else {
+                let new = fitness.map(|fitness| candidate(*service, host, fitness));
+                (*was).max(new)
+            };
+            (now != *was).then_some((*service, now))
+        });
+        for (service, now) in others.collect::<Vec<_>>() {
+            let was = self.services.insert(service, now);
+            if was.as_ref().and_then(called) != called(&now) {
+                changed.insert(service);
             }
         }
-        self.services = services;
     }
 
     fn find(&self, service: ServiceId) -> Option<Candidate> {

@@ -300,6 +300,7 @@ pub(crate) fn with_view<T>(board: &Board, look: impl FnOnce(&View<'_>) -> T) -> 
         standing: &|_| HostStanding::Up,
         keeper: &|_| Some(A),
         better_placed: &|_| None,
+        seen: &Default::default(),
     };
     look(&view)
 }
@@ -308,6 +309,7 @@ pub(crate) fn with_view<T>(board: &Board, look: impl FnOnce(&View<'_>) -> T) -> 
 pub(crate) fn call(board: &Board, operation: Operation, body: &Value) -> String {
     match with_view(board, |view| api::plan(view, operation, body)) {
         Ok(Plan::Answer(value)) => pretty(&value),
+        Ok(Plan::Written { json, .. }) => pretty(&serde_json::from_slice(&json).unwrap()),
         Ok(Plan::Write {
             command,
             prepared,

@@ -259,6 +259,7 @@ fn every_agent_tells_the_same_and_each_event_has_an_id_of_its_own() {
             standing: &|_| HostStanding::Up,
             keeper: &|_| None,
             better_placed: &|_| None,
+            seen: &Default::default(),
         };
         let service = board.service(WEB).unwrap();
         service_json(&view, &service)["events"].clone()

@@ -2,7 +2,7 @@
 
 use super::{ME, NOW, OTHER, PEER, agent, config, tell, version};
 use crate::{
-    agent::{Agent, AgentConfig},
+    agent::{Agent, AgentConfig, Picture},
     cluster::{
         board::Board,
         body::{Availability, Body, HostStatus, Key, Standing, Verdict},
@@ -11,7 +11,7 @@ use crate::{
     command::{Command, CommandId, Outcome, Refusal},
     effect::{Effect, Effects},
     event::{Happening, HostStanding},
-    ids::{HostId, TaskId},
+    ids::{HostId, ServiceId, TaskId},
     input::Input,
     spec::{
         privilege::{DENIED, PRIVILEGE_ATTRIBUTE},
@@ -98,6 +98,34 @@ fn tombstone_of_me(epoch: u64) -> Arc<Record> {
         ..version(NOW.wall)
     };
     Record::new(Key::Host(ME), version, None)
+}
+
+/// Whoever looks on while the agent goes on sees one moment of it.
+#[test]
+fn a_picture_is_of_one_moment() {
+    let mut agent = agent();
+    let service = ServiceId(1);
+    let before = agent.picture();
+    let sight = |picture: &Picture| {
+        let keeper = picture.keeper_of(service);
+        (picture.standing(PEER), keeper, picture.board().root())
+    };
+    let seen = sight(&before);
+    assert_eq!(
+        seen,
+        (
+            agent.standing(PEER),
+            agent.keeper_of(service),
+            agent.board().root()
+        )
+    );
+    order(&mut agent, drain(PEER));
+    order(&mut agent, drain(ME));
+    assert_eq!(sight(&before), seen);
+    let after = sight(&agent.picture());
+    assert_eq!(after.0, HostStanding::Draining);
+    assert_eq!(after.1, agent.keeper_of(service));
+    assert_ne!(after.2, seen.2);
 }
 
 #[test]

@@ -182,9 +182,13 @@ impl Service<'_> {
     /// A container of the task that is known to be of other bytes, and the right ones.
     pub fn strays<'a>(&self, report: &'a TaskReport) -> Option<(&'a ContainerReport, ImageDigest)> {
         let pins = &self.pins?.images;
+        // Mostly there is one, and the task is of it, whatever the container is called: of many
+        // tasks each name that is read takes a while to fetch.
+        let only = pins.values().next().filter(|_| pins.len() == 1);
         let strays = |container: &&'a ContainerReport| {
+            let image = container.image.filter(|image| Some(image) != only)?;
             let pinned = pins.get(&container.name)?;
-            (container.image? != *pinned).then_some(*pinned)
+            (image != *pinned).then_some(*pinned)
         };
         let mut containers = report.containers.iter();
         containers.find_map(|container| Some((container, strays(&container)?)))

@@ -129,12 +129,12 @@ fn watched(fleet: &LabFleet) -> Vec<Usage> {
     both.collect()
 }
 
-fn has_serf() -> bool {
+pub(crate) fn has_serf() -> bool {
     Command::new(SERF).arg("version").output().is_ok()
 }
 
 /// On each host, joined to the first; returns when all know all.
-fn start_serfs(fleet: &LabFleet) {
+pub(crate) fn start_serfs(fleet: &LabFleet) {
     let first = fleet.ground(0).address();
     for index in 0..fleet.hosts.len() {
         let ground = fleet.ground(index);

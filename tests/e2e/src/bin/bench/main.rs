@@ -16,6 +16,9 @@ mod lone;
 mod starts;
 mod standing;
 mod reach;
+mod board;
+mod reads;
+mod seen;
 
 use std::{env, process::ExitCode, time::Instant};
 use trials::Row;
@@ -24,7 +27,7 @@ use trials::Row;
 type Measure = fn(usize) -> Option<Vec<Row>>;
 
 /// In the order of the table: the name, what measures it, and how many seconds a trial takes.
-const PARTS: [(&str, Measure, u64); 14] = [
+const PARTS: [(&str, Measure, u64); 16] = [
     ("host-lost", losses::one_host, 140),
     ("three-lost", losses::three_hosts, 45),
     ("task-killed", tasks::killed, 12),
@@ -39,6 +42,8 @@ const PARTS: [(&str, Measure, u64); 14] = [
     ("dns", dns::answers, 12),
     ("logs", reach::logs, 12),
     ("exec", reach::exec, 10),
+    ("reads", reads::described, 60),
+    ("seen", seen::seen, 10),
 ];
 const TRIALS: usize = 10;
 

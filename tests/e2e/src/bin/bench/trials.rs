@@ -7,6 +7,8 @@ use std::fmt;
 pub(crate) enum Unit {
     Microseconds,
     Milliseconds,
+    /// Of which parts are said, too.
+    TenthsOfMilliseconds,
     Seconds,
     Mebibytes,
     /// Of one core.
@@ -181,6 +183,7 @@ impl Row {
         match self.unit {
             Unit::Microseconds => format!("{value:.0} µs"),
             Unit::Milliseconds => format!("{value:.0} ms"),
+            Unit::TenthsOfMilliseconds => format!("{value:.1} ms"),
             Unit::Seconds => format!("{value:.2} s"),
             Unit::Mebibytes => format!("{value:.1} MiB"),
             Unit::Percent => format!("{value:.2} %"),
