@@ -8,6 +8,7 @@ mod garbage;
 mod discovery;
 mod ecs;
 pub(crate) mod events;
+mod kept;
 mod keys;
 mod values;
 mod metadata;

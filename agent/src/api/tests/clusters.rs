@@ -2,9 +2,8 @@
 
 use super::board::{A, B, T0, board, call, context, put, revision, task, task_id, with_view};
 use crate::api::{
-    self, Operation, Plan,
+    Operation,
     scope::{About, about},
-    view::View,
 };
 use expect_test::{expect, expect_file};
 use holdfast_core::{
@@ -22,7 +21,7 @@ use holdfast_core::{
 };
 use serde_json::{Value, json};
 
-const FRONT: ServiceId = ServiceId(0x57a9_0000_0000_0000_0000_0000_0000_0000);
+pub(crate) const FRONT: ServiceId = ServiceId(0x57a9_0000_0000_0000_0000_0000_0000_0000);
 
 /// With a cluster `staging`, and in it a service `web` and a task.
 pub(crate) fn staged() -> Board {
@@ -388,98 +387,4 @@ fn it_is_known_which_cluster_a_request_is_about() {
     ];
     expect!["new staging shop Hosts Shared staging staging shop staging Shared Hosts"]
         .assert_eq(&told.join(" "));
-}
-
-/// Whoever has a key for the agents' own cluster alone.
-#[test]
-fn who_is_to_stay_in_a_cluster_reaches_nothing_of_another_whatever_it_is_called() {
-    let board = staged();
-    let plain = context();
-    let task = task_id(40).to_string();
-    let names = [
-        "staging/web".to_owned(),
-        "shop/staging/web".to_owned(),
-        plain.service_arn("staging/web"),
-        "arn:aws:ecs:eu-central-1:000000000000:service/shop/staging/web".to_owned(),
-    ];
-    let ids = [
-        task.clone(),
-        format!("arn:aws:ecs:eu-central-1:000000000000:task/{task}"),
-        format!("arn:aws:ecs:eu-central-1:000000000000:task/shop/{task}"),
-        format!("arn:aws:ecs:eu-central-1:000000000000:task/staging/{task}"),
-    ];
-    let of_service = |name: &String| {
-        vec![
-            (
-                Operation::UpdateService,
-                json!({"service": name, "desiredCount": 0}),
-            ),
-            (
-                Operation::DeleteService,
-                json!({"service": name, "force": true}),
-            ),
-            (Operation::DescribeServices, json!({"services": [name]})),
-            (Operation::ListServiceDeployments, json!({"service": name})),
-            (Operation::ListTasks, json!({"serviceName": name})),
-            (
-                Operation::TagResource,
-                json!({"resourceArn": name, "tags": []}),
-            ),
-            (Operation::ListTagsForResource, json!({"resourceArn": name})),
-        ]
-    };
-    let of_task = |id: &String| {
-        vec![
-            (Operation::StopTask, json!({"task": id})),
-            (Operation::DescribeTasks, json!({"tasks": [id]})),
-            (Operation::GetTaskProtection, json!({"tasks": [id]})),
-            (
-                Operation::UpdateTaskProtection,
-                json!({"tasks": [id], "protectionEnabled": true}),
-            ),
-        ]
-    };
-    let parts = ["service-deployment", "service-revision"].map(|kind| {
-        let arn = |cluster| {
-            let number = crate::api::tasks::deployment_number(FRONT, (revision().definition, 0));
-            format!("arn:aws:ecs:eu-central-1:000000000000:{kind}/{cluster}/web/{number}")
-        };
-        let arns = [arn("staging"), arn("shop/staging")];
-        match kind {
-            "service-revision" => (
-                Operation::DescribeServiceRevisions,
-                json!({"serviceRevisionArns": arns}),
-            ),
-            _ => (
-                Operation::DescribeServiceDeployments,
-                json!({"serviceDeploymentArns": arns}),
-            ),
-        }
-    });
-    let asked = names.iter().flat_map(of_service);
-    let asked = asked.chain(ids.iter().flat_map(of_task)).chain(parts);
-    let told = asked.map(|(operation, body)| {
-        let planned = with_view(&board, |view| {
-            let own = view.context.scoped(view.board, &json!("shop"))?;
-            let view = View {
-                context: &own,
-                ..*view
-            };
-            api::plan(&view, operation, &body)
-        });
-        let told = match planned {
-            Ok(Plan::Answer(answer)) => {
-                let lists = answer.as_object().into_iter().flatten();
-                let told = lists
-                    .map(|(name, list)| format!("{} {name}", list.as_array().map_or(0, Vec::len)));
-                told.collect::<Vec<_>>().join(", ")
-            }
-            Ok(write) => format!("CHANGES {write:?}"),
-            Err(err) => err.kind().to_owned(),
-        };
-        let about = about(&plain, operation, &body);
-        format!("{operation:?} {body} ({about:?}): {told}")
-    });
-    let told: Vec<_> = told.collect();
-    expect_file!["snapshots/kept_in_a_cluster.txt"].assert_eq(&told.join("\n"));
 }
