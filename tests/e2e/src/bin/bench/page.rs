@@ -57,6 +57,16 @@ logs` on its own host, each into /dev/null, in turn; and by how much the two age
 `exec`: a command that ends at once, by `holdfast task exec` on its own host and on the other one,
 and by `docker exec`, from the start of the program to its end; twenty of each a trial, whose median
 counts.
+
+**Asked and told.** `reads`: an agent alone on one core, whose disk has 10,000 tasks on 20 hosts;
+for 15 s, 100 `DescribeServices` (of 1 to 10 services) and 100 `DescribeTasks` (of 100 tasks) a
+second, each sent when it is due, whatever is still under way, on a connection of its own; the delay
+counts from then. The agent's loop goes on when it answers `/healthz`, which is asked every 10 ms:
+*nobody asks* is the same without the other requests. Nothing beside it does the same without a
+control plane. `seen`: five hosts; a change is asked of one agent, and each other agent is looked at
+twice a millisecond or less until it tells of it; from the request to the last of them, six changes
+of each kind a trial, at each agent in turn. serf sets a tag of a host and is looked at by `serf
+members`, which takes some ms.
 ";
 
 /// Writes the rows of these parts into the page.

@@ -118,7 +118,7 @@ impl Kind {
             Self::Create => host.look(&format!("/v1/services/{name}")) != Value::Null,
             Self::Update => {
                 let told = host.look(&format!("/v1/services/{name}"));
-                told["healthCheckGracePeriodSeconds"] == number + 1
+                told["service"]["healthCheckGracePeriodSeconds"] == number + 1
             }
         }
     }
