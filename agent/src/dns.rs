@@ -5,7 +5,6 @@
 
 mod name;
 mod zone;
-mod records;
 mod answer;
 mod serve;
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use super::{
     TTL_S,
-    records::{Records, address_bytes, address_of_bytes, target_bytes},
     zone::{Held, Target, Zone, below},
 };
 use hickory_proto::{
     op::{Edns, Message, Metadata, OpCode, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
-        rdata::{NS, SOA},
+        rdata::{A, AAAA, NS, SOA, SRV},
     },
 };
 use holdfast_core::rng::Rng;
@@ -28,6 +27,11 @@ const TARGETS_MAX: usize = 256;
 const HEADER_BYTES: usize = 12;
 /// An empty OPT record (RFC 6891).
 const OPT_BYTES: usize = 11;
+/// A record's name as a pointer to the question's, type, class, TTL and length.
+const RECORD_BYTES: usize = 12;
+const SRV_BYTES: usize = 6;
+const A_BYTES: usize = 4;
+const AAAA_BYTES: usize = 16;
 
 /// What an answer travels by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +68,8 @@ pub(super) fn answer(
         None => reply.message.metadata.response_code = ResponseCode::ServFail,
         Some(zone) => reply.fill(zone, query, rng),
     }
-    let bytes = reply.written();
-    Some(bytes.unwrap_or_else(|| bare(question, ResponseCode::ServFail)))
+    let bytes = reply.message.to_vec();
+    Some(bytes.unwrap_or_else(|_| bare(question, ResponseCode::ServFail)))
 }
 
 /// What its header announces is looked at first: room is made for all of it before it is read.
@@ -90,9 +94,7 @@ fn bare(question: &[u8], code: ResponseCode) -> Vec<u8> {
 }
 
 struct Reply {
-    /// All but what is in `records`.
     message: Message,
-    records: Records,
     /// How many bytes are left for records.
     room: usize,
     carrier: Carrier,
@@ -120,7 +122,6 @@ impl Reply {
         let question_bytes = wire_bytes(query.name()) + 4;
         Self {
             message,
-            records: Records::behind(HEADER_BYTES + question_bytes),
             room: bytes_max - HEADER_BYTES - question_bytes - OPT_BYTES,
             carrier,
         }
@@ -144,8 +145,7 @@ impl Reply {
             Some(held) => self.fill_with(zone, query, &held, rng),
             None => self.message.metadata.response_code = ResponseCode::NXDomain,
         }
-        let is_empty = self.message.answers.is_empty() && self.records.is_empty();
-        if is_empty && !self.message.metadata.truncation {
+        if self.message.answers.is_empty() && !self.message.metadata.truncation {
             let soa = record(zone.apex.clone(), RData::SOA(soa(zone)));
             self.message.authorities.push(soa);
         }
@@ -154,15 +154,17 @@ impl Reply {
     fn fill_with(&mut self, zone: &Zone, query: &Query, held: &Held<'_>, rng: &mut Rng) {
         let name = query.name();
         match query.query_type() {
-            RecordType::SRV => self.targets(held.targets, rng),
-            RecordType::A => self.addresses(&held.addresses, IpAddr::is_ipv4, rng),
-            RecordType::AAAA => self.addresses(&held.addresses, IpAddr::is_ipv6, rng),
+            RecordType::SRV => self.targets(name, held.targets, rng),
+            RecordType::A => self.addresses(name, &held.addresses, IpAddr::is_ipv4, rng),
+            RecordType::AAAA => self.addresses(name, &held.addresses, IpAddr::is_ipv6, rng),
             RecordType::SOA if held.is_apex => self.push(name, RData::SOA(soa(zone))),
             RecordType::NS if held.is_apex => self.push(name, RData::NS(NS(server(zone)))),
             // RFC 8482: not all that there is, but something.
             RecordType::ANY if held.is_apex => self.push(name, RData::SOA(soa(zone))),
-            RecordType::ANY if held.addresses.is_empty() => self.targets(held.targets, rng),
-            RecordType::ANY => self.addresses(&held.addresses, |_| true, rng),
+            RecordType::ANY if held.addresses.is_empty() => {
+                self.targets(name, held.targets, rng);
+            }
+            RecordType::ANY => self.addresses(name, &held.addresses, |_| true, rng),
             _ => {}
         }
     }
@@ -171,49 +173,44 @@ impl Reply {
         self.message.answers.push(record(name.clone(), data));
     }
 
-    fn addresses(&mut self, all: &[IpAddr], wanted: impl Fn(&IpAddr) -> bool, rng: &mut Rng) {
+    fn addresses(
+        &mut self,
+        name: &Name,
+        all: &[IpAddr],
+        wanted: impl Fn(&IpAddr) -> bool,
+        rng: &mut Rng,
+    ) {
         let all: Vec<IpAddr> = all.iter().filter(|one| wanted(one)).copied().collect();
         for address in drawn(&all, ADDRESSES_MAX, rng) {
-            if !self.take(address_bytes(*address)) {
+            let (data, bytes) = data_of(*address);
+            if !self.take(RECORD_BYTES + bytes) {
                 return;
             }
-            self.records.address(*address);
+            self.push(name, data);
         }
     }
 
     /// Each target's address goes along, as far as there is room: it can be asked for.
-    fn targets(&mut self, all: &[Target], rng: &mut Rng) {
+    fn targets(&mut self, name: &Name, all: &[Target], rng: &mut Rng) {
         let mut named = Vec::new();
         for target in drawn(all, TARGETS_MAX, rng) {
-            if !self.take(target_bytes(&target.name)) {
+            let host = &*target.name;
+            if !self.take(RECORD_BYTES + SRV_BYTES + wire_bytes(host)) {
                 return;
             }
-            let written = self.records.target(&target.name, target.port);
-            named.push((written, target.address));
+            self.push(name, RData::SRV(SRV::new(1, 1, target.port, host.clone())));
+            named.push(target);
         }
-        for (written, address) in named {
-            match self.room.checked_sub(address_of_bytes(written, address)) {
-                Some(rest) => self.room = rest,
-                None => return,
+        for target in named {
+            let (data, bytes) = data_of(target.address);
+            let bytes = wire_bytes(&target.name) + RECORD_BYTES + bytes;
+            if bytes > self.room {
+                return;
             }
-            self.records.address_of(written, address);
+            self.room -= bytes;
+            let host = Name::clone(&target.name);
+            self.message.additionals.push(record(host, data));
         }
-    }
-
-    /// `None` where the library cannot write it.
-    fn written(&self) -> Option<Vec<u8>> {
-        let mut bytes = self.message.to_vec().ok()?;
-        if self.records.is_empty() {
-            return Some(bytes);
-        }
-        // Behind the question, and before what is told of the server itself.
-        let own = self.message.edns.as_ref().map_or(0, |_| OPT_BYTES);
-        let at = bytes.len() - own;
-        bytes.splice(at..at, self.records.bytes().iter().copied());
-        let additionals = self.records.additionals + u16::from(own > 0);
-        bytes[6..8].copy_from_slice(&self.records.answers.to_be_bytes());
-        bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
-        Some(bytes)
     }
 
     /// Whether there is room for it. What lacks room in a datagram is to be asked for by stream.
@@ -239,6 +236,13 @@ fn drawn<'a, T>(all: &'a [T], max: usize, rng: &mut Rng) -> Vec<&'a T> {
         some.swap(last, rng.index(last + 1).expect("there is one at least"));
     }
     some
+}
+
+fn data_of(address: IpAddr) -> (RData, usize) {
+    match address {
+        IpAddr::V4(address) => (RData::A(A(address)), A_BYTES),
+        IpAddr::V6(address) => (RData::AAAA(AAAA(address)), AAAA_BYTES),
+    }
 }
 
 fn record(name: Name, data: RData) -> Record {

@@ -38,8 +38,8 @@ struct Service {
 /// Where a port of a task is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// The task's, as it goes over the wire. Made once: most of an answer's time would go into it.
-    pub(super) name: Arc<[u8]>,
+    /// The task's. Made once: most of an answer's time would go into making it.
+    pub(super) name: Arc<Name>,
     task: TaskId,
     pub(super) address: IpAddr,
     pub(super) port: u16,
@@ -121,7 +121,7 @@ impl Zone {
         let held = self.services.entry(service.to_owned()).or_default();
         held.addresses.push(usable.address);
         let id = usable.task.to_string();
-        let name: Arc<[u8]> = wire_form(&below(&self.apex, &[&id, "task"])).into();
+        let name = Arc::new(below(&self.apex, &[&id, "task"]));
         let target = |port: &UsablePort| Target {
             name: Arc::clone(&name),
             task: usable.task,
@@ -223,17 +223,6 @@ pub(super) fn below(apex: &Name, labels: &[&str]) -> Name {
     let labels = labels.iter().map(|label| label.as_bytes());
     let name = Name::from_labels(labels.chain(apex.iter()));
     name.expect("the domain leaves room for it")
-}
-
-/// Each label behind its length, and none at the end (RFC 1035 §3.1).
-fn wire_form(name: &Name) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(name.len() + 1);
-    for label in name.iter() {
-        bytes.push(u8::try_from(label.len()).expect("a label has 63 bytes at most"));
-        bytes.extend_from_slice(label);
-    }
-    bytes.push(0);
-    bytes
 }
 
 impl Held<'static> {
