@@ -23,6 +23,7 @@ use holdfast_core::{
 };
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
+use tokio::time::timeout;
 
 /// Another container of the same task.
 pub(super) fn sibling(base: &CreateContainer, name: &str, words: &[&str]) -> CreateContainer {
@@ -301,6 +302,19 @@ async fn a_link_leads_to_the_other_container() {
     assert!(hosts.contains("store"), "{hosts}");
 }
 
+/// What was in use for a moment longer goes with a comparison. Each is heard: what it has found is
+/// told before it clears up, and waits for who listens.
+async fn goes(story: &mut Story, group: &str) {
+    let gone = async {
+        while Path::new(group).exists() {
+            story.list();
+            story.listed().await;
+        }
+    };
+    let within = timeout(PATIENCE, gone).await;
+    assert!(within.is_ok(), "{group} is gone within {PATIENCE:?}");
+}
+
 #[tokio::test]
 async fn a_task_is_limited_as_a_whole() {
     let Some(mut story) = Story::begin().await else {
@@ -327,12 +341,7 @@ async fn a_task_is_limited_as_a_whole() {
     story.remove(&hoard, id);
     story.removed(&hoard).await;
     let left = format!("/sys/fs/cgroup/memory/holdfast/{}", hoard.labels.task);
-    // What was in use for a moment longer goes with a comparison.
-    let is_gone = async || {
-        story.list();
-        !Path::new(&left).exists()
-    };
-    story.until_cleared("the group is gone", is_gone).await;
+    goes(&mut story, &left).await;
 }
 
 #[tokio::test]
@@ -376,12 +385,7 @@ async fn a_task_has_no_more_processes_than_its_host_allows() {
         story.remove(create, id);
         story.removed(create).await;
     }
-    // What was in use for a moment longer goes with a comparison.
-    let is_gone = async || {
-        story.list();
-        !Path::new(&group).exists()
-    };
-    story.until_cleared("the group is gone", is_gone).await;
+    goes(&mut story, &group).await;
 }
 
 #[tokio::test]
