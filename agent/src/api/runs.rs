@@ -96,11 +96,15 @@ fn order(view: &View<'_>, wanted: RunTask) -> Result<RunOrder, ApiError> {
     })
 }
 
-/// ECS's answer: the tasks that were promised.
+/// ECS's answer: the tasks as they were promised, whatever has become of them in this very moment.
 pub(crate) fn begun(view: &View<'_>, id: ServiceId) -> Result<Value, ApiError> {
     let run = view.board.run(id).ok_or_else(|| no_such_run(id))?;
-    let tasks = run.tasks.iter().map(|task| named_json(view, *task));
-    let tasks: Vec<Value> = tasks.flatten().collect();
+    let tasks = (0..).zip(&run.tasks).filter_map(|(index, task)| {
+        let report = promised(view, (id, index))?;
+        let host = promised_host(view, &report);
+        Some(TaskShape::of(view, (host, *task), &report).json())
+    });
+    let tasks: Vec<Value> = tasks.collect();
     Ok(json!({"tasks": tasks, "failures": []}))
 }
 

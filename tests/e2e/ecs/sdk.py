@@ -6,6 +6,7 @@
 import itertools
 import os
 import sys
+import time
 
 import boto3
 from botocore.config import Config
@@ -39,6 +40,16 @@ def ask(operation, **arguments):
 
 def wait(waiter, **arguments):
     next(AGENTS).get_waiter(waiter).wait(WaiterConfig=SOON, **arguments)
+
+
+def until(wanted, look):
+    """What was written at one agent is at the others within milliseconds."""
+    for _ in range(200):
+        seen = look()
+        if seen == wanted:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{seen}, not {wanted}")
 
 
 def pages(operation, key, **arguments):
@@ -143,8 +154,7 @@ def definitions():
 
 def clusters():
     ask("create_cluster", clusterName="trial", tags=[{"key": "team", "value": "red"}])
-    found = [arn.rsplit("/")[-1] for arn in pages("list_clusters", "clusterArns")]
-    assert "trial" in found and len(found) == 2, found
+    until(2, lambda: len(pages("list_clusters", "clusterArns")))
     register("job")
     refused("ClusterNotFoundException", "run_task", cluster="nowhere", taskDefinition="job")
     guest = client(
@@ -170,36 +180,36 @@ def clusters():
         assert not guest.describe_tasks(cluster="trial", tasks=[name])["tasks"]
         refused("InvalidParameterException", "stop_task", by=guest, cluster="trial", task=name)
     refused("ClusterContainsTasksException", "delete_cluster", cluster="trial")
-    told = ask("list_tags_for_resource", resourceArn=task)["tags"]
-    assert told == tags, told
+    until(tags, lambda: ask("list_tags_for_resource", resourceArn=task)["tags"])
     assert pages("list_tasks", "taskArns", cluster="trial") == [task]
     guest.stop_task(cluster="trial", task=task)
     ask("stop_task", task=started)
     wait("tasks_stopped", cluster="trial", tasks=[task])
     wait("tasks_stopped", tasks=[started])
     ask("delete_cluster", cluster="trial")
-    told = ask("describe_clusters", clusters=["trial"])["clusters"]
-    assert [one["status"] for one in told] == ["INACTIVE"], told
+    trial = {"clusters": ["trial"]}
+    until(["INACTIVE"], lambda: [one["status"] for one in ask("describe_clusters", **trial)["clusters"]])
 
 
 def words():
     arn = register("tagged")
     ask("tag_resource", resourceArn=arn, tags=[{"key": "team", "value": "red"}, {"key": "x", "value": ""}])
     ask("untag_resource", resourceArn=arn, tagKeys=["x"])
-    told = ask("describe_task_definition", taskDefinition="tagged", include=["TAGS"])["tags"]
-    assert told == [{"key": "team", "value": "red"}], told
+    red = [{"key": "team", "value": "red"}]
+    until(red, lambda: ask("describe_task_definition", taskDefinition="tagged", include=["TAGS"])["tags"])
     refused("ResourceNotFoundException", "list_tags_for_resource", resourceArn=arn[:-1] + "9")
     refused("InvalidParameterException", "tag_resource", resourceArn=arn, tags=[{"key": "aws:x", "value": "y"}])
     host = pages("list_container_instances", "containerInstanceArns")[0]
     ask("tag_resource", resourceArn=host, tags=[{"key": "rack", "value": "7"}])
-    told = ask("describe_container_instances", containerInstances=[host], include=["TAGS"])
-    assert told["containerInstances"][0]["tags"] == [{"key": "rack", "value": "7"}], told
+    told = lambda: ask("describe_container_instances", containerInstances=[host], include=["TAGS"])
+    until([{"key": "rack", "value": "7"}], lambda: told()["containerInstances"][0]["tags"])
     disk = {"name": "disk", "value": "fast", "targetId": host}
     assert ask("put_attributes", attributes=[disk])["attributes"][0]["value"] == "fast"
-    found = pages("list_attributes", "attributes", targetType="container-instance", attributeName="disk")
-    assert [one["targetId"] for one in found] == [host], found
+    shelf = {"targetType": "container-instance", "attributeName": "disk"}
+    found = lambda: [one["targetId"] for one in pages("list_attributes", "attributes", **shelf)]
+    until([host], found)
     ask("delete_attributes", attributes=[disk])
-    assert not pages("list_attributes", "attributes", targetType="container-instance", attributeName="disk")
+    until([], found)
     refused("TargetNotFoundException", "put_attributes", attributes=[{"name": "a", "targetId": "nowhere"}])
 
 

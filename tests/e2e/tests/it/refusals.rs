@@ -177,10 +177,10 @@ fn bad_changes_are_refused_by_name() {
     let kind = "UnknownOperationException";
     refused(
         host,
-        "StartTask",
+        "ExecuteCommand",
         &json!({}),
         kind,
-        &["StartTask", "CreateService"],
+        &["ExecuteCommand", "CreateService"],
     );
     fleet.await_count("web", 1);
 }
