@@ -126,7 +126,10 @@ fn what_is_promised_is_described_before_and_after_a_host_has_begun_it() {
         (&tasks[0]["taskArn"], &tasks[1]["taskArn"]),
         (&json!(arns[0]), &json!(arns[1]))
     );
-    assert_eq!(tasks[0]["lastStatus"], "RUNNING");
+    // Whatever has begun by the time that it is answered.
+    assert_eq!(tasks[0]["lastStatus"], "PROVISIONING");
+    let told = with_view(&board, |view| runs::named_json(view, named(0)));
+    assert_eq!(told.expect("it is there")["lastStatus"], "RUNNING");
     assert_eq!(tasks[1]["lastStatus"], "PROVISIONING");
     for task in [&tasks[0], &tasks[1]] {
         assert_eq!(
@@ -140,7 +143,7 @@ fn what_is_promised_is_described_before_and_after_a_host_has_begun_it() {
         );
     }
     let described = ask(&board, Operation::DescribeTasks, &json!({"tasks": arns}));
-    assert_eq!(described["tasks"], answered["tasks"]);
+    assert_eq!(described["tasks"][1], answered["tasks"][1]);
     let listed = ask(
         &board,
         Operation::ListTasks,
