@@ -187,10 +187,7 @@ impl Operation {
 /// Understands a request; a read is answered at once.
 pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Result<Plan, ApiError> {
     let context = view.context.scoped(view.board, &body["cluster"])?;
-    let view = &View {
-        context: &context,
-        ..*view
-    };
+    let view = &view.within(&context);
     match operation {
         Operation::RegisterTaskDefinition => definitions::plan_register(body),
         Operation::DeregisterTaskDefinition => definitions::plan_deregister(view, body),

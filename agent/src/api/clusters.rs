@@ -50,7 +50,7 @@ pub(crate) fn plan_create(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
     let served = &["clusterName", "tags", "settings"];
     let request = Request::read(body, served, ecs_fields::CREATE_CLUSTER)?;
     settings::check_all(&request.objects("settings")?)?;
-    let tags = parse_tags_of(body)?;
+    let tags = parse_tags(body).map_err(ApiError::invalid)?;
     let name = request.text("clusterName")?;
     let name = name.map(|name| cluster_name(&name)).transpose();
     let name = name.map_err(|err| ApiError::InvalidParameter(format!("clusterName {err}")))?;
@@ -71,10 +71,6 @@ pub(crate) fn plan_create(view: &View<'_>, body: &Value) -> Result<Plan, ApiErro
         false => tagged(Command::MakeCluster(name), tags),
     };
     Ok(Plan::write(command))
-}
-
-fn parse_tags_of(body: &Value) -> Result<Vec<(String, String)>, ApiError> {
-    parse_tags(body).map_err(ApiError::invalid)
 }
 
 /// The agents' own is refused as ECS does while there are container instances: they are it.
@@ -163,8 +159,7 @@ fn tasks_by_cluster<'v>(view: &View<'v>) -> BTreeMap<Option<&'v str>, Tasks> {
         if report.last > TaskStatus::Running || view.is_down(host) {
             continue;
         }
-        let slot = report.slot.as_ref();
-        let namespace = slot.and_then(|slot| cluster_of(&slot.service_name));
+        let namespace = report.slot_name().and_then(cluster_of);
         let tasks = clusters.entry(namespace).or_default();
         match report.last == TaskStatus::Running {
             true => tasks.running += 1,

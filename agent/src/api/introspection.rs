@@ -71,7 +71,7 @@ pub(crate) fn empty_task() -> Value {
 }
 
 fn task(view: &View<'_>, id: TaskId, report: &TaskReport) -> Value {
-    let slot = report.slot.as_ref().map(|slot| &*slot.service_name);
+    let slot = report.slot_name();
     let containers: Vec<_> = report
         .containers
         .iter()

@@ -110,7 +110,7 @@ pub(crate) fn task(
         .map(|c| container_json(view, version, (subject.task, report), c, facts))
         .collect();
     let definition = view.board.definition(report.definition);
-    let service = report.slot.as_ref().map(|slot| &*slot.service_name);
+    let service = report.slot_name();
     let context = view.context.of(service);
     let mut answer = json!({
         "Cluster": context.name(),
@@ -161,7 +161,7 @@ fn container_json(
     let fact: &Fact = facts.get(&*container.name).unwrap_or(&nothing);
     let defined = view.defined(report, &container.name);
     let mut labels = fact.labels.clone();
-    let slot = report.slot.as_ref().map(|slot| &*slot.service_name);
+    let slot = report.slot_name();
     let context = &*view.context.of(slot);
     let arn = context.task_arn(task);
     labels.insert("com.amazonaws.ecs.task-arn".to_owned(), arn);

@@ -13,10 +13,7 @@ const PREFIX: &str = "__meta_holdfast_";
 
 /// Those of one service, or all. A service that is not there has none: it may come.
 pub(crate) fn targets(directory: &Directory, context: &ApiContext, service: Option<&str>) -> Value {
-    let wanted = |report: &TaskReport| {
-        let slot = report.slot.as_ref();
-        service.is_none_or(|name| slot.is_some_and(|slot| *slot.service_name == *name))
-    };
+    let wanted = |report: &TaskReport| service.is_none() || report.slot_name() == service;
     let tasks = directory.tasks().filter(|(_, report)| wanted(report));
     let targets = tasks.flat_map(|(usable, report)| {
         let ports = usable.ports.iter();
@@ -41,7 +38,7 @@ fn labels(
     let mut label = |name: &str, value: &str| {
         labels.insert(format!("{PREFIX}{name}"), json!(value));
     };
-    let name = report.slot.as_ref().map(|slot| &*slot.service_name);
+    let name = report.slot_name();
     label("cluster", context.of(name).name());
     if let Some(slot) = &report.slot {
         label("service", split(&slot.service_name).1);

@@ -115,12 +115,9 @@ fn tasks(view: &View<'_>, request: &Request<'_>, max: usize) -> Result<Vec<TaskI
 }
 
 pub(crate) fn arn(view: &View<'_>, task: TaskId) -> String {
-    let slot = view
-        .board
-        .task(task)
-        .and_then(|(_, report)| report.slot.as_ref());
-    let context = view.context.of(slot.map(|slot| &*slot.service_name));
-    context.task_arn(task)
+    let known = view.board.task(task);
+    let slot = known.and_then(|(_, report)| report.slot_name());
+    view.context.of(slot).task_arn(task)
 }
 
 fn protected(view: &View<'_>, task: TaskId, until: Option<Wall>) -> Value {

@@ -31,12 +31,12 @@ const WANTED: &str = "the ARN of a service, a task, a task definition, a cluster
                       instance";
 
 pub(crate) fn plan_tag(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
-    let change = parse_tag_resource(body, meaning).map_err(ApiError::invalid)?;
+    let change = parse_tag_resource(body).map_err(ApiError::invalid)?;
     plan_change(view, change)
 }
 
 pub(crate) fn plan_untag(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
-    let change = parse_untag_resource(body, meaning).map_err(ApiError::invalid)?;
+    let change = parse_untag_resource(body).map_err(ApiError::invalid)?;
     plan_change(view, change)
 }
 
@@ -110,15 +110,6 @@ pub(crate) fn tagged(command: Command, set: Vec<(String, String)>) -> Command {
     }
 }
 
-/// Of a service, tags that begin with `holdfast:` are options.
-fn meaning(resource: &str) -> TagMeaning {
-    let is_service = !resource.starts_with("arn:") || arn_resource(resource, "service").is_some();
-    match is_service {
-        true => TagMeaning::OptionsOfService,
-        false => TagMeaning::None,
-    }
-}
-
 /// What an ARN names, if it is there.
 fn subject(view: &View<'_>, given: &str) -> Result<Subject, ApiError> {
     let not_found = |what: &str| {
@@ -127,7 +118,7 @@ fn subject(view: &View<'_>, given: &str) -> Result<Subject, ApiError> {
             "resourceArn: there is no {what} {shown:?}; tags are of {WANTED}"
         ))
     };
-    if meaning(given) == TagMeaning::OptionsOfService {
+    if TagMeaning::of(given) == TagMeaning::OptionsOfService {
         return Ok(Subject::Service(service(view, given)?.id));
     }
     if arn_resource(given, "task-definition").is_some() {

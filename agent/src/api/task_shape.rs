@@ -125,7 +125,7 @@ impl<'s> TaskShape<'s> {
         (host, id): (Option<HostId>, TaskId),
         report: &'s TaskReport,
     ) -> Self {
-        let slot = report.slot.as_ref().map(|slot| &*slot.service_name);
+        let slot = report.slot_name();
         let context = &*view.context.of(slot);
         let definition = view.board.definition(report.definition);
         let needs = definition.map(TaskDefinition::needs).unwrap_or_default();

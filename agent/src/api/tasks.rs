@@ -127,8 +127,7 @@ pub(crate) fn meant(view: &View<'_>, given: &str) -> Result<Option<TaskId>, ApiE
 /// The namespace of a task that is known.
 fn cluster_of_task<'v>(view: &View<'v>, task: TaskId) -> Option<Option<&'v str>> {
     if let Some((_, report)) = view.board.task(task) {
-        let slot = report.slot.as_ref();
-        return Some(slot.and_then(|slot| cluster_of(&slot.service_name)));
+        return Some(report.slot_name().and_then(cluster_of));
     }
     let (run, _) = view.board.run_of_task(task)?;
     Some(cluster_of(&view.board.run(run)?.settings.name))
@@ -158,7 +157,7 @@ pub(crate) enum Desired {
 impl TaskFilter {
     fn matches(&self, view: &View<'_>, host: HostId, task: TaskId, report: &TaskReport) -> bool {
         let report = &*runs::as_told(view, report);
-        let service = report.slot.as_ref().map(|slot| &*slot.service_name);
+        let service = report.slot_name();
         if self.of_cluster && !view.context.is_of(service) {
             return false;
         }

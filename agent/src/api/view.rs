@@ -61,6 +61,11 @@ impl View<'_> {
         answer(&view)
     }
 
+    /// The same, with answers in the words of this context.
+    pub(crate) const fn within<'v>(&'v self, context: &'v ApiContext) -> View<'v> {
+        View { context, ..*self }
+    }
+
     /// What is on the board counts as much as what this agent sees by itself.
     pub(crate) fn standing_of(&self, host: HostId) -> HostStanding {
         self.seen(host).standing

@@ -9,8 +9,9 @@ use super::{
     wait,
 };
 use crate::api::Operation;
-use holdfast_core::spec::options::{
-    HAND_OVER_TAG, PARTITION_TAG, PartitionPolicy, REPLACE_AFTER_TAG,
+use holdfast_core::{
+    cluster::namespace::split,
+    spec::options::{HAND_OVER_TAG, PARTITION_TAG, PartitionPolicy, REPLACE_AFTER_TAG},
 };
 use serde_json::{Map, Value, json};
 
@@ -93,10 +94,7 @@ async fn create(client: &Client, output: Output, args: CreateArgs) -> Result<(),
         return Err(Failure::Refused(text.to_owned()));
     }
     // As `cluster/name` where it is to be in another one than the agents' own.
-    let named = args.name.as_deref().map(|name| match name.split_once('/') {
-        Some((cluster, name)) => (Some(cluster), name),
-        None => (None, name),
-    });
+    let named = args.name.as_deref().map(split);
     let (cluster, name) = named.unzip();
     set(&mut body, "cluster", cluster.flatten());
     set(&mut body, "serviceName", name);

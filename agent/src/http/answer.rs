@@ -46,11 +46,13 @@ pub(super) fn lined(status: StatusCode, kind: &'static str, line: Vec<u8>) -> Re
     response
 }
 
-/// As `reply`, of what may be long: the agent goes on while it is written down.
-pub(super) async fn reply_at_length(app: &App, made: Result<Value, ApiError>) -> Response {
-    let turn = app.readers.turn().await;
-    let written = turn.spend(move || reply(made)).await;
-    written.unwrap_or_else(|err| error(&err))
+/// As `look`, and writes down in the same turn what was made: it may be long.
+pub(super) async fn told(
+    app: &App,
+    make: impl FnOnce(&View<'_>) -> Result<Value, ApiError> + Send + 'static,
+) -> Response {
+    let told = look(app, move |view, _| reply(make(view))).await;
+    told.unwrap_or_else(|err| error(&err))
 }
 
 /// What was made, or why not.

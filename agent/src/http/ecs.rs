@@ -86,19 +86,13 @@ impl Call {
     }
 
     fn plan(&self, view: &View<'_>) -> Result<Plan, ApiError> {
-        let Some(only) = &self.only else {
-            return api::plan(view, self.operation, &self.body);
+        // A cluster that is about to be made cannot be asked in.
+        let only = self.only.as_ref();
+        let context = match only.filter(|_| self.operation != Operation::CreateCluster) {
+            Some(only) => &view.context.scoped(view.board, &json!(only))?,
+            None => view.context,
         };
-        // The cluster itself is about to be made.
-        if self.operation == Operation::CreateCluster {
-            return api::plan(view, self.operation, &self.body);
-        }
-        let context = view.context.scoped(view.board, &json!(only))?;
-        let view = View {
-            context: &context,
-            ..*view
-        };
-        api::plan(&view, self.operation, &self.body)
+        api::plan(&view.within(context), self.operation, &self.body)
     }
 }
 
@@ -277,9 +271,7 @@ impl Planned {
             },
         }
     }
-}
 
-impl Planned {
     fn answer(mut value: Value, shown: Shown) -> Self {
         if shown == Shown::Redacted {
             definitions::redact(&mut value);

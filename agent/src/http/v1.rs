@@ -7,7 +7,9 @@ use crate::api::{
     introspection::{self, NoTask},
     keys,
     overview::{self, Query},
-    runs, schedules, why,
+    runs, schedules,
+    view::View,
+    why,
 };
 use axum::{
     Router,
@@ -100,8 +102,7 @@ async fn tasks(State(app): State<App>, asked: Asked) -> Response {
     );
     let one = match (arn, docker_id) {
         (None, None) => {
-            let made = answer::look(&app, |view, _| introspection::tasks(view)).await;
-            return answer::reply_at_length(&app, made).await;
+            return answer::told(&app, |view| Ok(introspection::tasks(view))).await;
         }
         (Some(_), Some(_)) => Ok(Err(NoTask::Ambiguous)),
         (Some(arn), None) => {
@@ -132,93 +133,51 @@ async fn status(State(app): State<App>) -> Response {
 }
 
 async fn hosts(State(app): State<App>, asked: Asked) -> Response {
-    with_query(&app, asked, async |query| {
-        answer::look(&app, move |view, _| overview::hosts(view, &query)).await?
-    })
-    .await
+    queried(&app, asked, overview::hosts).await
 }
 
 async fn host(State(app): State<App>, Path(host): Path<String>) -> Response {
-    flat(
-        &app,
-        answer::look(&app, move |view, _| overview::host(view, &host)).await,
-    )
-    .await
+    answer::told(&app, move |view| overview::host(view, &host)).await
 }
 
 async fn services(State(app): State<App>, asked: Asked) -> Response {
-    with_query(&app, asked, async |query| {
-        answer::look(&app, move |view, _| overview::services(view, &query)).await?
-    })
-    .await
+    queried(&app, asked, overview::services).await
 }
 
 async fn service(State(app): State<App>, Path(name): Path<String>) -> Response {
-    flat(
-        &app,
-        answer::look(&app, move |view, _| overview::service(view, &name)).await,
-    )
-    .await
+    answer::told(&app, move |view| overview::service(view, &name)).await
 }
 
 async fn service_why(State(app): State<App>, Path(name): Path<String>) -> Response {
-    flat(
-        &app,
-        answer::look(&app, move |view, _| why::why(view, &name)).await,
-    )
-    .await
+    answer::told(&app, move |view| why::why(view, &name)).await
 }
 
 async fn service_rebalance(State(app): State<App>, Path(name): Path<String>) -> Response {
-    flat(
-        &app,
-        answer::look(&app, move |view, _| why::rebalance(view, &name)).await,
-    )
-    .await
+    answer::told(&app, move |view| why::rebalance(view, &name)).await
 }
 
 async fn cluster_tasks(State(app): State<App>, asked: Asked) -> Response {
-    with_query(&app, asked, async |query| {
-        answer::look(&app, move |view, _| overview::cluster_tasks(view, &query)).await?
-    })
-    .await
+    queried(&app, asked, overview::cluster_tasks).await
 }
 
 async fn runs(State(app): State<App>, asked: Asked) -> Response {
-    with_query(&app, asked, async |query| {
-        answer::look(&app, move |view, _| runs::runs(view, &query)).await?
-    })
-    .await
+    queried(&app, asked, runs::runs).await
 }
 
 async fn run(State(app): State<App>, Path(run): Path<String>) -> Response {
-    flat(
-        &app,
-        answer::look(&app, move |view, _| runs::run(view, &run)).await,
-    )
-    .await
+    answer::told(&app, move |view| runs::run(view, &run)).await
 }
 
 async fn schedules(State(app): State<App>, asked: Asked) -> Response {
-    with_query(&app, asked, async |query| {
-        answer::look(&app, move |view, _| schedules::schedules(view, &query)).await?
-    })
-    .await
+    queried(&app, asked, schedules::schedules).await
 }
 
 async fn schedule(State(app): State<App>, Path(name): Path<String>) -> Response {
-    flat(
-        &app,
-        answer::look(&app, move |view, _| schedules::schedule(view, &name)).await,
-    )
-    .await
+    answer::told(&app, move |view| schedules::schedule(view, &name)).await
 }
 
 async fn definitions(State(app): State<App>, asked: Asked) -> Response {
-    with_query(&app, asked, async |query| {
-        answer::look(&app, move |view, _| overview::definitions(view, &query)).await?
-    })
-    .await
+    queried(&app, asked, overview::definitions).await
 }
 
 async fn keys(State(app): State<App>) -> Response {
@@ -226,12 +185,11 @@ async fn keys(State(app): State<App>) -> Response {
 }
 
 async fn images(State(app): State<App>, asked: Asked) -> Response {
-    with_query(&app, asked, async |query| {
-        overview::check_query(&query, &[])?;
-        let listed = app.images.list().await;
-        Ok(images::images(&listed.map_err(ApiError::Server)?))
-    })
-    .await
+    let listed = match query(asked, &[]) {
+        Ok(_) => app.images.list().await.map_err(ApiError::Server),
+        Err(err) => Err(err),
+    };
+    answer::reply(listed.map(|listed| images::images(&listed)))
 }
 
 async fn alive(State(app): State<App>) -> Response {
@@ -252,13 +210,13 @@ async fn ready(State(app): State<App>) -> Response {
     }
 }
 
-async fn with_query(
+async fn queried(
     app: &App,
     asked: Asked,
-    make: impl AsyncFnOnce(Query) -> Result<Value, ApiError>,
+    make: impl FnOnce(&View<'_>, &Query) -> Result<Value, ApiError> + Send + 'static,
 ) -> Response {
     match parsed(asked) {
-        Ok(query) => answer::reply_at_length(app, make(query).await).await,
+        Ok(query) => answer::told(app, move |view| make(view, &query)).await,
         Err(err) => answer::error(&err),
     }
 }
@@ -280,8 +238,4 @@ fn parsed(asked: Asked) -> Result<Query, ApiError> {
 
 fn found(value: Value) -> Response {
     answer::json(StatusCode::OK, &value)
-}
-
-async fn flat(app: &App, made: Result<Result<Value, ApiError>, ApiError>) -> Response {
-    answer::reply_at_length(app, made.and_then(|made| made)).await
 }

@@ -60,8 +60,7 @@ async fn configs(State(app): State<App>) -> Response {
 }
 
 async fn config(State(app): State<App>, Path(name): Path<String>) -> Response {
-    let made = answer::look(&app, move |view, _| values::config(view, &name)).await;
-    answer::reply(made.and_then(|made| made))
+    answer::told(&app, move |view| values::config(view, &name)).await
 }
 
 async fn set_secret(

@@ -62,7 +62,7 @@ impl Agent {
     pub(super) fn on_label(
         &mut self,
         now: Now,
-        family: &str,
+        (family, lost): (&str, u32),
         (old, new): (Option<&Record>, &Record),
         fx: &mut Effects,
     ) {
@@ -88,10 +88,7 @@ impl Agent {
             };
             let definition = label.definition;
             let next = self.write_label(now, family, label, fx);
-            let Key::Label { revision: lost, .. } = &new.key else {
-                return;
-            };
-            self.move_tags(now, definition, (*lost, next), fx);
+            self.move_tags(now, definition, (lost, next), fx);
             let by = self.name_of(new.version.stamp.author);
             let about = format!("the task definition {family}:{lost}");
             let reason = format!(

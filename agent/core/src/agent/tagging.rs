@@ -114,12 +114,9 @@ impl Agent {
             Some(Body::Tag(tag)) => (stamp, tag.value == value),
             _ => (stamp, false),
         };
-        match stays {
-            true => {}
-            false => {
-                let body = Body::Tag(Tag { value, over });
-                self.write(now, key, 0, Some(body), fx);
-            }
+        if !stays {
+            let body = Body::Tag(Tag { value, over });
+            self.write(now, key, 0, Some(body), fx);
         }
     }
 
@@ -178,13 +175,10 @@ impl Agent {
         if services > 0 {
             return Err(Refusal::ClusterHasServices { name, services });
         }
-        let is_in = |slot: &str| cluster_of(slot) == Some(&*name);
-        let runs = self.board.runs().filter(|(id, run)| {
-            is_in(&run.settings.name) && self.board.run_ended_at(*id).is_none()
-        });
+        let runs = self.board.runs_of_clusters();
+        let runs = runs.filter(|cluster| *cluster == name);
         let live = self.board.tasks().filter(|(host, _, report)| {
-            let slot = report.slot.as_ref();
-            let is_in = slot.is_some_and(|slot| is_in(&slot.service_name));
+            let is_in = report.slot_name().and_then(cluster_of) == Some(&*name);
             is_in && report.last.is_live() && self.board.is_up(*host)
         });
         let tasks = runs.count().max(live.count()) as u64;
@@ -196,10 +190,14 @@ impl Agent {
         self.write(now, key, epoch, None, fx);
         let subject = Subject::Cluster(name.clone());
         let tags = self.board.tags(&subject).map(|(tag, _)| tag.to_owned());
-        let tags: Vec<_> = tags.collect();
-        for tag in tags {
-            self.write(now, Key::Tag(subject.clone(), tag), 0, None, fx);
-        }
+        let unset = tags.collect();
+        let set = Vec::new();
+        let cleared = Tagging {
+            subject,
+            set,
+            unset,
+        };
+        self.tag(now, vec![cleared], fx)?;
         Ok(Outcome::ClusterDeleted(name))
     }
 
@@ -208,12 +206,12 @@ impl Agent {
         if !self.joining.is_done() {
             return;
         }
-        let me = self.config.host;
+        let (me, is_first) = (self.config.host, self.is_first_up());
         let gone = self.board.tag_records().filter(|(record, subject)| {
             let age_ms = now.wall.ms_since(record.version.stamp.wall);
             // Of hosts that never come back, one of those that are here does it.
             let is_mine = record.version.stamp.author == me
-                || (!self.board.is_up(record.version.stamp.author) && self.is_first_up());
+                || (is_first && !self.board.is_up(record.version.stamp.author));
             is_mine && self.board.is_subject_gone(subject, age_ms)
         });
         let gone: Vec<Key> = gone.map(|(record, _)| record.key.clone()).collect();

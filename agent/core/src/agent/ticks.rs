@@ -391,10 +391,7 @@ impl Agent {
             let since = schedule.since.min(now.wall);
             self.write_schedule(now, &name, Some(Schedule { since, ..schedule }), fx);
         }
-        let is_removed = |name: &str| {
-            let record = self.board.record(&Key::Schedule(name.to_owned()));
-            record.is_some_and(|record| record.body.is_none())
-        };
+        let is_removed = |name: &str| self.board.is_buried(&Key::Schedule(name.to_owned()));
         let known = self
             .board
             .all_ticks()

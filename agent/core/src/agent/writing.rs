@@ -233,7 +233,9 @@ impl Agent {
             Key::StopOrder(task) | Key::Protection(task) => {
                 self.on_word_of_a_task(now, *task, new, fx);
             }
-            Key::Label { family, .. } => self.on_label(now, family, (old, new), fx),
+            Key::Label { family, revision } => {
+                self.on_label(now, (family, *revision), (old, new), fx);
+            }
             Key::ServiceCount(_)
             | Key::ServiceRevision(_)
             | Key::Pins(_)

@@ -254,6 +254,11 @@ impl Board {
         self.records.get(key).map(|ByKey(record)| record)
     }
 
+    /// We know that it was removed; not knowing it at all is something else.
+    pub fn is_buried(&self, key: &Key) -> bool {
+        self.record(key).is_some_and(|record| record.body.is_none())
+    }
+
     /// Those whose keys come after this one, or all.
     pub fn records_after(&self, after: Option<&Key>) -> impl Iterator<Item = &Arc<Record>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -497,13 +502,14 @@ impl Board {
         &self,
         service: ServiceId,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
-        self.slot_task_range(service, 0, SlotIndex::MAX)
+        let records = self.slot_task_records(service, 0, SlotIndex::MAX);
+        records.filter_map(entry::report)
     }
 
     /// As `tasks_of`, with all that tells whether it may be believed.
     pub fn tasks_said_of(&self, service: ServiceId) -> impl Iterator<Item = TaskSaid<'_>> {
-        let range = TasksOf::Begin(service, 0)..TasksOf::End(service, SlotIndex::MAX);
-        self.slot_tasks.range(range).filter_map(|BySlot(record)| {
+        let records = self.slot_task_records(service, 0, SlotIndex::MAX);
+        records.filter_map(|record| {
             let (host, task, report) = entry::report(record)?;
             Some(TaskSaid {
                 host,
@@ -520,18 +526,19 @@ impl Board {
         service: ServiceId,
         index: SlotIndex,
     ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
-        self.slot_task_range(service, index, index)
+        let records = self.slot_task_records(service, index, index);
+        records.filter_map(entry::report)
     }
 
-    fn slot_task_range(
+    fn slot_task_records(
         &self,
         service: ServiceId,
         first: SlotIndex,
         last: SlotIndex,
-    ) -> impl Iterator<Item = (HostId, TaskId, &TaskReport)> {
+    ) -> impl Iterator<Item = &Record> {
         let range = TasksOf::Begin(service, first)..TasksOf::End(service, last);
-        let range = self.slot_tasks.range(range);
-        range.filter_map(|BySlot(record)| entry::report(record))
+        let records = self.slot_tasks.range(range);
+        records.map(|BySlot(record)| &**record)
     }
 
     /// Greater than that of what is there now, or was there before it was removed.

@@ -436,6 +436,11 @@ impl Pins {
 }
 
 impl TaskReport {
+    /// What its slot is of, by the name in the label.
+    pub fn slot_name(&self) -> Option<&str> {
+        self.slot.as_ref().map(|slot| &*slot.service_name)
+    }
+
     /// Somebody asked that neither a smaller count nor a hand-over ends it. One that fails its
     /// checks is no use to anybody, and is replaced all the same.
     pub fn is_protected(&self) -> bool {

@@ -81,7 +81,7 @@ impl Board {
     }
 
     /// The cluster of each run that goes on, but for those of the agents' own.
-    fn runs_of_clusters(&self) -> impl Iterator<Item = &str> {
+    pub fn runs_of_clusters(&self) -> impl Iterator<Item = &str> {
         self.runs().filter_map(|(id, run)| {
             let cluster = cluster_of(&run.settings.name)?;
             self.run_ended_at(id).is_none().then_some(cluster)

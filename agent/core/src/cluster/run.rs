@@ -104,6 +104,15 @@ impl End {
         let at = report.stopped_at.unwrap_or_default();
         Self { at, how, exit_code }
     }
+
+    /// Of a slot whose task tells nothing of it: there was none, or it is out of sight.
+    pub const fn taskless(at: Wall, how: Ended) -> Self {
+        Self {
+            at,
+            how,
+            exit_code: None,
+        }
+    }
 }
 
 /// It was told to stop when its time was over: by what it was told, whatever clocks have shown.
@@ -148,8 +157,7 @@ impl Run {
 impl Board {
     /// It was removed, or has ended long ago; what nobody knows is something else.
     pub fn is_run_gone(&self, id: ServiceId) -> bool {
-        let run = self.record(&Key::Run(id));
-        run.is_some_and(|run| run.body.is_none())
+        self.is_buried(&Key::Run(id))
     }
 
     /// When all of a run's slots have ended: since when.

@@ -16,7 +16,7 @@ use std::fmt;
 /// What a tag is on. Numbers on the wire and on disk by their order: only ever add at the end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Subject {
-    /// A service, or a run and so each of its tasks.
+    /// A service; what a run is given is on each of its first tasks.
     Service(ServiceId),
     /// One revision; by what it is, too, so that of two that were given the same number, each keeps
     /// its own.
@@ -104,10 +104,6 @@ impl Board {
 
     /// We know that what a tag of this age is on is gone; not knowing it is something else.
     pub fn is_subject_gone(&self, subject: &Subject, age_ms: u64) -> bool {
-        let is_buried = |key: &Key| {
-            let record = self.record(key);
-            record.is_some_and(|record| record.body.is_none())
-        };
         match subject {
             Subject::Service(id) => self.is_service_gone(*id),
             // A definition that was deleted is still what its tasks are of.
@@ -118,9 +114,9 @@ impl Board {
                 !is_known && age_ms > limits::STOPPED_TASK_KEPT_MS
             }
             Subject::Cluster(name) => {
-                is_buried(&Key::Cluster(name.clone())) && !self.has_cluster(name)
+                self.is_buried(&Key::Cluster(name.clone())) && !self.has_cluster(name)
             }
-            Subject::Host(id) | Subject::Attributes(id) => is_buried(&Key::Host(*id)),
+            Subject::Host(id) | Subject::Attributes(id) => self.is_buried(&Key::Host(*id)),
         }
     }
 }

@@ -33,15 +33,13 @@ impl Keepers {
     pub fn of(&self, service: ServiceId) -> Option<HostId> {
         let known = self.services.get(&service).copied();
         known
-            .unwrap_or_else(|| self.find(service))
+            .unwrap_or_else(|| self.best(service, |_| true))
             .map(|(_, _, host)| host)
     }
 
     /// The one who would keep a service if only these hosts were there.
     pub fn among(&self, service: ServiceId, is_there: impl Fn(HostId) -> bool) -> Option<HostId> {
-        let there = self.hosts.iter().filter(|(host, _)| is_there(**host));
-        let best = there.map(|(host, fitness)| candidate(service, *host, *fitness));
-        best.max().map(|(_, _, host)| host)
+        self.best(service, is_there).map(|(_, _, host)| host)
     }
 
     /// The services that this host would keep were it there, each with the host that keeps it.
@@ -60,7 +58,7 @@ impl Keepers {
 
     pub fn add_service(&mut self, service: ServiceId) {
         if !self.services.contains_key(&service) {
-            let keeper = self.find(service);
+            let keeper = self.best(service, |_| true);
             self.services.insert(service, keeper);
         }
     }
@@ -87,7 +85,7 @@ impl Keepers {
         let called = |keeper: &Option<Candidate>| keeper.map(|(_, _, keeper)| keeper);
         let others = self.services.iter().filter_map(|(service, was)| {
             let now = if called(was) == Some(host) {
-                self.find(*service)
+                self.best(*service, |_| true)
             } else {
                 let new = fitness.map(|fitness| candidate(*service, host, fitness));
                 (*was).max(new)
@@ -102,11 +100,10 @@ impl Keepers {
         }
     }
 
-    fn find(&self, service: ServiceId) -> Option<Candidate> {
-        self.hosts
-            .iter()
-            .map(|(host, fitness)| candidate(service, *host, *fitness))
-            .max()
+    fn best(&self, service: ServiceId, is_there: impl Fn(HostId) -> bool) -> Option<Candidate> {
+        let there = self.hosts.iter().filter(|(host, _)| is_there(**host));
+        let candidates = there.map(|(host, fitness)| candidate(service, *host, *fitness));
+        candidates.max()
     }
 }
 

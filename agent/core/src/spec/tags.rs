@@ -8,6 +8,7 @@ use super::{
         ReplaceAfter,
     },
     read::{Fields, RefError, Rule, TEXT},
+    service::arn_resource,
 };
 use crate::limits;
 use serde_json::Value;
@@ -152,6 +153,16 @@ pub(super) fn each_tag(
 }
 
 impl TagMeaning {
+    /// Of what an ARN or a service's name stands for.
+    pub fn of(resource: &str) -> Self {
+        let is_service =
+            !resource.starts_with("arn:") || arn_resource(resource, "service").is_some();
+        match is_service {
+            true => Self::OptionsOfService,
+            false => Self::None,
+        }
+    }
+
     const fn reserved(self) -> &'static Reserved {
         match self {
             Self::OptionsOfService => &OF_SERVICES,
@@ -199,18 +210,13 @@ pub(super) fn parsed<T: FromStr<Err = RefError>>(
     })
 }
 
-/// `meaning` tells of a resource what its tags mean.
-///
 /// # Errors
 /// Where the request or one of its tags cannot be.
-pub fn parse_tag_resource(
-    json: &Value,
-    meaning: impl Fn(&str) -> TagMeaning,
-) -> Result<TagChange, SpecErrors> {
+pub fn parse_tag_resource(json: &Value) -> Result<TagChange, SpecErrors> {
     let fields = Fields::of_request(json)?;
     let mut faults = Faults::default();
     let resource = faults.keep(resource(&fields));
-    let tags = read_tags(&fields, meaning(&resource), &mut faults);
+    let tags = read_tags(&fields, TagMeaning::of(&resource), &mut faults);
     fields.check(
         ecs_fields::TAG_RESOURCE,
         ecs_fields::TAG_RESOURCE,
@@ -229,15 +235,12 @@ pub fn parse_tag_resource(
 ///
 /// # Errors
 /// As [`parse_tag_resource`].
-pub fn parse_untag_resource(
-    json: &Value,
-    meaning: impl Fn(&str) -> TagMeaning,
-) -> Result<TagChange, SpecErrors> {
+pub fn parse_untag_resource(json: &Value) -> Result<TagChange, SpecErrors> {
     let fields = Fields::of_request(json)?;
     let mut faults = Faults::default();
     let resource = faults.keep(resource(&fields));
     let keys = faults.keep(fields.texts("tagKeys", &KEY));
-    let reserved = meaning(&resource).reserved();
+    let reserved = TagMeaning::of(&resource).reserved();
     let (mut served, mut unset) = (Vec::new(), Vec::new());
     for key in keys {
         match reserved.find(&key, fields.path("tagKeys")) {

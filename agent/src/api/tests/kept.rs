@@ -4,7 +4,7 @@ use super::{
     board::{context, revision, task_id, with_view},
     clusters::{FRONT, staged},
 };
-use crate::api::{self, Operation, Plan, scope::about, tasks::deployment_number, view::View};
+use crate::api::{self, Operation, Plan, scope::about, tasks::deployment_number};
 use expect_test::expect_file;
 use serde_json::{Value, json};
 
@@ -85,11 +85,7 @@ fn who_is_to_stay_in_a_cluster_reaches_nothing_of_another_whatever_it_is_called(
     let told = asked.map(|(operation, body)| {
         let planned = with_view(&board, |view| {
             let own = view.context.scoped(view.board, &json!("shop"))?;
-            let view = View {
-                context: &own,
-                ..*view
-            };
-            api::plan(&view, operation, &body)
+            api::plan(&view.within(&own), operation, &body)
         });
         let planned = planned.map(|plan| match plan {
             Plan::Written { json, .. } => {

@@ -1,14 +1,15 @@
 //! Service deployments and revisions, as ECS's operations on them tell.
 
 use super::board::{
-    A, B, T0, WEB, board, bury_service, call, context, digest, put, revision, task, task_id,
+    A, B, NEWER, T0, WEB, board, bury_service, call, context, deploy_newer, digest, put, task,
+    task_id,
 };
 use crate::api::{Operation, tasks::deployment_number};
 use expect_test::{expect, expect_file};
 use holdfast_core::{
     cluster::{
         board::Board,
-        body::{Body, Key, Pins, ServiceCount, ServiceRevision},
+        body::{Body, Key, Pins, ServiceCount},
     },
     ids::{Digest, ImageDigest},
     task::status::TaskStatus,
@@ -42,15 +43,9 @@ fn revision_arn(definition: Digest) -> String {
 /// Moves from `web:1`, of which one task is left, to `web:2`, of which one runs.
 fn rolling() -> Board {
     let mut board = board();
-    let newer = ServiceRevision {
-        definition: Digest([7; 32]),
-        revision: 2,
-        ..revision()
-    };
-    let key = Key::ServiceRevision(WEB);
-    put(&mut board, key, 4, Body::ServiceRevision(newer));
+    deploy_newer(&mut board);
     let mut new = task(1, TaskStatus::Running);
-    new.definition = Digest([7; 32]);
+    new.definition = NEWER;
     new.revision = 2;
     new.created_at = Wall(T0.0 + 5_000);
     new.started_at = Some(Wall(T0.0 + 6_000));
@@ -85,7 +80,7 @@ fn a_rolling_update_is_two_service_deployments() {
         Operation::ListServiceDeployments,
         &json!({"service": "web"}),
     );
-    let arns = json!({"serviceDeploymentArns": [arn(Digest([7; 32])), arn(digest())]});
+    let arns = json!({"serviceDeploymentArns": [arn(NEWER), arn(digest())]});
     let whole = call(&board, Operation::DescribeServiceDeployments, &arns);
     expect_file!["snapshots/service_deployments.json"].assert_eq(&[list, whole].join("\n"));
 }
@@ -136,10 +131,10 @@ fn a_service_tells_its_current_deployment_and_revisions() {
         &json!({"services": ["web"]}),
     );
     let service = &answer["services"][0];
-    assert_eq!(service["currentServiceDeployment"], arn(Digest([7; 32])));
+    assert_eq!(service["currentServiceDeployment"], arn(NEWER));
     let revisions = service["currentServiceRevisions"].as_array().unwrap();
     let arns: Vec<_> = revisions.iter().map(|one| &one["arn"]).collect();
-    let (new, old) = (revision_arn(Digest([7; 32])), revision_arn(digest()));
+    let (new, old) = (revision_arn(NEWER), revision_arn(digest()));
     assert_eq!(arns, [&json!(new), &json!(old)]);
 }
 

@@ -1,18 +1,17 @@
 //! What `DescribeServices` tells of what happened to a service.
 
 use super::board::{
-    A, B, T0, WEB, board, bury_service, call, context, put, record, records, revision, slot, task,
-    task_id,
+    A, B, NEWER, T0, WEB, board, bury_service, call, context, deploy_newer, put, record, records,
+    slot, task, task_id,
 };
 use crate::api::{Operation, service_events::EVENTS_MAX, services::service_json, view::View};
 use expect_test::{Expect, expect};
 use holdfast_core::{
     cluster::{
         board::Board,
-        body::{Body, Key, ServiceCount, ServiceRevision, TaskReport},
+        body::{Body, Key, ServiceCount, TaskReport},
     },
     event::HostStanding,
-    ids::Digest,
     task::status::{Health, StopCode, TaskStatus},
     time::Wall,
 };
@@ -106,16 +105,10 @@ fn a_service_of_no_tasks_is_steady_from_when_it_was_asked_for() {
 #[test]
 fn a_rolling_update_is_told_step_by_step() {
     let mut board = steady();
-    let newer = ServiceRevision {
-        definition: Digest([7; 32]),
-        revision: 2,
-        ..revision()
-    };
-    let key = Key::ServiceRevision(WEB);
-    put(&mut board, key, 4, Body::ServiceRevision(newer));
+    deploy_newer(&mut board);
     let begin = |slot, ms| {
         let mut report = task(slot, TaskStatus::Running);
-        report.definition = Digest([7; 32]);
+        report.definition = NEWER;
         report.created_at = at(ms);
         report.started_at = Some(at(ms + 500));
         Body::Task(report)

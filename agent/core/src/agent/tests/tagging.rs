@@ -215,12 +215,8 @@ fn whoever_is_overruled_by_one_that_did_not_know_is_told() {
     assert_eq!(clashes(&tell(&mut agent, vec![same])), [""; 0]);
 }
 
-#[test]
-fn a_definition_that_gets_another_number_keeps_its_tags_and_its_owner_is_told() {
-    let mut agent = agent();
-    let digest = definition().digest();
-    let register = Command::RegisterTaskDefinition(definition());
-    tagged(&mut agent, register, &[("team", "red")]);
+/// Another definition was given the number of `web:1` a second before.
+fn another_takes_the_number() -> Arc<Record> {
     let label = Label {
         definition: Digest([7; 32]),
         registered_at: Wall(NOW.wall.0 - 1_000),
@@ -231,10 +227,16 @@ fn a_definition_that_gets_another_number_keeps_its_tags_and_its_owner_is_told() 
         revision: 1,
     };
     let epoch = u64::MAX - label.registered_at.0;
-    let told = clashes(&tell(
-        &mut agent,
-        vec![said(key, Body::Label(label), (epoch, 0))],
-    ));
+    said(key, Body::Label(label), (epoch, 0))
+}
+
+#[test]
+fn a_definition_that_gets_another_number_keeps_its_tags_and_its_owner_is_told() {
+    let mut agent = agent();
+    let digest = definition().digest();
+    let register = Command::RegisterTaskDefinition(definition());
+    tagged(&mut agent, register, &[("team", "red")]);
+    let told = clashes(&tell(&mut agent, vec![another_takes_the_number()]));
     expect_file!["clash_of_numbers.txt"].assert_eq(&told.join("\n"));
     assert_eq!(of(&agent, &Subject::Definition(digest, 2)), "team=red");
     assert_eq!(of(&agent, &Subject::Definition(digest, 1)), "");
@@ -355,17 +357,7 @@ fn a_tag_that_comes_late_goes_after_its_definition() {
     let mut agent = agent();
     let digest = definition().digest();
     command(&mut agent, Command::RegisterTaskDefinition(definition())).expect("it is taken");
-    let label = Label {
-        definition: Digest([7; 32]),
-        registered_at: Wall(NOW.wall.0 - 1_000),
-        standing: LabelStanding::Active,
-    };
-    let key = Key::Label {
-        family: "web".to_owned(),
-        revision: 1,
-    };
-    let epoch = u64::MAX - label.registered_at.0;
-    tell(&mut agent, vec![said(key, Body::Label(label), (epoch, 0))]);
+    tell(&mut agent, vec![another_takes_the_number()]);
     let tag = Body::Tag(Tag {
         value: "red".to_owned(),
         over: None,

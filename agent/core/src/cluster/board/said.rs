@@ -11,10 +11,4 @@ impl Board {
         let at = said.map(|record| record.version.stamp.wall);
         at.max().unwrap_or_default()
     }
-
-    /// Its records were removed; not knowing it is something else.
-    pub fn is_host_forgotten(&self, host: HostId) -> bool {
-        let report = self.record(&Key::Host(host));
-        report.is_some_and(|report| report.body.is_none())
-    }
 }

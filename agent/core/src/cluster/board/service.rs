@@ -80,12 +80,7 @@ impl Board {
             .filter_map(|name| self.service_named(name))
     }
 
-    /// What services are called, in order.
-    pub fn service_names(&self) -> impl Iterator<Item = &str> {
-        self.names.keys().map(String::as_str)
-    }
-
-    /// Those names that are this one or come after it.
+    /// What services are called, in order, from this name on.
     pub fn service_names_from(&self, from: String) -> impl Iterator<Item = &str> {
         self.names.range(from..).map(|(name, _)| name.as_str())
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        body::{HostStatus, Slot, TaskReport},
+        body::{HostStatus, Key, Slot, TaskReport},
         run::{End, Ended, Run},
     },
     ids::Generation,
@@ -61,11 +61,7 @@ impl Keeper {
         if begun.is_some() {
             return self.held(round, view, (generation, slot));
         }
-        let end = End {
-            at: round.now.wall,
-            how: Ended::Stopped,
-            exit_code: None,
-        };
+        let end = End::taskless(round.now.wall, Ended::Stopped);
         let reason = "it was called off before it began".to_owned();
         Some(ended(slot, end, reason))
     }
@@ -118,11 +114,7 @@ impl Keeper {
         if run.options.on_lost == OnLost::Rerun || planted!(RunsTheLostAgain) {
             return self.pass_on(round, view, held, 0, reason);
         }
-        let end = End {
-            at: round.now.wall,
-            how: Ended::Lost,
-            exit_code: None,
-        };
+        let end = End::taskless(round.now.wall, Ended::Lost);
         ended(held.slot, end, reason)
     }
 }
@@ -143,15 +135,11 @@ pub(super) fn never_begun(
 ) -> Option<Ruling> {
     let chosen = view.service.run?.host_of(view.index)?;
     let left = view.board.status(chosen) == Some(HostStatus::Left);
-    let is_gone = left || view.board.is_host_forgotten(chosen);
+    let is_gone = left || view.board.is_buried(&Key::Host(chosen));
     if placed.host.is_some() || !is_gone {
         return None;
     }
-    let end = End {
-        at: round.now.wall,
-        how: Ended::Lost,
-        exit_code: None,
-    };
+    let end = End::taskless(round.now.wall, Ended::Lost);
     let reason = "the host that was chosen for it has gone".to_owned();
     Some(match old {
         Some(slot) => ended(slot, end, reason),
