@@ -16,6 +16,7 @@ pub(crate) mod task_shape;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod services;
+pub(crate) mod remembered;
 pub(crate) mod deployments;
 pub(crate) mod service_events;
 pub(crate) mod tags;
@@ -225,7 +226,7 @@ pub(crate) fn plan(view: &View<'_>, operation: Operation, body: &Value) -> Resul
             definitions::list_families(view, body).map(Plan::Answer)
         }
         Operation::ListTaskDefinitions => definitions::list(view, body).map(Plan::Answer),
-        Operation::DescribeServices => services::describe(view, body).map(Plan::Answer),
+        Operation::DescribeServices => services::describe(view, body),
         Operation::ListServices => services::list(view, body).map(Plan::Answer),
         Operation::ListServiceDeployments => deployments::list(view, body).map(Plan::Answer),
         Operation::DescribeServiceDeployments => {

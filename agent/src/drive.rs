@@ -5,7 +5,7 @@ use crate::{
     discovery::Discovery,
     disk::Disk,
     gossip::{self, KeyStore, Knocks, Received, Transport},
-    handle::{Call, Handle},
+    handle::{Call, Handle, Pace},
     http::Servers,
     journal::JournalFile,
     outbound::Outbound,
@@ -79,6 +79,7 @@ pub(crate) struct Driver {
     ports: Ports,
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, Refusal>>>,
     commands: u64,
+    pace: Pace,
     ready: bool,
     /// The core's next step: it follows from what it asked for last.
     follows: Option<Input>,
@@ -130,6 +131,7 @@ impl Driver {
             ports,
             replies,
             commands: 0,
+            pace: Pace::default(),
             ready: false,
             left: false,
             follows,
@@ -251,7 +253,7 @@ impl Driver {
 
     /// The one place where the core is advanced, on the record.
     pub(crate) fn advance(&mut self, input: Input) {
-        let now = now(self.started);
+        let (now, begun) = (now(self.started), Instant::now());
         let stepped = catch_unwind(AssertUnwindSafe(|| {
             self.recorder
                 .step(&mut self.agent, now, input, &mut self.fx);
@@ -260,6 +262,7 @@ impl Driver {
             self.save_panic(Cause::Panicked(Cause::said(&*panic)), now.wall);
             resume_unwind(panic);
         }
+        self.pace.note(begun.elapsed());
     }
 
     /// The agent is lost, and its tasks are not: it is started again, and adopts them.
@@ -436,6 +439,7 @@ impl Driver {
         }
         self.ports.handle.update_status(|status| {
             status.transport = counters;
+            status.pace = self.pace;
             status.disk = disk;
             status.set_aside = set_aside;
             status.clock = clock;

@@ -12,6 +12,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -49,6 +50,7 @@ pub(crate) struct DaemonStatus {
     pub(crate) started_at: Wall,
     /// Counters of the transport, as they are shown by `/v1/status`.
     pub(crate) transport: serde_json::Value,
+    pub(crate) pace: Pace,
     /// Why this host cannot save; absent while it can.
     pub(crate) disk: Option<String>,
     /// What is wrong with this host's clock; absent while nothing is.
@@ -61,6 +63,34 @@ pub(crate) struct DaemonStatus {
     pub(crate) set_aside: Vec<String>,
     /// Where DNS is served, and why not; null where it is switched off.
     pub(crate) dns: serde_json::Value,
+}
+
+/// How long the core's steps take, each of which holds up all else that the agent decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pace {
+    steps: u64,
+    slow: u64,
+    longest: Duration,
+}
+
+/// No step is to take longer.
+const SLOW: Duration = Duration::from_millis(5);
+
+impl Pace {
+    pub(crate) fn note(&mut self, took: Duration) {
+        self.steps += 1;
+        self.slow += u64::from(took > SLOW);
+        self.longest = self.longest.max(took);
+    }
+
+    /// As `/v1/status` shows it.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "taken": self.steps,
+            "over5Ms": self.slow,
+            "longestMs": self.longest.as_micros() as f64 / 1e3,
+        })
+    }
 }
 
 /// What tells whether the board is another one by now.

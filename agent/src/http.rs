@@ -41,7 +41,7 @@ pub(crate) use tasks::Reach;
 pub(crate) use tls::{ApiListener, TlsError};
 
 use crate::{
-    api::context::ApiContext,
+    api::{context::ApiContext, remembered::Remembered},
     gossip::{Incoming, Tunnels},
     handle::Handle,
     metadata::MetadataPaths,
@@ -80,6 +80,7 @@ pub(crate) struct App {
     deploy_group: Arc<str>,
     streams: Arc<Semaphore>,
     readers: Readers,
+    remembered: Arc<Remembered>,
     recordings: Recordings,
     images: Images,
     reach: Reach,
@@ -150,6 +151,7 @@ impl App {
             deploy_group: deploy_group.into(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             readers: Readers::default(),
+            remembered: Arc::default(),
             recordings,
             reach: Reach {
                 containers: images.containers(),

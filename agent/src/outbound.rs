@@ -101,7 +101,7 @@ impl Outbound {
     /// nothing is told.
     pub(crate) fn tell<'e>(&mut self, agent: &Agent, events: impl Iterator<Item = &'e Event>) {
         let context = Arc::clone(&self.context);
-        let entries = View::look(&agent.picture(), &context, |view| {
+        let entries = View::look(&agent.picture(), (&context, &Default::default()), |view| {
             let entry = |event: &Event| {
                 let text = ecs_json(view, event)?.to_string();
                 Some(Entry {

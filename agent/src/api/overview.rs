@@ -209,6 +209,7 @@ pub(crate) fn status(view: &View<'_>, daemon: &DaemonStatus) -> Value {
             "records": view.board.len(),
             "root": format!("{:016x}", view.board.root()),
         },
+        "steps": daemon.pace.json(),
         "transport": daemon.transport,
         "disk": daemon.disk,
         "setAside": daemon.set_aside,

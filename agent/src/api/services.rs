@@ -4,6 +4,7 @@ use super::{
     Plan,
     deployments::{Deployments, configuration},
     error::ApiError,
+    remembered::service_written,
     request::{Request, Sort, listed, missing},
     service_events::{EVENTS_MAX, History},
     tags::{tagged, tags},
@@ -24,7 +25,12 @@ use holdfast_core::{
     },
     task::status::TaskStatus,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
+use std::sync::Arc;
 
 /// ECS's own default for `ListServices`, unlike that of the other lists.
 const LIST_MAX_DEFAULT: u32 = 10;
@@ -109,7 +115,14 @@ pub(crate) fn no_such(view: &View<'_>, name: &str) -> ApiError {
     ))
 }
 
-pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError> {
+/// DescribeServices' answer.
+#[derive(Serialize)]
+struct Described<'s> {
+    failures: Vec<Value>,
+    services: Vec<&'s RawValue>,
+}
+
+pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> {
     let known = ecs_fields::DESCRIBE_SERVICES;
     let request = Request::read(body, known, known)?;
     let wanted = "the names or ARNs of 1 to 10 services";
@@ -117,7 +130,7 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
     let (mut services, mut failures) = (Vec::new(), Vec::new());
     for text in &given {
         let name = view.context.service_name(text);
-        let found = name.as_deref().and_then(|name| named_json(view, name));
+        let found = name.as_deref().and_then(|name| named_written(view, name));
         match found {
             Some(service) => services.push(service),
             None => {
@@ -126,7 +139,23 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Value, ApiError>
             }
         }
     }
-    Ok(json!({"services": services, "failures": failures}))
+    let lacks = !failures.is_empty();
+    let services = services.iter().map(|service| &**service).collect();
+    let described = Described { failures, services };
+    Ok(Plan::Written {
+        json: serde_json::to_vec(&described).expect("it can be written down"),
+        lacks,
+        tells_secrets: false,
+    })
+}
+
+/// As `named_json`, written down.
+fn named_written(view: &View<'_>, name: &str) -> Option<Arc<RawValue>> {
+    if let Some(service) = view.board.service_named(name) {
+        return Some(service_written(view, &service));
+    }
+    let gone = to_raw_value(&gone(view, name)?);
+    Some(gone.expect("it can be written down").into())
 }
 
 /// The service of that name, alive or deleted within the hour.

@@ -14,6 +14,7 @@ mod values;
 mod metadata;
 mod options;
 mod ours;
+mod remembered;
 mod runs;
 pub(crate) mod schedules;
 mod service_events;

@@ -1,6 +1,6 @@
 //! One agent's view of the cluster at one moment: what every answer is made from.
 
-use super::context::ApiContext;
+use super::{context::ApiContext, remembered::Remembered};
 use holdfast_core::{
     agent::Picture,
     cluster::{
@@ -27,6 +27,7 @@ pub(crate) struct View<'a> {
     /// The next move that would spread a service more evenly.
     pub(crate) better_placed: &'a dyn Fn(ServiceId) -> Option<Move>,
     pub(crate) seen: &'a Seen,
+    pub(crate) remembered: &'a Remembered,
 }
 
 /// Hosts that were looked up: each is once, however many tasks it has.
@@ -43,7 +44,7 @@ impl View<'_> {
     /// Looks at what an agent saw.
     pub(crate) fn look<T>(
         picture: &Picture,
-        context: &ApiContext,
+        (context, remembered): (&ApiContext, &Remembered),
         answer: impl FnOnce(&View<'_>) -> T,
     ) -> T {
         let view = View {
@@ -57,6 +58,7 @@ impl View<'_> {
                 picture.better_placed(Wall(crate::gossip::now_wall_ms()), service)
             },
             seen: &Seen::default(),
+            remembered,
         };
         answer(&view)
     }

@@ -91,11 +91,15 @@ pub(super) async fn look<T: Send + 'static>(
     answer: impl FnOnce(&View<'_>, &DaemonStatus) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     let context: Arc<ApiContext> = Arc::clone(&app.context);
+    let remembered = Arc::clone(&app.remembered);
     let made = async {
         let turn = app.readers.turn().await;
         let (picture, status) = (app.handle.picture().await?, app.handle.status());
-        turn.spend(move || View::look(&picture, &context, |view| answer(view, &status)))
-            .await
+        let look = move || {
+            let by = (&*context, &*remembered);
+            View::look(&picture, by, |view| answer(view, &status))
+        };
+        turn.spend(look).await
     };
     match timeout(LOOK_TIMEOUT, made).await {
         Ok(answer) => answer,

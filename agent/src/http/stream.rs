@@ -197,7 +197,9 @@ impl Reader {
         let context = Arc::clone(&self.app.context);
         // So short that it is not worth a thread.
         let picture = self.app.handle.picture().await?;
-        let value = View::look(&picture, &context, |view| ecs_json(view, &event));
+        let value = View::look(&picture, (&context, &self.app.remembered), |view| {
+            ecs_json(view, &event)
+        });
         Ok(value.map(|value| ("ecs".to_owned(), value)))
     }
 }

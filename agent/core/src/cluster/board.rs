@@ -21,6 +21,7 @@ use std::{
     ops::{Bound, RangeBounds},
     sync::Arc,
 };
+use traces::Traces;
 
 /// Reads the body of one kind of record, with its version.
 macro_rules! body {
@@ -36,8 +37,10 @@ mod definitions;
 mod entry;
 mod said;
 mod service;
+mod traces;
 
 pub use service::Service;
+pub use traces::Trace;
 
 /// A clone costs nothing and shares all that is equal: whoever reads gets a consistent picture
 /// without stopping who writes.
@@ -54,6 +57,7 @@ pub struct Board {
     run_tasks: OrdMap<TaskId, (ServiceId, SlotIndex)>,
     /// Definitions that runs have changed for themselves, and which.
     run_definitions: OrdMap<Digest, OrdSet<ServiceId>>,
+    traces: Traces,
 }
 
 /// What a host said of a task of a service.
@@ -147,6 +151,7 @@ impl Board {
 
     fn index(&mut self, record: &Arc<Record>) {
         self.tree.insert(record);
+        self.traces.note(record);
         match (&record.key, &record.body) {
             (Key::ServiceSettings(id), Some(Body::ServiceSettings(s))) => {
                 poisoned!(&s.name);
@@ -176,6 +181,7 @@ impl Board {
 
     fn unindex(&mut self, record: &Arc<Record>) {
         self.tree.remove(record);
+        self.traces.note(record);
         match (&record.key, &record.body) {
             (Key::ServiceSettings(id), Some(Body::ServiceSettings(s))) => {
                 if let Some(ids) = self.names.get_mut(&s.name) {

@@ -314,6 +314,7 @@ pub(crate) fn with_view<T>(board: &Board, look: impl FnOnce(&View<'_>) -> T) -> 
         keeper: &|_| Some(A),
         better_placed: &|_| None,
         seen: &Default::default(),
+        remembered: &Default::default(),
     };
     look(&view)
 }

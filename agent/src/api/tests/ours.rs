@@ -175,6 +175,7 @@ fn status_and_readiness_tell_what_is_missing() {
         agent_version: "0.1.0".to_owned(),
         started_at: T0,
         transport: json!({"datagrams": {"sent": 7}}),
+        pace: Default::default(),
         disk: None,
         clock: None,
         events: json!({"sinks": [{"sink": "webhook", "pending": 3}], "spool": null}),

@@ -253,6 +253,7 @@ fn every_agent_tells_the_same_and_each_event_has_an_id_of_its_own() {
             keeper: &|_| None,
             better_placed: &|_| None,
             seen: &Default::default(),
+            remembered: &Default::default(),
         };
         let service = board.service(WEB).unwrap();
         service_json(&view, &service)["events"].clone()

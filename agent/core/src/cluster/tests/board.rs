@@ -3,7 +3,7 @@
 use super::{generated, generated_records, with_seeds};
 use crate::{
     cluster::{
-        board::{Board, Merge},
+        board::{Board, Merge, Trace},
         body::{Body, Key},
         hash_tree::{FAN, HashTree, Prefix},
         record::{Record, Stamp, Version},
@@ -13,7 +13,7 @@ use crate::{
     rng::Rng,
     time::Wall,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 fn board(records: &[Arc<Record>]) -> Board {
     let mut board = Board::default();
@@ -370,4 +370,66 @@ fn a_family_knows_the_last_number_that_it_has_given() {
                 .all(|(family, revision, label)| { board.label(family, revision) == Some(label) })
         );
     });
+}
+
+/// The record is of this one service, and is nothing to the others.
+fn is_of(record: &Record, service: ServiceId) -> bool {
+    match (&record.key, &record.body) {
+        (Key::Task(..), Some(Body::Task(report))) => {
+            let slot = report.slot.as_ref();
+            slot.is_some_and(|slot| slot.service == service)
+        }
+        (key, _) => {
+            [
+                Key::ServiceCount(service),
+                Key::ServiceRevision(service),
+                Key::ServiceSettings(service),
+                Key::Pins(service),
+                Key::Run(service),
+            ]
+            .contains(key)
+                || matches!(key, Key::Slot(of, _) if *of == service)
+        }
+    }
+}
+
+/// No record is another one in the other board but those of other services.
+fn agree_on(one: &Board, other: &Board, others: &[ServiceId]) -> bool {
+    let same = |record: &Arc<Record>| {
+        let theirs = other.record(&record.key);
+        theirs.is_some_and(|theirs| theirs.encode() == record.encode())
+    };
+    one.records()
+        .all(|record| same(record) || others.iter().any(|other| is_of(record, *other)))
+}
+
+#[test]
+fn equal_traces_say_that_nothing_was_written_of_a_service() {
+    let services: Vec<_> = (0..4).chain(100..104).map(ServiceId).collect();
+    let equal = Cell::new(0);
+    with_seeds(|rng| {
+        let mut board = Board::default();
+        let mut seen: Vec<(Board, Vec<Trace>)> = Vec::new();
+        for _ in 0..40 {
+            let chosen = rng.below(4 * board.len() as u64 + 4) as usize;
+            let chosen = board.records().nth(chosen).cloned();
+            match chosen {
+                Some(record) => board.remove(&record),
+                None => drop(board.merge(&generated(rng))),
+            }
+            for (before, traces) in &seen {
+                let kept = services.iter().zip(traces);
+                for (service, _) in kept.filter(|(id, trace)| board.trace(**id) == **trace) {
+                    equal.set(equal.get() + 1);
+                    let others = services.iter().filter(|other| *other != service);
+                    let others: Vec<_> = others.copied().collect();
+                    assert!(agree_on(before, &board, &others), "{service}");
+                    assert!(agree_on(&board, before, &others), "{service}");
+                }
+            }
+            let traces = services.iter().map(|id| board.trace(*id)).collect();
+            seen.push((board.clone(), traces));
+        }
+    });
+    assert!(equal.get() > 1_000, "{}", equal.get());
 }

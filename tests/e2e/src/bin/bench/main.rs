@@ -42,7 +42,7 @@ const PARTS: [(&str, Measure, u64); 16] = [
     ("dns", dns::answers, 12),
     ("logs", reach::logs, 12),
     ("exec", reach::exec, 10),
-    ("reads", reads::described, 60),
+    ("reads", reads::described, 120),
     ("seen", seen::seen, 10),
 ];
 const TRIALS: usize = 10;
