@@ -6,6 +6,7 @@ mod debug;
 mod ecs;
 mod events;
 mod failure;
+mod first_boot;
 mod hosts;
 mod images;
 mod keys;
@@ -13,6 +14,7 @@ mod leave;
 mod output;
 mod runs;
 mod schedules;
+mod seal;
 mod services;
 mod task_definitions;
 mod tasks;
@@ -24,6 +26,7 @@ mod copy;
 mod stats;
 mod values;
 mod wait;
+mod man;
 #[cfg(test)]
 mod tests;
 
@@ -80,6 +83,8 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Ecs(command) => ecs::run(command),
         Command::Debug(command) => debug::run(&client, output, command).await,
         Command::Completions { shell } => completions(shell),
+        Command::FirstBoot { state_dir, imds } => first_boot::run(state_dir, imds).await,
+        Command::Man { directory } => man::run(&directory),
     }
 }
 

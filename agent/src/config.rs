@@ -2,11 +2,13 @@
 
 mod api;
 mod keys;
+mod layers;
 mod source;
 mod events;
 
 pub(crate) use api::ApiSettings;
 pub(crate) use keys::{Flags, RawConfig};
+pub(crate) use layers::{BakedSettings, FIRST_BOOT, SEED_FILE, SEED_KEY};
 pub(crate) use source::ConfigError;
 
 use crate::{
@@ -21,8 +23,8 @@ use crate::{
     telemetry::{LogFormat, parse_filter},
 };
 use holdfast_core::time::Span;
-use keys::{KEYS, Key, literal_defaults};
-use source::{FileText, Set, Source, Texts};
+use keys::{KEYS, Key};
+use source::{Set, Source, Texts};
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
@@ -102,37 +104,6 @@ pub(crate) struct Config {
 }
 
 impl RawConfig {
-    /// Gathers the settings: command line over environment over file over defaults.
-    ///
-    /// The file may be absent, unless `--config` or `HOLDFAST_CONFIG` names it. A variable that is
-    /// set to nothing counts as not set.
-    pub(crate) fn gather(
-        flags: &Flags,
-        environment: impl Iterator<Item = (OsString, OsString)>,
-        facts: &HostFacts,
-    ) -> Result<Self, ConfigError> {
-        let environment = environment.filter(|(_, value)| !value.is_empty()).collect();
-        let named = flags.config.clone();
-        let named = named.or_else(|| variable(&environment, FILE_VARIABLE).map(PathBuf::from));
-        let file = match FileText::read(named.as_deref().unwrap_or(Path::new(FILE_DEFAULT))) {
-            Err(ConfigError::Read { err, .. })
-                if named.is_none() && err.kind() == std::io::ErrorKind::NotFound =>
-            {
-                FileText::built_in(String::new())
-            }
-            read => read?,
-        };
-        let flags = Self::from_texts(&flags.texts(), |key| Source::Flag(key.flag()))?;
-        let variables = texts_of(&environment)?;
-        let variables = Self::from_texts(&variables, |key| Source::Variable(key.variable()))?;
-        let defaults = Self::from_file(&FileText::built_in(literal_defaults()))?;
-        let set = flags
-            .over(variables)
-            .over(Self::from_file(&file)?)
-            .over(defaults);
-        Ok(set.completed(facts))
-    }
-
     /// Fills in what depends on the machine and on other keys.
     fn completed(self, facts: &HostFacts) -> Self {
         let bind = match self.key_file {
@@ -468,15 +439,17 @@ fn attributes(
     let Some(set) = set else {
         return Ok(BTreeMap::new());
     };
-    let fits = |text: &String| is_name(text, 128, "-_./:@");
-    let fit = set
-        .value
-        .iter()
-        .all(|(name, value)| fits(name) && fits(value));
+    let mut pairs = set.value.iter();
+    let fit = pairs.all(|(name, value)| is_attribute(name) && is_attribute(value));
     match fit && set.value.len() <= ATTRIBUTES_MAX {
         true => Ok(set.value),
         false => Err(set.not_allowed()),
     }
+}
+
+/// A name or a value of one.
+pub(crate) fn is_attribute(text: &str) -> bool {
+    is_name(text, 128, "-_./:@")
 }
 
 fn images(raw: &RawConfig) -> Result<ImageSettings, ConfigError> {
@@ -578,7 +551,7 @@ const EXCLUDED_MAX: usize = 256;
 const PORT_DEFAULT: u16 = 7946;
 /// Below it are those of the system.
 const PORT_MIN: u16 = 1_024;
-const ATTRIBUTES_MAX: usize = 64;
+pub(crate) const ATTRIBUTES_MAX: usize = 64;
 const DNS_LABEL_BYTES_MAX: usize = 63;
 const DNS_DOMAIN_BYTES_MAX: usize = 100;
 /// sun_path of unix(7), less the closing zero.

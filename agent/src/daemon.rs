@@ -252,7 +252,10 @@ async fn serve_http(
         .as_ref()
         .map(|api| http::Access::open(&api.keys_file));
     let app = app.reaching(reach).keyed(access.transpose()?);
-    let local = http::bind_local(&config.api_socket).await?;
+    let local = match http::take_local(&config.api_socket)? {
+        Some(held) => held,
+        None => http::bind_local(&config.api_socket).await?,
+    };
     let introspection = match config.introspection {
         Some(address) => Some(http::bind_introspection(address).await?),
         None => None,

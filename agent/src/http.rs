@@ -8,6 +8,7 @@
 mod access;
 mod address;
 pub(crate) mod client;
+pub(crate) mod imds;
 mod connection;
 mod caller;
 mod discovery;
@@ -47,6 +48,7 @@ use crate::{
     metadata::MetadataPaths,
     recordings::Recordings,
     runtime::{facts::Facts, images::Images},
+    systemd,
     vault::Vault,
 };
 use readers::Readers;
@@ -105,6 +107,11 @@ pub(crate) struct Servers {
 pub(crate) enum BindError {
     #[error("cannot serve on {path}: another agent answers there; stop it first")]
     Taken { path: PathBuf },
+    #[error(
+        "cannot serve on {path}: systemd holds a socket for the agent at {at}; name the same path \
+         by api_socket and by ListenStream= in a drop-in of holdfast.socket"
+    )]
+    Elsewhere { path: PathBuf, at: String },
     #[error("cannot serve on {path}: it is there already and is not a socket; remove it first")]
     NotASocket { path: PathBuf },
     #[error(
@@ -216,6 +223,26 @@ impl Servers {
         self.closing.cancel();
         let ended = async { while self.workers.join_next().await.is_some() {} };
         timeout(CLOSE_TIMEOUT, ended).await.ok();
+    }
+}
+
+/// The socket of this path that systemd holds for the agent, if it does. It stays while the agent
+/// is replaced, so that whoever asks meanwhile waits and is answered.
+pub(crate) fn take_local(path: &Path) -> Result<Option<UnixListener>, BindError> {
+    let failed = |err| BindError::Local {
+        path: path.to_owned(),
+        err,
+    };
+    let Some(listener) = systemd::unix_listener().map_err(failed)? else {
+        return Ok(None);
+    };
+    let at = listener.local_addr().map_err(failed)?;
+    match at.as_pathname() == Some(path) {
+        true => Ok(Some(UnixListener::from_std(listener).map_err(failed)?)),
+        false => Err(BindError::Elsewhere {
+            path: path.to_owned(),
+            at: format!("{at:?}"),
+        }),
     }
 }
 

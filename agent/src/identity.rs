@@ -10,6 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// In the state directory; held by whoever uses it.
+pub(crate) const LOCK: &str = "lock";
+
 /// The agent's directory, ours alone for as long as this value lives.
 ///
 /// The lock is the kernel's: it ends with the process, however that ends.
@@ -116,7 +119,7 @@ impl StateDir {
             uid: uid(),
             err,
         })?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)

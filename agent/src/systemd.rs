@@ -3,7 +3,8 @@
 //! Everything here does nothing where systemd did not start us, so callers need not ask.
 
 use ::systemd::{daemon, journal};
-use std::time::Duration;
+use listenfd::ListenFd;
+use std::{io, os::unix::net::UnixListener, time::Duration};
 
 /// The agent serves: systemd lets what waits for us go on.
 pub(crate) fn ready(status: &str) {
@@ -37,6 +38,16 @@ pub(crate) fn alive() {
     notify(&[(daemon::STATE_WATCHDOG, "1")]);
 }
 
+/// The listening unix socket that systemd hands over, if it does. To be asked for once, before any
+/// thread is started: it is taken out of the environment, so that no child takes it for its own.
+pub(crate) fn unix_listener() -> io::Result<Option<UnixListener>> {
+    let listener = ListenFd::from_env().take_unix_listener(0)?;
+    if let Some(listener) = &listener {
+        listener.set_nonblocking(true)?;
+    }
+    Ok(listener)
+}
+
 /// Half of the time after which systemd kills a silent agent; `None` where nobody watches.
 pub(crate) fn watchdog_interval() -> Option<Duration> {
     match daemon::watchdog_enabled() {
@@ -67,7 +78,7 @@ mod tests {
     use crate::test_dir::TestDir;
     use std::{
         env,
-        os::unix::net::UnixDatagram,
+        os::{fd::OwnedFd, unix::net::UnixDatagram},
         process::{Command, Stdio},
     };
 
@@ -78,26 +89,53 @@ mod tests {
             return;
         }
         println!("interval {:?}", watchdog_interval());
+        let listener = unix_listener().unwrap();
+        let path = listener.map(|listener| listener.local_addr().unwrap());
+        println!("listens {path:?}");
+        assert!(unix_listener().unwrap().is_none());
         ready("serving\nWATCHDOG=trigger");
         alive();
         stopping("bye");
     }
 
     fn child_says(environment: &[(&str, &str)]) -> String {
-        let output = Command::new(env::current_exe().unwrap())
+        let mut child = Command::new(env::current_exe().unwrap());
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            child.env_remove(name);
+        }
+        child.envs(environment.iter().copied()).stdin(Stdio::null());
+        said("interval ", child)
+    }
+
+    /// What the child says after this word, on its line.
+    fn said(word: &str, mut child: Command) -> String {
+        let output = child
             .args(["--exact", "systemd::tests::child", "--nocapture"])
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("WATCHDOG_USEC")
-            .env_remove("WATCHDOG_PID")
             .env("HOLDFAST_TEST_CHILD", "1")
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
             .output()
             .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{text}");
-        let at = text.find("interval ").expect(&text) + "interval ".len();
+        let at = text.find(word).expect(&text) + word.len();
         text[at..].lines().next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_socket_that_systemd_holds_is_taken_once() {
+        let dir = TestDir::new("listen");
+        let path = dir.join("socket");
+        let held = UnixListener::bind(&path).unwrap();
+        // As systemd does it: the process that is meant has it as its third file.
+        let mut child = Command::new("sh");
+        let hand_over = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 0</dev/null";
+        child.args(["-c", hand_over, "sh"]);
+        child.arg(env::current_exe().unwrap());
+        child.stdin(OwnedFd::from(held));
+        let expected = format!("Some({:?} (pathname))", path);
+        assert_eq!(said("listens ", child), expected);
+        let mut alone = Command::new(env::current_exe().unwrap());
+        alone.stdin(Stdio::null());
+        assert_eq!(said("listens ", alone), "None");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand};
 use holdfast_core::limits;
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 const OVERVIEW: &str = "\
 Examples:
@@ -135,6 +135,19 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  source <(holdfast completions bash)\n  \
         holdfast completions zsh > ~/.zfunc/_holdfast")]
     Completions { shell: clap_complete::Shell },
+    /// Take up, once, what this EC2 instance was given: user-data, zone, tags (for the unit)
+    #[command(hide = true, after_help = "Examples:\n  holdfast first-boot")]
+    FirstBoot {
+        /// Of the agent, which reads it there
+        #[arg(long, env = "STATE_DIRECTORY", default_value = "/var/lib/holdfast")]
+        state_dir: PathBuf,
+        /// A metadata service to ask wherever this is
+        #[arg(long, value_name = "IP:PORT")]
+        imds: Option<SocketAddr>,
+    },
+    /// Write the manual pages, one for each command, into a directory (for packages)
+    #[command(hide = true, after_help = "Examples:\n  holdfast man target/man")]
+    Man { directory: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]
@@ -475,6 +488,21 @@ pub(crate) enum ImageCommand {
         /// To all hosts
         #[arg(long, short, conflicts_with = "hosts")]
         all: bool,
+    },
+    /// Take out of a machine image what only one host may have, at the end of baking it
+    #[command(
+        after_help = "Examples:\n  holdfast image seal\n  holdfast image seal --root /mnt\n\n\
+        It removes Holdfast's identity and state, and the machine's id and seeds. It fails and \
+        changes nothing if hosts would share a cluster key or SSH host keys, or while an agent \
+        runs on that state."
+    )]
+    Seal {
+        /// Where the image's file system is
+        #[arg(long, value_name = "DIRECTORY", default_value = "/")]
+        root: PathBuf,
+        /// The cluster's key is to be in the image: whoever has the image can join
+        #[arg(long)]
+        allow_key: bool,
     },
 }
 

@@ -1,10 +1,12 @@
-//! `holdfast image …`: what this host's agent pulled, and pulling ahead, here and on other hosts.
+//! `holdfast image …`: what this host's agent pulled, and pulling ahead, here and on other hosts;
+//! and the sealing of machine images.
 
 use super::{
     args::ImageCommand,
     client::Client,
     failure::Failure,
     output::{Output, ago, at, list_at, now, number_at, say, say_json, table},
+    seal,
     wait::Progress,
 };
 use serde_json::{Value, json};
@@ -37,6 +39,7 @@ pub(super) async fn run(
             }
             pull(client, output, &body).await
         }
+        ImageCommand::Seal { root, allow_key } => seal::run(output, &root, allow_key),
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Source {
     /// Found out when the agent started.
     Machine,
     File(Arc<Path>, usize),
+    /// Found beside the settings that the machine was given at its boot.
+    Seed(PathBuf),
     Variable(String),
     Flag(String),
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Source {
             Self::Default => f.write_str("default"),
             Self::Machine => f.write_str("found on this machine"),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Seed(path) => write!(f, "found at {}", path.display()),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
         }

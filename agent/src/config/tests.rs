@@ -456,3 +456,64 @@ fn what_is_printed_can_be_read_again() {
     assert!(text.contains("# zone is not set\n"), "{text}");
     assert_eq!(config(&text, &[], ""), Ok(Config::try_from(raw).unwrap()));
 }
+
+/// Gathers with these settings as systemd's credential, as found by the first boot, as the file.
+fn seeded(credential: &str, first_boot: &str, file: &str) -> Result<(RawConfig, TestDir), String> {
+    let dir = TestDir::new("seeds");
+    let (credentials, state) = (dir.join("credentials"), dir.join("state"));
+    for (directory, text) in [
+        (&credentials, credential),
+        (&state.join("first-boot"), first_boot),
+    ] {
+        fs::create_dir_all(directory).unwrap();
+        for (number, part) in text.split("---\n").enumerate() {
+            let name = ["holdfast.toml", "holdfast.key"][number];
+            fs::write(directory.join(name), part).unwrap();
+        }
+    }
+    let environment = [
+        ("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap()),
+        ("STATE_DIRECTORY", state.to_str().unwrap()),
+        ("HOLDFAST_NAME", "variable"),
+    ];
+    gather(file, &environment, "").map(|raw| (raw, dir))
+}
+
+#[test]
+fn what_a_machine_is_given_at_its_boot_counts_over_the_file_of_its_image() {
+    let (credential, first_boot) = (
+        "name = \"credential\"\ncluster = \"credential\"\n",
+        "cluster = \"first-boot\"\nzone = \"first-boot\"\n",
+    );
+    let file = "zone = \"file\"\nregion = \"eu-west-1\"\ncluster = \"file\"";
+    let (raw, _dir) = seeded(credential, first_boot, file).unwrap();
+    let config = Config::try_from(raw).unwrap();
+    assert_eq!(config.name, "variable");
+    assert_eq!(config.cluster, "credential");
+    assert_eq!(config.zone.as_deref(), Some("first-boot"));
+    assert_eq!(config.region, "eu-west-1");
+    assert_eq!(config.key_file, None);
+}
+
+#[test]
+fn a_key_beside_those_settings_is_the_clusters_unless_they_name_another() {
+    let (raw, dir) = seeded("---\nkey", "", "key_file = \"/image\"").unwrap();
+    let key = dir.join("credentials/holdfast.key");
+    let said = raw.render();
+    assert!(
+        said.contains(&format!("# found at {}\n", key.display())),
+        "{said}"
+    );
+    let config = Config::try_from(raw).unwrap();
+    assert_eq!(config.key_file.as_deref(), Some(&*key));
+    let (raw, _dir) = seeded("key_file = \"/named\"\n---\nkey", "", "").unwrap();
+    let config = Config::try_from(raw).unwrap();
+    assert_eq!(config.key_file.as_deref(), Some(Path::new("/named")));
+}
+
+#[test]
+fn wrong_settings_of_the_boot_are_refused_with_their_place() {
+    let refused = seeded("zoom = 1", "", "").map(|_| ()).unwrap_err();
+    assert!(refused.contains("unknown key \"zoom\""), "{refused}");
+    assert!(refused.contains("credentials/holdfast.toml:1"), "{refused}");
+}

@@ -83,6 +83,12 @@ type Change = fn(&mut Board);
 
 /// All by which a service is described, one after the other.
 fn changes() -> Vec<(&'static str, Change)> {
+    let mut all = of_tasks();
+    all.extend(of_all_else());
+    all
+}
+
+fn of_tasks() -> Vec<(&'static str, Change)> {
     vec![
         ("its images are known, and others", |board| {
             let pins = Pins {
@@ -120,6 +126,11 @@ fn changes() -> Vec<(&'static str, Change)> {
             failing.failures = 3;
             put(board, Key::Slot(WEB, 7), 4, Body::Slot(failing));
         }),
+    ]
+}
+
+fn of_all_else() -> Vec<(&'static str, Change)> {
+    vec![
         ("it is scaled", |board| {
             let count = Body::ServiceCount(ServiceCount {
                 desired: COPIES + 1,

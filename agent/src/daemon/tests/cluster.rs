@@ -67,6 +67,8 @@ impl Cluster {
             introspection: Some("off".to_owned()),
             dns: Some("off".to_owned()),
             docker_socket: text(self.dir.join("no-docker.sock")),
+            // One kernel serves all, and would vouch for an agent that was killed.
+            impaired_grace_s: Some("5".to_owned()),
             ..Flags::default()
         };
         fs::write(self.dir.join("none.toml"), "").unwrap();
