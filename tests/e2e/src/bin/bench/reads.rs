@@ -147,7 +147,8 @@ impl Measured {
         self.quiet.push(late(&quiet, 100));
         self.cpu.push(asked.cpu);
         eprintln!(
-            "  {services} of {copies}, {changing:?}: services {:.2} ms, tasks {:.2} ms, held up {:.2} ms (99 % \
+            "  {services} of {copies}, {changing:?}: services {:.2} ms, tasks {:.2} ms, \
+             held up {:.2} ms (99 % \
              {:.2} ms; quiet {:.2} ms), {:.1} % of a core",
             self.services.last(),
             self.tasks.last(),
