@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build demo test lab-test chaos bench bench-sim lint fmt sim soak clean
+.PHONY: help prerequisites build package demo test lab-test chaos bench bench-sim lint fmt sim soak clean
 
 # For `make sim` and `make chaos`.
 SEED ?= 1
@@ -29,6 +29,11 @@ prerequisites: ## install what is missing, find or start a Docker Engine (Debian
 build: ## the release binary, and the archive of the image that demo and tests run
 	@cargo build --release --package holdfast
 	tests/e2e/make-image.sh --archive-only
+
+package: ## .deb, .rpm, tarball, SBOM and checksums, in target/package (Debian, Ubuntu)
+	@packaging/prerequisites.sh packages
+	cargo build --locked --release --package holdfast
+	REQUIRED=1 packaging/package.sh
 
 demo: ## a cluster on this machine: watch it lose hosts and hold its counts
 	@$(with_engine)

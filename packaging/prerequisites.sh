@@ -6,6 +6,8 @@
 #   packaging/prerequisites.sh lab                tools, and what the multi-host lab needs beside them
 #   packaging/prerequisites.sh bench              the same, and what the benchmark compares with
 #   packaging/prerequisites.sh ecs-clients        ECS's own clients and those of its metadata endpoint, for the tests
+#   packaging/prerequisites.sh packages           tools, and what makes and checks the packages
+#   packaging/prerequisites.sh test-packages      the same without what takes long to build: .rpm and SBOM
 #   packaging/prerequisites.sh podman             Podman, and a service of it that speaks Docker's API
 #   packaging/prerequisites.sh stop-podman        stops that service and removes all of it
 #   packaging/prerequisites.sh stop               stops the private dockerd, too, and removes all of it
@@ -104,12 +106,37 @@ install_clients() {
     (install_packages "${missing[@]}") || say "SKIPPED: ${missing[*]}: their tests of discovery"
 }
 
+# Checking: Debian's own checks, and a root of its own to install into, which boots.
+missing_packaging_packages() {
+    have lintian || echo lintian
+    have rpm || echo rpm
+    have mmdebstrap || echo mmdebstrap
+    have systemd-nspawn || echo systemd-container
+    have objdump || echo binutils
+    # It finds out which packages the program's libraries are in.
+    have dpkg-shlibdeps || echo dpkg-dev
+}
+
+# They are built anew on each machine, in minutes, so only those that are missing.
+install_cargo_tools() {
+    local tool
+    for tool in "$@"; do
+        if cargo "${tool#cargo-}" --version >/dev/null 2>&1; then continue; fi
+        say "building $tool, which takes minutes"
+        # Not among what is built of this tree.
+        env --unset=CARGO_TARGET_DIR cargo install --quiet --locked "$tool" >&2 ||
+            die "cannot install $tool"
+    done
+}
+
 install_packages() {
     if ! have apt-get; then
         die "not a Debian or Ubuntu: please install what these packages hold, then run me again: $*"
     fi
     say "installing: $*"
-    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+    # Another apt may be at work: it is waited for.
+    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
+        -o DPkg::Lock::Timeout=300)
     # The package lists may be old or absent: they are fetched only if the first attempt fails.
     as_root "${quiet[@]}" install -y --no-install-recommends "$@" >&2 ||
         {
@@ -399,6 +426,14 @@ stop)
 stop-podman)
     stop_podman
     ;;
+packages)
+    tools missing_packaging_packages
+    install_cargo_tools cargo-deb cargo-generate-rpm cargo-cyclonedx
+    ;;
+test-packages)
+    tools missing_packaging_packages
+    install_cargo_tools cargo-deb
+    ;;
 podman)
     tools missing_podman_packages
     start_podman
@@ -437,7 +472,8 @@ bench)
     start_private
     ;;
 *)
-    echo "usage: $0 [--private-docker | lab | bench | ecs-clients | podman | stop-podman | stop]" >&2
+    echo "usage: $0 [--private-docker | lab | bench | ecs-clients | packages | test-packages |" >&2
+    echo "    podman | stop-podman | stop]" >&2
     exit 64
     ;;
 esac
