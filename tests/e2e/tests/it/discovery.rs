@@ -226,7 +226,10 @@ fn a_service_without_tasks_has_a_name_and_a_deleted_one_has_none() {
             .map_err(|err| err.to_string())
             .map(|answer| answer.metadata.response_code)
     };
-    assert_eq!(code(0), Ok(dns::ResponseCode::NoError));
+    // A datagram may be lost, or its answer late on a busy machine; what it says may not be wrong.
+    until("it is answered", PATIENCE, || {
+        code(0).map(|code| assert_eq!(code, dns::ResponseCode::NoError))
+    });
     crew::delete_service(&known.fleet.hosts[0], "web");
     until("the name is gone", PATIENCE, || match code(1)? {
         dns::ResponseCode::NXDomain => Ok(()),
