@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build package demo test lab-test chaos bench bench-sim lint fmt sim soak clean
+.PHONY: help prerequisites build package image demo test image-test lab-test chaos bench bench-sim lint fmt sim soak clean
 
 # For `make sim` and `make chaos`.
 SEED ?= 1
@@ -35,6 +35,14 @@ package: ## .deb, .rpm, tarball, SBOM and checksums, in target/package (Debian, 
 	cargo build --locked --release --package holdfast
 	REQUIRED=1 packaging/package.sh
 
+image: ## bake a machine image: Debian, Docker and Holdfast; in target/image (root; Debian, Ubuntu)
+	@packaging/prerequisites.sh test-packages
+	packaging/prerequisites.sh image
+	cargo build --locked --release --package holdfast
+	ami/bake.sh
+	ami/check-root.sh "$${CARGO_TARGET_DIR:-target}/image/holdfast.tar"
+	ami/check-template.sh
+
 demo: ## a cluster on this machine: watch it lose hosts and hold its counts
 	@$(with_engine)
 	cargo build --release --package holdfast
@@ -44,6 +52,12 @@ demo: ## a cluster on this machine: watch it lose hosts and hold its counts
 test: ## everything that CI runs, cheapest first
 	@$(with_engine)
 	.ci/steps.sh
+
+image-test: ## bake one, and boot two hosts from it in an emulator: they hold a count (root; up to 20 minutes)
+	@packaging/prerequisites.sh test-packages
+	packaging/prerequisites.sh image
+	cargo build --locked --release --package holdfast
+	ami/image-test.sh
 
 lab-test: ## several real hosts on this machine, and the faults that machines have (root)
 	@packaging/prerequisites.sh lab

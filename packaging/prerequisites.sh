@@ -6,6 +6,7 @@
 #   packaging/prerequisites.sh lab                tools, and what the multi-host lab needs beside them
 #   packaging/prerequisites.sh bench              the same, and what the benchmark compares with
 #   packaging/prerequisites.sh ecs-clients        ECS's own clients and those of its metadata endpoint, for the tests
+#   packaging/prerequisites.sh image              tools, and what baking and booting the machine image needs
 #   packaging/prerequisites.sh packages           tools, and what makes and checks the packages
 #   packaging/prerequisites.sh test-packages      the same without what takes long to build: .rpm and SBOM
 #   packaging/prerequisites.sh podman             Podman, and a service of it that speaks Docker's API
@@ -104,6 +105,26 @@ install_clients() {
     /usr/bin/python3 -c 'import dns.resolver' 2>/dev/null || missing+=(python3-dnspython)
     if [ "${#missing[@]}" = 0 ]; then return; fi
     (install_packages "${missing[@]}") || say "SKIPPED: ${missing[*]}: their tests of discovery"
+}
+
+# Baking: mmdebstrap makes the root, the others a disk that boots, without mounting anything.
+# Booting: an emulator, and the firmware of both kinds.
+missing_image_packages() {
+    have mmdebstrap || echo mmdebstrap
+    have mke2fs || echo e2fsprogs
+    have sfdisk || echo fdisk
+    have mkfs.vfat || echo dosfstools
+    have mcopy || echo mtools
+    have syslinux || echo syslinux
+    [ -e /usr/lib/syslinux/mbr/gptmbr.bin ] || echo syslinux-common
+    [ -e /usr/lib/systemd/boot/efi/linuxx64.efi.stub ] || echo systemd-boot-efi
+    have objcopy || echo binutils
+    have qemu-img || echo qemu-utils
+    have qemu-system-x86_64 || echo qemu-system-x86
+    [ -e /usr/share/OVMF/OVMF_CODE.fd ] || echo ovmf
+    have socat || echo socat
+    # The template of the machine image is checked by it.
+    have packer || echo packer
 }
 
 # Checking: Debian's own checks, and a root of its own to install into, which boots.
@@ -444,6 +465,11 @@ lab)
 ecs-clients)
     ecs_clients
     ;;
+image)
+    tools missing_image_packages
+    # The emulator takes the place of a qemu-utils of another release: then that is missing now.
+    tools missing_image_packages
+    ;;
 bench)
     tools missing_lab_packages
     install_rivals
@@ -472,7 +498,7 @@ bench)
     start_private
     ;;
 *)
-    echo "usage: $0 [--private-docker | lab | bench | ecs-clients | packages | test-packages |" >&2
+    echo "usage: $0 [--private-docker | lab | bench | ecs-clients | image | packages | test-packages |" >&2
     echo "    podman | stop-podman | stop]" >&2
     exit 64
     ;;
