@@ -11,7 +11,7 @@ use crate::{
         record::{Record, Version},
     },
     effect::{Effect, Effects},
-    ids::{HostId, Incarnation, TaskId},
+    ids::{HostId, Incarnation, ServiceId, TaskId},
     limits,
     task::status::{StopCode, TaskStatus},
     time::Now,
@@ -467,13 +467,15 @@ impl Agent {
                 self.write(now, Key::Protection(task), 0, None, fx);
             }
         }
-        let orphaned = self.board.all_slots().filter(|(service, ..)| {
-            self.board.is_service_gone(*service)
-                && self.index.keeper_of(*service) == Some(me)
-                && !self
-                    .board
-                    .tasks_of(*service)
-                    .any(|(_, _, report)| report.last.is_live())
+        // Slots come service by service, and there are many of one: each service is asked once.
+        let mut asked = None;
+        let orphaned = self.board.all_slots().filter(|(service, ..)| match asked {
+            Some((last, are_orphaned)) if last == *service => are_orphaned,
+            _ => {
+                let are_orphaned = self.are_orphaned(*service);
+                asked = Some((*service, are_orphaned));
+                are_orphaned
+            }
         });
         let orphaned: Vec<_> = orphaned
             .map(|(service, index, epoch, _)| (service, index, epoch))
@@ -481,5 +483,13 @@ impl Agent {
         for (service, index, generation) in orphaned {
             self.write(now, Key::Slot(service, index), generation + 1, None, fx);
         }
+    }
+
+    /// Nothing is left of the service but slots, and they are ours to clear up.
+    fn are_orphaned(&self, service: ServiceId) -> bool {
+        let mut tasks = self.board.tasks_of(service);
+        self.board.is_service_gone(service)
+            && self.index.keeper_of(service) == Some(self.config.host)
+            && !tasks.any(|(_, _, report)| report.last.is_live())
     }
 }
