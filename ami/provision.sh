@@ -58,7 +58,8 @@ EOF
     fi
 }
 
-# What must not be the same on two hosts, and what tells of the machine that the image was made on.
+# What must not be the same on two hosts, and what tells of the machine that the image was made on; but
+# for what sealing removes.
 forget() {
     if runs; then
         # They would write what is removed here once more when the machine stops.
@@ -67,13 +68,10 @@ forget() {
         journalctl --relinquish-var
     fi
     if command -v cloud-init >/dev/null; then cloud-init clean --logs --seed; fi
-    # Emptied, not removed: a missing one makes systemd take the boot for a first one and ask things.
-    : >/etc/machine-id
-    rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed /etc/hostname /etc/docker/key.json
-    rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
+    rm -f /etc/hostname /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
     rm -f /root/.bash_history /home/*/.bash_history
     rm -rf /var/lib/dhcp/* /var/lib/NetworkManager/* /run/systemd/netif/leases/*
-    rm -rf /var/lib/docker /var/lib/containerd /var/lib/holdfast
+    rm -rf /var/lib/docker /var/lib/containerd
     apt-get clean
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old
     find /var/log -type f -delete
@@ -81,7 +79,8 @@ forget() {
 }
 
 seal() {
-    # It fails, and with it the image, if it finds an identity, a key or state of a host.
+    # The machine's ids and seeds and Holdfast's state go. It fails, and with it the image, if hosts would
+    # share a key.
     holdfast image seal --root /
 }
 
