@@ -66,7 +66,7 @@ pub(crate) fn service(view: &View<'_>, name: &str) -> Result<Value, ApiError> {
     if let Some(service) = view.board.service_named(name) {
         return Ok(json!({"service": services::extended_json(view, &service, EVENTS_MAX)}));
     }
-    match services::named_json(view, name) {
+    match services::gone(view, name) {
         Some(service) => Ok(json!({"service": service})),
         None => Err(services::no_such(view, name)),
     }

@@ -5,7 +5,10 @@ use holdfast_core::{
     cluster::board::{Service, Trace},
     ids::ServiceId,
 };
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -27,12 +30,14 @@ struct Written {
     json: Arc<RawValue>,
 }
 
+pub(crate) fn written(value: &Value) -> Arc<RawValue> {
+    let json = to_raw_value(value);
+    json.expect("it can be written down").into()
+}
+
 /// A service as ECS describes it, written down.
 pub(crate) fn service_written(view: &View<'_>, service: &Service<'_>) -> Arc<RawValue> {
-    let write = || -> Arc<RawValue> {
-        let json = to_raw_value(&service_json(view, service));
-        json.expect("it can be written down").into()
-    };
+    let write = || written(&service_json(view, service));
     if service.desired < TASKS_MIN {
         return write();
     }

@@ -4,7 +4,7 @@ use super::{
     Plan,
     deployments::{Deployments, configuration},
     error::ApiError,
-    remembered::service_written,
+    remembered::{service_written, written},
     request::{Request, Sort, listed, missing},
     service_events::{EVENTS_MAX, History},
     tags::{tagged, tags},
@@ -26,10 +26,7 @@ use holdfast_core::{
     task::status::TaskStatus,
 };
 use serde::Serialize;
-use serde_json::{
-    Value, json,
-    value::{RawValue, to_raw_value},
-};
+use serde_json::{Value, json, value::RawValue};
 use std::sync::Arc;
 
 /// ECS's own default for `ListServices`, unlike that of the other lists.
@@ -149,20 +146,11 @@ pub(crate) fn describe(view: &View<'_>, body: &Value) -> Result<Plan, ApiError> 
     })
 }
 
-/// As `named_json`, written down.
-fn named_written(view: &View<'_>, name: &str) -> Option<Arc<RawValue>> {
-    if let Some(service) = view.board.service_named(name) {
-        return Some(service_written(view, &service));
-    }
-    let gone = to_raw_value(&gone(view, name)?);
-    Some(gone.expect("it can be written down").into())
-}
-
 /// The service of that name, alive or deleted within the hour.
-pub(crate) fn named_json(view: &View<'_>, name: &str) -> Option<Value> {
+fn named_written(view: &View<'_>, name: &str) -> Option<Arc<RawValue>> {
     match view.board.service_named(name) {
-        Some(service) => Some(service_json(view, &service)),
-        None => gone(view, name),
+        Some(service) => Some(service_written(view, &service)),
+        None => gone(view, name).map(|gone| written(&gone)),
     }
 }
 
@@ -281,7 +269,7 @@ const fn rebalancing(options: ServiceOptions) -> &'static str {
 
 /// A deleted service as its tasks remember it: they stay on the board for an hour after they
 /// stopped, and ECS's waiters give up at once on what is MISSING.
-fn gone(view: &View<'_>, name: &str) -> Option<Value> {
+pub(crate) fn gone(view: &View<'_>, name: &str) -> Option<Value> {
     let (service, last) = view
         .board
         .tasks()

@@ -48,13 +48,12 @@ impl RawConfig {
         let credentials = Self::from_seed(directory("CREDENTIALS_DIRECTORY"))?;
         let first_boot = directory("STATE_DIRECTORY").map(|state| state.join(FIRST_BOOT));
         let first_boot = Self::from_seed(first_boot)?;
-        let defaults = Self::from_file(&FileText::built_in(literal_defaults()))?;
         let set = flags
             .over(variables)
             .over(credentials)
             .over(first_boot)
             .over(file)
-            .over(defaults);
+            .over(Self::defaults()?);
         Ok(set.completed(facts))
     }
 
@@ -88,6 +87,10 @@ impl RawConfig {
         }
     }
 
+    fn defaults() -> Result<Self, ConfigError> {
+        Self::from_file(&FileText::built_in(literal_defaults()))
+    }
+
     fn nothing() -> Result<Self, ConfigError> {
         Self::from_texts(&Texts::new(), |_| Source::Default)
     }
@@ -104,12 +107,11 @@ impl BakedSettings {
     pub(crate) fn read(root: &Path) -> Result<Self, ConfigError> {
         let file = FILE_DEFAULT.trim_start_matches('/');
         let set = RawConfig::from_file_if_there(&root.join(file))?;
-        let defaults = RawConfig::from_file(&FileText::built_in(literal_defaults()))?;
         let RawConfig {
             state_dir,
             key_file,
             ..
-        } = set.over(defaults);
+        } = set.over(RawConfig::defaults()?);
         let path = |set: Set<String>| PathBuf::from(set.value);
         Ok(Self {
             state_dir: state_dir.map(path).expect("it has a default"),

@@ -467,19 +467,13 @@ impl Agent {
                 self.write(now, Key::Protection(task), 0, None, fx);
             }
         }
-        // Slots come service by service, and there are many of one: each service is asked once.
-        let mut asked = None;
-        let orphaned = self.board.all_slots().filter(|(service, ..)| match asked {
-            Some((last, are_orphaned)) if last == *service => are_orphaned,
-            _ => {
-                let are_orphaned = self.are_orphaned(*service);
-                asked = Some((*service, are_orphaned));
-                are_orphaned
-            }
+        let services = self.board.services_with_slots();
+        let orphaned = services.filter(|service| self.are_orphaned(*service));
+        let orphaned = orphaned.flat_map(|service| {
+            let slots = self.board.slots(service);
+            slots.map(move |(index, generation, _)| (service, index, generation))
         });
-        let orphaned: Vec<_> = orphaned
-            .map(|(service, index, epoch, _)| (service, index, epoch))
-            .collect();
+        let orphaned: Vec<_> = orphaned.collect();
         for (service, index, generation) in orphaned {
             self.write(now, Key::Slot(service, index), generation + 1, None, fx);
         }

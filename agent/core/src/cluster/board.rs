@@ -18,6 +18,7 @@ use entry::{ByKey, BySlot, ByTask, TasksOf};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
+    iter,
     ops::{Bound, RangeBounds},
     sync::Arc,
 };
@@ -444,6 +445,24 @@ impl Board {
                 }
                 _ => None,
             })
+    }
+
+    /// Those that have slots on record, alive or gone; without a look at each slot.
+    pub fn services_with_slots(&self) -> impl Iterator<Item = ServiceId> {
+        let last = Key::Slot(ServiceId(u128::MAX), SlotIndex::MAX);
+        let first_from = move |from| {
+            let mut slots = self.range(Key::Slot(from, 0)..=last.clone());
+            slots.find_map(|record| match (&record.key, &record.body) {
+                (Key::Slot(service, _), Some(Body::Slot(_))) => Some(*service),
+                _ => None,
+            })
+        };
+        let mut next = Some(ServiceId(0));
+        iter::from_fn(move || {
+            let service = first_from(next?)?;
+            next = service.0.checked_add(1).map(ServiceId);
+            Some(service)
+        })
     }
 
     /// Every slot record of every service.

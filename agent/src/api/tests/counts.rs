@@ -32,7 +32,7 @@ fn tasks_count_as_they_are_confirmed_one_by_one() {
                 running += u32::from(confirmed && report.last == TaskStatus::Running);
             }
             let counted = services::counts(view, WEB).running;
-            let described = services::named_json(view, "web").unwrap();
+            let described = services::service_json(view, &board.service(WEB).unwrap());
             assert_eq!(
                 (counted, &described["runningCount"]),
                 (running, &json!(running))

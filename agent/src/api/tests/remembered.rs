@@ -1,8 +1,8 @@
 //! What was written down of a service is told for as long as it would be written again.
 
 use super::board::{
-    A, B, NEWER, T0, WEB, begin_anew, board, condemn, context, deploy_newer, put, record, revision,
-    slot, task, task_id,
+    A, B, NEWER, T0, WEB, begin_anew, board, condemn, deploy_newer, put, record, revision, slot,
+    task, task_id, with_view,
 };
 use crate::api::{
     self, Operation, Plan,
@@ -20,7 +20,7 @@ use holdfast_core::{
     task::status::{StopCode, TaskStatus},
     time::Wall,
 };
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use std::sync::Arc;
 
 const COPIES: u32 = 100;
@@ -46,17 +46,18 @@ fn large() -> Board {
 }
 
 fn looking<T>(board: &Board, remembered: &Remembered, look: impl FnOnce(&View<'_>) -> T) -> T {
-    let context = context();
-    look(&View {
-        board,
-        context: &context,
-        me: A,
-        caught_up: true,
-        standing: &|host| board.standing_now(host),
-        keeper: &|_| Some(A),
-        better_placed: &|_| None,
-        seen: &Default::default(),
-        remembered,
+    with_view(board, |view| {
+        look(&View {
+            standing: &|host| board.standing_now(host),
+            remembered,
+            ..*view
+        })
+    })
+}
+
+fn written(board: &Board, remembered: &Remembered) -> Arc<RawValue> {
+    looking(board, remembered, |view| {
+        service_written(view, &board.service(WEB).unwrap())
     })
 }
 
@@ -201,11 +202,7 @@ fn whatever_changes_a_description_is_told_at_once() {
 #[test]
 fn it_is_kept_while_nothing_of_the_service_changes() {
     let (mut board, remembered) = (large(), Remembered::default());
-    let written = |board: &Board| {
-        looking(board, &remembered, |view| {
-            service_written(view, &board.service(WEB).unwrap())
-        })
-    };
+    let written = |board: &Board| written(board, &remembered);
     let first = written(&board);
     let mut of_other = task(0, TaskStatus::Running);
     of_other.slot.as_mut().unwrap().service = OTHER;
@@ -231,10 +228,6 @@ fn it_is_kept_while_nothing_of_the_service_changes() {
 #[test]
 fn a_small_service_is_written_each_time() {
     let (board, remembered) = (board(), Remembered::default());
-    let written = || {
-        looking(&board, &remembered, |view| {
-            service_written(view, &board.service(WEB).unwrap())
-        })
-    };
+    let written = || written(&board, &remembered);
     assert!(!Arc::ptr_eq(&written(), &written()));
 }

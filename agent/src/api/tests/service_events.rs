@@ -1,8 +1,8 @@
 //! What `DescribeServices` tells of what happened to a service.
 
 use super::board::{
-    A, B, NEWER, T0, WEB, board, bury_service, call, context, deploy_newer, put, record, records,
-    slot, task, task_id,
+    A, B, NEWER, T0, WEB, board, bury_service, call, deploy_newer, put, record, records, slot,
+    task, task_id, with_view,
 };
 use crate::api::{Operation, service_events::EVENTS_MAX, services::service_json, view::View};
 use expect_test::{Expect, expect};
@@ -11,7 +11,6 @@ use holdfast_core::{
         board::Board,
         body::{Body, Key, ServiceCount, TaskReport},
     },
-    event::HostStanding,
     task::status::{Health, StopCode, TaskStatus},
     time::Wall,
 };
@@ -242,21 +241,11 @@ fn an_event_keeps_its_id_when_tasks_that_ended_are_forgotten() {
 #[test]
 fn every_agent_tells_the_same_and_each_event_has_an_id_of_its_own() {
     let board = steady();
-    let here = context();
     let of = |me| {
-        let view = View {
-            board: &board,
-            context: &here,
-            me,
-            caught_up: true,
-            standing: &|_| HostStanding::Up,
-            keeper: &|_| None,
-            better_placed: &|_| None,
-            seen: &Default::default(),
-            remembered: &Default::default(),
-        };
-        let service = board.service(WEB).unwrap();
-        service_json(&view, &service)["events"].clone()
+        with_view(&board, |view| {
+            let service = board.service(WEB).unwrap();
+            service_json(&View { me, ..*view }, &service)["events"].clone()
+        })
     };
     assert_eq!(of(A), of(B));
     let ids: BTreeSet<_> = events(&board)

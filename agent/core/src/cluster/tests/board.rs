@@ -13,7 +13,11 @@ use crate::{
     rng::Rng,
     time::Wall,
 };
-use std::{cell::Cell, collections::BTreeMap, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 fn board(records: &[Arc<Record>]) -> Board {
     let mut board = Board::default();
@@ -432,4 +436,14 @@ fn equal_traces_say_that_nothing_was_written_of_a_service() {
         }
     });
     assert!(equal.get() > 1_000, "{}", equal.get());
+}
+
+#[test]
+fn services_with_slots_are_those_of_all_slots() {
+    with_seeds(|rng| {
+        let board = board(&generated_records(rng, 60));
+        let of_slots: BTreeSet<_> = board.all_slots().map(|(service, ..)| service).collect();
+        let found: Vec<_> = board.services_with_slots().collect();
+        assert_eq!(found, Vec::from_iter(of_slots));
+    });
 }
